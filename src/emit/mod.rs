@@ -1,0 +1,1 @@
+//! Emit: turns a statement into a record on the caller's thread.

@@ -1,0 +1,3 @@
+//! The black box of a service: events in nanoseconds, safe from `kill -9`, read back by one command.
+
+pub mod record;

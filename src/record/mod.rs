@@ -1,0 +1,114 @@
+//! Record: the one layout of an event, from the lane to the reader.
+//!
+//! A record is what [`crate::emit`] writes into a lane, what a run in a block holds (encoded or
+//! raw), and what the reader decodes into. Everything in it is little-endian.
+//!
+//! # Layout
+//!
+//! ```text
+//! 0            4                 6         8            16
+//! | callsite   | payload words   | kind    | ticks      | payload, padded to 8 bytes
+//! |        u32 |             u16 | flags   |        u64 | 8 * words
+//! |            |                 | u8 + u8 |            |
+//! ```
+//!
+//! The payload holds the values of the callsite's definition one after another, unaligned, each as
+//! its [`Kind`] says; the rest of the last word is zero. A record of a callsite whose definition is
+//! [`Definition::dynamic`], and one flagged [`FLAG_DYNAMIC`], tells kinds in the payload.
+//!
+//! A [`RECORD_PAD`] record fills the end of a lane's buffer; it is no event and no reader shows it.
+//! A record flagged [`FLAG_THREAD`] (common lane) has the thread's id as its payload's first word.
+
+mod anchor;
+pub mod compact;
+mod definition;
+mod kind;
+mod level;
+mod loss;
+mod run;
+mod value;
+
+pub use anchor::{Anchor, Timeline};
+pub use definition::{Definition, Definitions, Field, Role};
+pub use kind::Kind;
+pub use level::{Level, ParseLevelError};
+pub use loss::{CAUSES, Cause, LEVELS, Losses};
+pub use run::{CODEC_COMPACT, CODEC_RAW, RUN_HEAD_BYTES_MAX, RawRun, RunHead};
+pub use value::{Value, Values, error_chain};
+
+/// Bytes before the payload: the word and the ticks.
+pub const HEAD_BYTES: usize = 16;
+/// The longest record in bytes, head included; longer ones are cut and flagged.
+pub const RECORD_BYTES_MAX: usize = 128 << 10;
+
+/// Kind: an event.
+pub const RECORD_EVENT: u8 = 0;
+/// Kind: nothing, fills the end of a lane's buffer.
+pub const RECORD_PAD: u8 = 1;
+
+/// Flag: the longest value was cut to fit.
+pub const FLAG_TRUNCATED: u8 = 1;
+/// Flag: the payload's first word is the id of the thread (records of the common lane).
+pub const FLAG_THREAD: u8 = 2;
+/// Flag: each value is preceded by one byte, its kind, since they differ from the definition's.
+pub const FLAG_DYNAMIC: u8 = 4;
+
+/// The first sixteen bytes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Id of the callsite, unique in a process; 0 in a pad.
+    pub callsite: u32,
+    /// Length of the payload in words of eight bytes.
+    pub words: u16,
+    /// [`RECORD_EVENT`] or [`RECORD_PAD`].
+    pub kind: u8,
+    /// A sum of the `FLAG_` constants.
+    pub flags: u8,
+    /// Raw ticks of the logger's clock.
+    pub ticks: u64,
+}
+
+impl Head {
+    /// Packs the fields before the ticks into the record's first word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(callsite: u32, words: u16, kind: u8, flags: u8) -> u64 {
+        callsite as u64 | (words as u64) << 32 | (kind as u64) << 48 | (flags as u64) << 56
+    }
+
+    /// Takes apart the first two words of a record.
+    #[inline(always)]
+    #[must_use]
+    pub const fn parse(word: u64, ticks: u64) -> Self {
+        Self {
+            callsite: word as u32,
+            words: (word >> 32) as u16,
+            kind: (word >> 48) as u8,
+            flags: (word >> 56) as u8,
+            ticks,
+        }
+    }
+
+    /// Reads the head at the start of `bytes`; `None` when they are too few, or fewer than it says.
+    #[inline]
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let word = u64::from_le_bytes(*bytes.first_chunk::<8>()?);
+        let ticks = u64::from_le_bytes(*bytes.get(8..)?.first_chunk::<8>()?);
+        let head = Self::parse(word, ticks);
+        (bytes.len() >= head.len()).then_some(head)
+    }
+
+    /// Length of the whole record in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        HEAD_BYTES + self.words as usize * 8
+    }
+
+    /// False: a record has at least its head.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+}
