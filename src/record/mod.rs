@@ -33,6 +33,7 @@ pub use definition::{Definition, Definitions, Field, Role};
 pub use kind::Kind;
 pub use level::{Level, ParseLevelError};
 pub use loss::{CAUSES, Cause, LEVELS, Losses};
+pub(crate) use run::thread_name_bytes;
 pub use run::{CODEC_COMPACT, CODEC_RAW, RUN_HEAD_BYTES_MAX, RawRun, RunHead};
 pub use value::{Value, Values, error_chain};
 

@@ -124,12 +124,17 @@ impl RunHead {
     }
 
     fn name_bytes(&self) -> &[u8] {
-        let mut len = self.thread.len().min(NAME_BYTES_MAX);
-        while !self.thread.is_char_boundary(len) {
-            len -= 1;
-        }
-        &self.thread.as_bytes()[..len]
+        thread_name_bytes(&self.thread)
     }
+}
+
+/// As much of a thread's name as is kept.
+pub(crate) fn thread_name_bytes(thread: &str) -> &[u8] {
+    let mut len = thread.len().min(NAME_BYTES_MAX);
+    while !thread.is_char_boundary(len) {
+        len -= 1;
+    }
+    &thread.as_bytes()[..len]
 }
 
 /// A run with its records as they lay in the lane, pads left out.

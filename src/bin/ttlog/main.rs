@@ -1,0 +1,3 @@
+//! The `ttlog` command.
+
+fn main() {}

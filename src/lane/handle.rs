@@ -1,0 +1,478 @@
+//! Handle: how a thread reaches its lane: one thread-local on the hot way, everything else cold.
+#![expect(
+    unsafe_code,
+    reason = "attaches producers to lanes that the thread keeps; proof in T1-T2"
+)]
+//!
+//! # Invariants
+//!
+//! - **T1** A producer is attached to a lane only while this thread's `Kept` holds the lane's `Arc`;
+//!   it is detached before the `Arc` is dropped.
+//! - **T2** `Kept` has a destructor, the hot thread-local has none: a call after the destructor ran
+//!   finds no lane and uses the common one.
+//!
+//! # Failure
+//!
+//! Whatever stands between an event and its lane, the call returns: the event is counted as lost in
+//! the lane, in the common lane when there is none, in the process's counter when there is no
+//! logger to ask.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::lanes::{Lane, Lanes};
+use super::process;
+use super::ring::{Producer, Room};
+use crate::record::{Cause, FLAG_THREAD, FLAG_TRUNCATED, HEAD_BYTES, Level};
+
+/// Rounds of looking at the head before a thread parks.
+const SPINS: u32 = 300;
+
+/// What the emit side puts into a lane.
+pub(crate) trait Record {
+    /// Length of the values in bytes.
+    fn payload_len(&self) -> usize;
+    /// The record's head with the clock read now; `flags` are added to the record's own.
+    fn head(&self, words: u16, flags: u8) -> [u8; HEAD_BYTES];
+    /// Writes the values; `out` is as long as they are.
+    fn payload(&self, out: &mut [u8]);
+    /// The values with the longest one cut, so that they take at most `limit` bytes.
+    fn cut(&self, limit: usize) -> Vec<u8>;
+}
+
+/// What a thread keeps for one logger.
+#[derive(Debug)]
+struct Attachment {
+    lanes: Arc<Lanes>,
+    /// `None`: there was no room, this thread uses the common lane.
+    lane: Option<Arc<Lane>>,
+    /// The head at which a wait ran out: until it moves, calls lose at once.
+    gave_up_at: Cell<Option<u64>>,
+    /// The producer for a logger that is not the global one.
+    local: Option<Box<Producer>>,
+}
+
+/// Everything of a thread that has to be given back when it ends.
+#[derive(Debug)]
+struct Kept(RefCell<Vec<Attachment>>);
+
+thread_local! {
+    /// The producer for the global logger. No destructor, so that reaching it costs one load.
+    static GLOBAL: Producer = const { Producer::new() };
+    /// True on the logger's own threads: the logger never logs through itself.
+    static INTERNAL: Cell<bool> = const { Cell::new(false) };
+    /// True while this thread is on the cold way: what it calls there does not log.
+    static COLD: Cell<bool> = const { Cell::new(false) };
+    static KEPT: Kept = const { Kept(RefCell::new(Vec::new())) };
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        GLOBAL.with(Producer::detach);
+        for attachment in self.0.get_mut().drain(..) {
+            attachment.end();
+        }
+    }
+}
+
+impl Attachment {
+    fn end(self) {
+        drop(self.local);
+        if let Some(lane) = self.lane {
+            lane.end();
+        }
+    }
+}
+
+/// Says that this thread belongs to a logger: its own events go nowhere.
+pub(crate) fn mark_internal() {
+    INTERNAL.with(|internal| internal.set(true));
+}
+
+/// Turns this thread off in a forked child: every call takes the cold way, which sees the fork.
+pub(crate) fn turn_off_this_thread() {
+    GLOBAL.with(|producer| {
+        producer.detach();
+    });
+}
+
+/// Writes a record into this thread's lane of the global logger, whose serial number the callsite
+/// knows; `lanes` finds that logger's lanes when the thread has none of it yet.
+#[inline(always)]
+pub(crate) fn write_global<R: Record>(
+    serial: u32,
+    level: Level,
+    record: &R,
+    lanes: fn(u32) -> Option<Arc<Lanes>>,
+) {
+    let payload = record.payload_len();
+    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    GLOBAL.with(|producer| {
+        if !producer.write(serial, len, |out| fill(record, out, payload)) {
+            cold(producer, serial, level, record, lanes);
+        }
+    });
+}
+
+/// Writes a record into this thread's lane of a logger that the caller names.
+pub(crate) fn write_local(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
+    if process::is_forked() {
+        return process::count_forked(level);
+    }
+    let producer = KEPT.try_with(|kept| {
+        let kept = kept.0.try_borrow().ok()?;
+        let mine = kept.iter().find(|a| a.lanes.serial == lanes.serial)?;
+        // The box outlives the borrow: attachments of living loggers leave with the thread alone.
+        Some(std::ptr::from_ref::<Producer>(mine.local.as_deref()?))
+    });
+    let Ok(Some(producer)) = producer else {
+        return cold_local(lanes, level, record);
+    };
+    // SAFETY: (T1) this thread's own box, freed only by this thread, which is here.
+    let producer = unsafe { &*producer };
+    let payload = record.payload_len();
+    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    if !producer.write(lanes.serial, len, |out| fill(record, out, payload)) {
+        cold_local(lanes, level, record);
+    }
+}
+
+#[inline(always)]
+fn fill<R: Record + ?Sized>(record: &R, out: &mut [u8], payload: usize) {
+    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
+    let (head, values) = out.split_at_mut(HEAD_BYTES);
+    head.copy_from_slice(&record.head(words, 0));
+    if !payload.is_multiple_of(8)
+        && let Some(last) = values.last_chunk_mut::<8>()
+    {
+        *last = [0; 8];
+    }
+    record.payload(&mut values[..payload]);
+}
+
+#[cold]
+#[inline(never)]
+fn cold(
+    producer: &Producer,
+    serial: u32,
+    level: Level,
+    record: &dyn Record,
+    find: fn(u32) -> Option<Arc<Lanes>>,
+) {
+    if INTERNAL.get() {
+        return;
+    }
+    if process::is_forked() {
+        process::count_forked(level);
+        return;
+    }
+    if COLD.get() {
+        // Called by a signal handler that interrupted the cold way.
+        match find(serial) {
+            Some(lanes) => lanes.count_loss(Cause::Reentrant, level),
+            None => process::count_unplaced(Cause::Reentrant, level),
+        }
+        return;
+    }
+    COLD.set(true);
+    let lanes = match KEPT.try_with(|kept| kept.lanes(serial)) {
+        Ok(Some(lanes)) => Some(lanes),
+        _ => find(serial),
+    };
+    match lanes {
+        Some(lanes) => write_slowly(producer, false, &lanes, level, record),
+        None => process::count_unplaced(Cause::Shutdown, level),
+    }
+    COLD.set(false);
+}
+
+#[cold]
+#[inline(never)]
+fn cold_local(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
+    if INTERNAL.get() {
+        return;
+    }
+    if COLD.replace(true) {
+        lanes.count_loss(Cause::Reentrant, level);
+        return;
+    }
+    let known = KEPT.try_with(|kept| {
+        kept.register(lanes, true);
+        kept.local(lanes.serial)
+    });
+    match known {
+        // SAFETY: (T1) this thread's own box, freed only by this thread, which is here.
+        Ok(Some(producer)) => {
+            write_slowly(unsafe { &*producer }, true, lanes, level, record);
+        }
+        _ => write_common(lanes, level, record),
+    }
+    COLD.set(false);
+}
+
+impl Kept {
+    fn lanes(&self, serial: u32) -> Option<Arc<Lanes>> {
+        let kept = self.0.try_borrow().ok()?;
+        kept.iter().find(|a| a.lanes.serial == serial).map(|a| a.lanes.clone())
+    }
+
+    fn local(&self, serial: u32) -> Option<*const Producer> {
+        let kept = self.0.try_borrow().ok()?;
+        let mine = kept.iter().find(|a| a.lanes.serial == serial)?;
+        mine.local.as_deref().map(std::ptr::from_ref)
+    }
+
+    /// Makes sure that this thread has an attachment to the logger.
+    fn register(&self, lanes: &Arc<Lanes>, local: bool) {
+        let Ok(mut kept) = self.0.try_borrow_mut() else { return };
+        if kept.iter().any(|a| a.lanes.serial == lanes.serial) {
+            return;
+        }
+        // Those of loggers that have ended go; the global producer, if it was theirs, is detached.
+        let mut at = 0;
+        while at < kept.len() {
+            if kept[at].lanes.is_scribe_gone() {
+                let gone = kept.swap_remove(at);
+                GLOBAL.with(|global| {
+                    if global.serial() == gone.lanes.serial {
+                        global.detach();
+                    }
+                });
+                gone.end();
+            } else {
+                at += 1;
+            }
+        }
+        kept.push(Attachment {
+            lanes: lanes.clone(),
+            lane: None,
+            gave_up_at: Cell::new(None),
+            local: local.then(|| Box::new(Producer::new())),
+        });
+        drop(kept);
+        // A local producer that had no lane ever is attached by `write_slowly`.
+    }
+
+    fn lane(&self, serial: u32) -> Option<Arc<Lane>> {
+        let kept = self.0.try_borrow().ok()?;
+        kept.iter().find(|a| a.lanes.serial == serial)?.lane.clone()
+    }
+
+    /// Puts the lane into the attachment (T1: before the producer is attached), and returns the one
+    /// that was there.
+    fn set_lane(&self, serial: u32, lane: Arc<Lane>) -> Option<Arc<Lane>> {
+        let mut kept = self.0.borrow_mut();
+        let mine = kept.iter_mut().find(|a| a.lanes.serial == serial)?;
+        mine.gave_up_at.set(None);
+        mine.lane.replace(lane)
+    }
+
+    fn gave_up_at(&self, serial: u32) -> Option<u64> {
+        let kept = self.0.try_borrow().ok()?;
+        kept.iter().find(|a| a.lanes.serial == serial)?.gave_up_at.get()
+    }
+
+    fn give_up_at(&self, serial: u32, head: Option<u64>) {
+        let Ok(kept) = self.0.try_borrow() else { return };
+        if let Some(mine) = kept.iter().find(|a| a.lanes.serial == serial) {
+            mine.gave_up_at.set(head);
+        }
+    }
+}
+
+/// The cold way of one record: gives the thread a lane, makes room, waits, or counts the loss.
+fn write_slowly(
+    producer: &Producer,
+    local: bool,
+    lanes: &Arc<Lanes>,
+    level: Level,
+    record: &dyn Record,
+) {
+    if producer.serial() == lanes.serial && producer.is_busy() {
+        // A signal handler that interrupted this thread's own write.
+        return write_common(lanes, level, record);
+    }
+    let lane = KEPT.try_with(|kept| {
+        kept.register(lanes, local);
+        kept.lane(lanes.serial).or_else(|| first_lane(kept, producer, lanes))
+    });
+    let Ok(Some(mut lane)) = lane else {
+        return write_common(lanes, level, record);
+    };
+    let mut payload = record.payload_len();
+    let limit = lanes.record_bytes_limit() - HEAD_BYTES;
+    let cut = (payload > limit).then(|| record.cut(limit));
+    if let Some(cut) = &cut {
+        payload = cut.len();
+        lane.count_truncated();
+    }
+    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    loop {
+        let too_small = len > lanes.record_bytes_max(&lane);
+        let room = if too_small { Room::Full } else { producer.refill(len) };
+        match room {
+            Room::Open { marked } => {
+                let wrote = producer.write(lanes.serial, len, |out| match &cut {
+                    Some(cut) => fill_cut(record, cut, out, None),
+                    None => fill(record, out, payload),
+                });
+                debug_assert!(wrote, "the gate was opened for this record");
+                if marked {
+                    lanes.ready.set(lane.id as usize);
+                }
+                return;
+            }
+            Room::Full => {}
+        }
+        if let Some(larger) = lanes.exchange(&lane, len) {
+            attach(producer, lanes, larger.clone());
+            lane = larger;
+        } else if too_small && !lanes.may_grow(&lane) || !wait(producer, lanes, &lane) {
+            lane.count_loss(Cause::Full, level, 1);
+            lanes.ready.set(lane.id as usize);
+            return;
+        }
+    }
+}
+
+fn first_lane(kept: &Kept, producer: &Producer, lanes: &Arc<Lanes>) -> Option<Arc<Lane>> {
+    let _ = kept;
+    let lane = lanes.hand_out(thread_id(), thread_name()).ok()?;
+    attach(producer, lanes, lane.clone());
+    Some(lane)
+}
+
+/// Puts the producer to work on a new lane; the old one, if any, ends.
+fn attach(producer: &Producer, lanes: &Lanes, lane: Arc<Lane>) {
+    let record_bytes_max = lanes.record_bytes_max(&lane) as u64;
+    producer.detach();
+    let old = KEPT.with(|kept| kept.set_lane(lanes.serial, lane.clone()));
+    // SAFETY: (T1) the attachment keeps the lane; nobody else has this hand-out.
+    unsafe { producer.attach(lane.memory(), lanes.serial, record_bytes_max) };
+    if let Some(old) = old {
+        old.end();
+    }
+    lanes.join(lane);
+}
+
+/// Waits for room while the consumer makes progress; false when the event is to be lost.
+fn wait(producer: &Producer, lanes: &Lanes, lane: &Arc<Lane>) -> bool {
+    let _ = producer;
+    let head = lane.memory().head();
+    let gave_up_at = KEPT.try_with(|kept| kept.gave_up_at(lanes.serial)).ok().flatten();
+    if gave_up_at == Some(head) || lanes.is_scribe_gone() {
+        return false;
+    }
+    lanes.ready.set(lane.id as usize);
+    for _ in 0..SPINS {
+        std::hint::spin_loop();
+        if lane.memory().head() != head {
+            return true;
+        }
+    }
+    let began = Instant::now();
+    while lane.memory().head() == head && !lanes.is_scribe_gone() {
+        let left = lanes.patience.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            let _ = KEPT.try_with(|kept| kept.give_up_at(lanes.serial, Some(head)));
+            return false;
+        }
+        lane.wait_for_room(head, left.min(Duration::from_millis(50)));
+        lanes.ready.set(lane.id as usize);
+    }
+    lane.memory().head() != head
+}
+
+/// Writes into the lane that threads share; the event is lost when its lock is not to be had, or
+/// when it stays full.
+fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
+    let thread = thread_id();
+    let lane = lanes.common.lane().clone();
+    let limit = lanes.record_bytes_max(&lane) - HEAD_BYTES - 8;
+    let mut payload = record.payload_len();
+    let cut = (payload > limit).then(|| record.cut(limit));
+    if let Some(cut) = &cut {
+        payload = cut.len();
+        lane.count_truncated();
+    }
+    let len = HEAD_BYTES + 8 + payload.next_multiple_of(8);
+    let mut waited_since = None;
+    let cause = loop {
+        let head = lane.memory().head();
+        let wrote = lanes.common.with(|producer| {
+            if producer.is_busy() {
+                return None;
+            }
+            let room = producer.refill(len);
+            if room == Room::Full {
+                return Some(room);
+            }
+            producer.write(lanes.serial, len, |out| match &cut {
+                Some(cut) => fill_cut(record, cut, out, Some(thread)),
+                None => fill_shared(record, out, payload, thread),
+            });
+            Some(room)
+        });
+        match wrote {
+            Some(Some(Room::Open { marked })) => {
+                if marked {
+                    lanes.ready.set(0);
+                }
+                return;
+            }
+            None | Some(None) => break Cause::Reentrant,
+            Some(Some(Room::Full)) => {
+                let since = waited_since.get_or_insert_with(Instant::now);
+                if lanes.is_scribe_gone() || since.elapsed() > lanes.patience {
+                    break Cause::Full;
+                }
+                lanes.ready.set(0);
+                std::thread::sleep(Duration::from_micros(100));
+                if lane.memory().head() != head {
+                    waited_since = None;
+                }
+            }
+        }
+    };
+    lane.count_loss(cause, level, 1);
+}
+
+fn fill_shared(record: &dyn Record, out: &mut [u8], payload: usize, thread: u32) {
+    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
+    let (head, values) = out.split_at_mut(HEAD_BYTES);
+    head.copy_from_slice(&record.head(words, FLAG_THREAD));
+    values.fill(0);
+    values[..4].copy_from_slice(&thread.to_le_bytes());
+    record.payload(&mut values[8..8 + payload]);
+}
+
+fn fill_cut(record: &dyn Record, cut: &[u8], out: &mut [u8], thread: Option<u32>) {
+    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
+    let (head, mut values) = out.split_at_mut(HEAD_BYTES);
+    let flag = if thread.is_some() { FLAG_THREAD } else { 0 };
+    head.copy_from_slice(&record.head(words, FLAG_TRUNCATED | flag));
+    values.fill(0);
+    if let Some(thread) = thread {
+        values[..4].copy_from_slice(&thread.to_le_bytes());
+        values = &mut values[8..];
+    }
+    values[..cut.len()].copy_from_slice(cut);
+}
+
+/// The operating system's id of this thread.
+fn thread_id() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
+}
+
+/// This thread's name as the operating system knows it; `main` for the first, empty when it has
+/// none of its own.
+fn thread_name() -> String {
+    let own = std::thread::current().name().map(str::to_owned);
+    own.unwrap_or_default()
+}
+
+/// True when this very thread produces into the lane.
+pub(crate) fn is_mine(lane: &Lane) -> bool {
+    lane.tid == thread_id()
+}

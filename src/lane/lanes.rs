@@ -1,0 +1,439 @@
+//! Lanes: all lanes of one logger: handing out, exchange, spares, and what is lost without one.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+use crossbeam_utils::sync::{Parker, Unparker};
+use parking_lot::Mutex;
+
+use super::common::Common;
+use super::memory::{HEADER_BYTES, Memory};
+use super::place::Place;
+use super::ready::Ready;
+use super::registry::Registry;
+use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
+use crate::record::{CAUSES, Cause, LEVELS, Level, Losses, RECORD_BYTES_MAX};
+
+/// Size of a thread's first lane.
+pub(crate) const FIRST_BYTES: usize = 32 << 10;
+/// Size of the lane that a burst gets.
+pub(crate) const BURST_BYTES: usize = 256 << 10;
+/// Spares of one size that are kept.
+const SPARES_MAX: usize = 16;
+
+/// One hand-out of a lane to one thread.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    memory: Arc<Memory>,
+    /// The lane's number within its logger: which file.
+    pub(crate) id: u32,
+    /// Number of the hand-out within its logger.
+    pub(crate) generation: u32,
+    /// The thread's id; 0 for the common lane.
+    pub(crate) tid: u32,
+    /// The thread's name, empty when it has none.
+    pub(crate) thread: String,
+    /// The producer will never write again.
+    ended: AtomicBool,
+    /// The lane that the same thread had before, which has to be emptied first.
+    before: Mutex<Option<Arc<Lane>>>,
+    waiting: AtomicBool,
+    waiter: Mutex<Option<Unparker>>,
+}
+
+impl Lane {
+    /// The bytes.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Says that the producer will never write again.
+    pub(crate) fn end(&self) {
+        // ord: Release, pairs with the Acquire in `is_ended`: the last tail is seen.
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// True when the producer will never write again; its tail is final then.
+    pub(crate) fn is_ended(&self) -> bool {
+        // ord: Acquire, pairs with the Release in `end`.
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The thread's lane before this one, until it was emptied.
+    pub(crate) fn before(&self) -> Option<Arc<Self>> {
+        self.before.lock().clone()
+    }
+
+    /// Forgets the lane before this one: it was emptied.
+    pub(crate) fn forget_before(&self) {
+        *self.before.lock() = None;
+    }
+
+    /// Waits until the consumer has taken something, or for `timeout`. `head` is what the producer
+    /// saw last.
+    pub(crate) fn wait_for_room(&self, head: u64, timeout: Duration) {
+        let parker = Parker::new();
+        *self.waiter.lock() = Some(parker.unparker().clone());
+        // ord: Relaxed, ordered by the fence.
+        self.waiting.store(true, Ordering::Relaxed);
+        // ord: SeqCst, pairs with the scribe's fence of each turn: one sees the other.
+        fence(Ordering::SeqCst);
+        if self.memory.head() == head {
+            parker.park_timeout(timeout);
+        }
+        // ord: Relaxed, a late waker unparks a parker that nobody sleeps on.
+        self.waiting.store(false, Ordering::Relaxed);
+    }
+
+    /// Wakes the producer if it waits. The scribe calls it after a full fence that follows its
+    /// publication of the head.
+    pub(crate) fn wake_producer(&self) {
+        // ord: Relaxed, ordered by the scribe's fence.
+        if self.waiting.load(Ordering::Relaxed)
+            && let Some(waiter) = self.waiter.lock().take()
+        {
+            waiter.unpark();
+        }
+    }
+
+    /// Counts events that this lane did not accept. Only its producer calls it (the holder of the
+    /// lock for the common lane).
+    pub(crate) fn count_loss(&self, cause: Cause, level: Level, count: u64) {
+        let at = word::LOSSES + cause as usize * LEVELS + level as usize;
+        // ord: Relaxed, a counter; the common lane has several writers.
+        self.memory.word(at).fetch_add(count, Ordering::Relaxed);
+        // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
+        self.memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
+    }
+
+    /// Counts a record that was cut.
+    pub(crate) fn count_truncated(&self) {
+        // ord: Relaxed, a counter.
+        self.memory.word(word::TRUNCATED).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Number of records that were cut.
+    pub(crate) fn truncated(&self) -> u64 {
+        // ord: Relaxed, a counter.
+        self.memory.word(word::TRUNCATED).load(Ordering::Relaxed)
+    }
+
+    /// Changes whenever a loss was counted.
+    pub(crate) fn losses_version(&self) -> u64 {
+        // ord: Acquire, pairs with the Release in `count_loss`.
+        self.memory.word(word::LOSSES_VERSION).load(Ordering::Acquire)
+    }
+
+    /// Cumulative losses since the hand-out.
+    pub(crate) fn losses(&self) -> Losses {
+        let mut losses = Losses::NONE;
+        for at in 0..LOSS_WORDS {
+            // ord: Relaxed, counters.
+            let count = self.memory.word(word::LOSSES + at).load(Ordering::Relaxed);
+            let level = Level::ALL[at % LEVELS];
+            losses.set(Cause::ALL[at / LEVELS], level, count);
+        }
+        losses
+    }
+
+    fn write_identity(&self, logger: u64) {
+        let memory = &*self.memory;
+        // ord: Release, a reader that copies the header sees no identity while it changes (S5).
+        memory.word(word::GENERATION).store(0, Ordering::Release);
+        let mut name = [0; 64];
+        let len = crate::record::thread_name_bytes(&self.thread).len();
+        name[..len].copy_from_slice(&self.thread.as_bytes()[..len]);
+        let lane = u64::from(self.id) | u64::from(std::process::id()) << 32;
+        let words = [
+            (word::MAGIC, LANE_MAGIC),
+            (word::VERSION, LANE_VERSION | (HEADER_BYTES as u64) << 32),
+            (word::LOGGER, logger),
+            (word::LANE, lane),
+            (word::CAPACITY, memory.data_len() as u64),
+            (word::TID, u64::from(self.tid)),
+            (word::NAME_LEN, len as u64),
+        ];
+        let zeros = (word::LOSSES..=word::TRUNCATED).map(|at| (at, 0));
+        let slots = word::SLOTS.into_iter().flat_map(|at| [(at, 0), (at + 1, 0)]);
+        for (at, value) in words.into_iter().chain(zeros).chain(slots) {
+            // ord: Relaxed, published by the Release of the generation.
+            memory.word(at).store(value, Ordering::Relaxed);
+        }
+        for (at, bytes) in name.as_chunks::<8>().0.iter().enumerate() {
+            // ord: Relaxed, as above.
+            memory.word(word::NAME + at).store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the identity valid; head and tail are set by now.
+    pub(crate) fn publish(&self) {
+        let generation = u64::from(self.generation);
+        // ord: Release, after the identity and the positions.
+        self.memory.word(word::GENERATION).store(generation, Ordering::Release);
+    }
+}
+
+#[derive(Debug)]
+struct Spare {
+    id: u32,
+    memory: Arc<Memory>,
+}
+
+/// All lanes of one logger.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    /// The logger's number within the process, never 0.
+    pub(crate) serial: u32,
+    /// The logger's random id.
+    pub(crate) logger: u64,
+    /// Where the lanes lie.
+    pub(crate) place: Place,
+    /// Every lane that was handed out and not yet taken back.
+    pub(crate) registry: Registry<Arc<Lane>>,
+    /// How producers reach the scribe.
+    pub(crate) ready: Ready,
+    /// The lane of threads that have none of their own.
+    pub(crate) common: Common,
+    /// Size of the largest lane.
+    lane_bytes: usize,
+    record_bytes_max: usize,
+    /// How long a full lane is waited for without progress.
+    pub(crate) patience: Duration,
+    spares: [Mutex<VecDeque<Spare>>; 3],
+    next_id: AtomicU32,
+    next_generation: AtomicU32,
+    n_joined: AtomicU64,
+    scribe_gone: AtomicBool,
+    /// Losses of lanes that were taken back, and of threads without one.
+    past: Mutex<Past>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Past {
+    losses: Losses,
+    truncated: u64,
+}
+
+/// What a logger needs to begin.
+#[derive(Debug)]
+pub(crate) struct LanesSetup {
+    pub(crate) serial: u32,
+    pub(crate) logger: u64,
+    pub(crate) place: Place,
+    pub(crate) lane_bytes: usize,
+    pub(crate) patience: Duration,
+}
+
+impl Lanes {
+    /// The lanes of a new logger, none handed out but the common one, and its scribe's parker.
+    pub(crate) fn new(setup: LanesSetup) -> io::Result<(Self, Parker)> {
+        let LanesSetup { serial, logger, place, lane_bytes, patience } = setup;
+        let record_bytes_max = (lane_bytes / 2).min(RECORD_BYTES_MAX);
+        let size = BURST_BYTES.min(lane_bytes);
+        let memory = place
+            .memory("lane-0", size, 2)
+            .or_else(|_| place.memory("lane-0", FIRST_BYTES.min(lane_bytes), 4))?;
+        let record_common = record_bytes_max.min(memory.data_len() / 2);
+        let lane = Lane::new(Arc::new(memory), 0, 1, 0, String::new(), None);
+        lane.write_identity(logger);
+        let lane = Arc::new(lane);
+        let common = Common::new(lane.clone(), serial, record_common as u64);
+        lane.publish();
+        let (ready, parker) = Ready::new();
+        let registry = Registry::new();
+        registry.join(lane);
+        let lanes = Self {
+            serial,
+            logger,
+            place,
+            registry,
+            ready,
+            common,
+            lane_bytes,
+            record_bytes_max,
+            patience,
+            spares: Default::default(),
+            next_id: AtomicU32::new(1),
+            next_generation: AtomicU32::new(2),
+            n_joined: AtomicU64::new(1),
+            scribe_gone: AtomicBool::new(false),
+            past: Mutex::default(),
+        };
+        Ok((lanes, parker))
+    }
+
+    /// The three sizes of lanes, smallest first.
+    fn sizes(&self) -> [usize; 3] {
+        [FIRST_BYTES.min(self.lane_bytes), BURST_BYTES.min(self.lane_bytes), self.lane_bytes]
+    }
+
+    /// The longest record that a lane of `lane_bytes` takes.
+    pub(crate) fn record_bytes_max(&self, lane: &Lane) -> usize {
+        self.record_bytes_max.min(lane.memory.data_len() / 2)
+    }
+
+    /// The longest record that any lane of this logger takes.
+    pub(crate) fn record_bytes_limit(&self) -> usize {
+        self.record_bytes_max
+    }
+
+    /// A lane for a thread's first event; an error when there is no room for it. The caller
+    /// attaches its producer, then lets it `join`.
+    pub(crate) fn hand_out(&self, tid: u32, thread: String) -> io::Result<Arc<Lane>> {
+        let spare = match self.spares[0].lock().pop_front() {
+            Some(spare) => spare,
+            None => self.make(self.sizes()[0], 4)?,
+        };
+        Ok(self.lane(spare, tid, thread, None))
+    }
+
+    /// A larger lane instead of this one, if one is ready that takes a record of `len` bytes. The
+    /// caller attaches its producer, ends the old lane, then lets the new one `join`.
+    pub(crate) fn exchange(&self, old: &Arc<Lane>, len: usize) -> Option<Arc<Lane>> {
+        let sizes = self.sizes();
+        let larger = (1..3).filter(|&class| sizes[class] > old.memory.data_len());
+        let mut fitting = larger.filter(|&class| sizes[class] / 2 >= len);
+        let spare = fitting.find_map(|class| self.spares[class].try_lock()?.pop_front())?;
+        Some(self.lane(spare, old.tid, old.thread.clone(), Some(old.clone())))
+    }
+
+    /// True when a larger lane than this could be had.
+    pub(crate) fn may_grow(&self, lane: &Lane) -> bool {
+        lane.memory.data_len() < self.lane_bytes
+    }
+
+    /// Lets the scribe see a lane.
+    pub(crate) fn join(&self, lane: Arc<Lane>) {
+        lane.publish();
+        self.registry.join(lane);
+        // ord: Release, pairs with the Acquire in `n_joined`: the walk that follows sees it.
+        self.n_joined.fetch_add(1, Ordering::Release);
+    }
+
+    /// Number of joins so far: the scribe's cue to walk the registry.
+    pub(crate) fn n_joined(&self) -> u64 {
+        // ord: Acquire, pairs with the Release in `join`.
+        self.n_joined.load(Ordering::Acquire)
+    }
+
+    /// Keeps one spare of each larger size that lanes may still be exchanged for; the scribe calls
+    /// it off the log call, since a fresh lane costs half a millisecond.
+    pub(crate) fn prepare_spares(&self, wanted: usize) {
+        let sizes = self.sizes();
+        for class in 1..3 {
+            if sizes[class] == sizes[class - 1] {
+                continue;
+            }
+            while self.spares[class].lock().len() < wanted {
+                // Growth may use half of the bound.
+                let Ok(spare) = self.make(sizes[class], 2) else { return };
+                self.spares[class].lock().push_back(spare);
+            }
+        }
+    }
+
+    /// Takes back lanes that have ended and were emptied.
+    pub(crate) fn take_back(&self, emptied: &[Arc<Lane>]) {
+        if emptied.is_empty() {
+            return;
+        }
+        self.registry.leave(|lane| emptied.iter().any(|gone| Arc::ptr_eq(gone, lane)));
+        for lane in emptied {
+            let mut past = self.past.lock();
+            past.losses.add_all(&lane.losses());
+            past.truncated += lane.truncated();
+            drop(past);
+            let len = lane.memory.data_len();
+            let class = self.sizes().iter().position(|&size| size == len).unwrap_or(0);
+            let mut spares = self.spares[class].lock();
+            let most = if class == 0 { SPARES_MAX } else { 2 };
+            if spares.len() < most {
+                spares.push_back(Spare { id: lane.id, memory: lane.memory.clone() });
+            } else {
+                self.place.forget(&file_name(lane.id), len);
+            }
+        }
+    }
+
+    /// Counts an event that no lane could take.
+    pub(crate) fn count_loss(&self, cause: Cause, level: Level) {
+        self.common.lane().count_loss(cause, level, 1);
+    }
+
+    /// Everything that was lost, and how many records were cut.
+    pub(crate) fn losses(&self) -> (Losses, u64) {
+        let past = *self.past.lock();
+        let (mut losses, mut truncated) = (past.losses, past.truncated);
+        self.registry.walk(|lane| {
+            losses.add_all(&lane.losses());
+            truncated += lane.truncated();
+        });
+        (losses, truncated)
+    }
+
+    /// Says that nobody takes from these lanes any more: whoever waits, or would, loses at once.
+    pub(crate) fn set_scribe_gone(&self) {
+        // ord: Relaxed, a check in loops that look again.
+        self.scribe_gone.store(true, Ordering::Relaxed);
+        self.registry.walk(|lane| lane.wake_producer());
+    }
+
+    /// True when nobody takes from these lanes any more.
+    pub(crate) fn is_scribe_gone(&self) -> bool {
+        // ord: Relaxed, a check.
+        self.scribe_gone.load(Ordering::Relaxed)
+    }
+
+    /// Removes the files of a lane for good.
+    pub(crate) fn remove(&self, lane: &Lane) {
+        self.place.forget(&file_name(lane.id), lane.memory.data_len());
+    }
+
+    fn make(&self, len: usize, share: u64) -> io::Result<Spare> {
+        // ord: Relaxed, a counter.
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let memory = Arc::new(self.place.memory(&file_name(id), len, share)?);
+        Ok(Spare { id, memory })
+    }
+
+    fn lane(&self, spare: Spare, tid: u32, thread: String, old: Option<Arc<Lane>>) -> Arc<Lane> {
+        // ord: Relaxed, a counter.
+        let generation = self.next_generation.fetch_add(1, Ordering::Relaxed);
+        let lane = Lane::new(spare.memory, spare.id, generation, tid, thread, old);
+        lane.write_identity(self.logger);
+        Arc::new(lane)
+    }
+}
+
+impl Lane {
+    fn new(
+        memory: Arc<Memory>,
+        id: u32,
+        generation: u32,
+        tid: u32,
+        thread: String,
+        before: Option<Arc<Self>>,
+    ) -> Self {
+        Self {
+            memory,
+            id,
+            generation,
+            tid,
+            thread,
+            ended: AtomicBool::new(false),
+            before: Mutex::new(before),
+            waiting: AtomicBool::new(false),
+            waiter: Mutex::new(None),
+        }
+    }
+}
+
+/// Name of a lane's file.
+pub(crate) fn file_name(id: u32) -> String {
+    format!("lane-{id}")
+}
+
+const _: () = assert!(CAUSES * LEVELS == LOSS_WORDS);

@@ -1,0 +1,21 @@
+//! Lane: a bounded byte ring in shared memory for each thread that logs.
+
+#[cfg(not(loom))]
+pub(crate) mod common;
+#[cfg(not(loom))]
+pub(crate) mod handle;
+#[cfg(not(loom))]
+pub(crate) mod lanes;
+#[cfg_attr(loom, path = "memory_loom.rs")]
+pub(crate) mod memory;
+#[cfg(not(loom))]
+pub(crate) mod owner;
+#[cfg(not(loom))]
+pub(crate) mod place;
+#[cfg(not(loom))]
+pub(crate) mod process;
+pub(crate) mod ready;
+#[cfg(not(loom))]
+pub(crate) mod registry;
+pub(crate) mod ring;
+pub(crate) mod staging;

@@ -1,0 +1,404 @@
+//! Place: the directory in shared memory that holds a logger's lanes, staging and definitions.
+//!
+//! # Layout
+//!
+//! ```text
+//! <base>/ttlog-<uid>-<logger id>/      0700, base is /dev/shm or a directory of the user's choice
+//!   owner      who it belongs to, and the lock (S8)
+//!   anchors    moments on three clocks
+//!   callsites  definitions, appended before their id is used (S11)
+//!   lane-<n>   a lane       staging-<n>  a block that is being filled or written
+//! ```
+//!
+//! Where there is no room the same structures lie in private memory, and end with the process.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
+
+use super::memory::{HEADER_BYTES, Memory};
+use super::owner::{LanesHint, Owner};
+use crate::record::Anchor;
+use crate::sync::{AtomicU64, Ordering};
+
+/// Name of the owner file within a place.
+pub(crate) const OWNER_NAME: &str = "owner";
+/// Where places lie unless the user chose otherwise.
+pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
+/// Anchors kept at most; more are thinned.
+const ANCHORS_MAX: usize = 128;
+
+/// Words of the file `anchors`.
+pub(crate) mod anchors_word {
+    pub(crate) const SEQUENCE: usize = 0;
+    pub(crate) const COUNT: usize = 1;
+    pub(crate) const FIRST: usize = 16;
+    const _: () = assert!(FIRST + 3 * super::ANCHORS_MAX <= super::super::memory::HEADER_WORDS);
+}
+
+/// Where the user wants lanes to lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LanesChoice {
+    /// A directory of `/dev/shm`, private memory when there is no room.
+    Shared,
+    /// A directory below this one.
+    In(PathBuf),
+    /// Private memory.
+    Private,
+}
+
+/// A logger's place.
+#[derive(Debug)]
+pub(crate) struct Place {
+    dir: Option<Dir>,
+    anchors: Memory,
+    kept: Mutex<Vec<Anchor>>,
+    bytes_max: u64,
+    bytes_used: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Dir {
+    path: PathBuf,
+    fd: OwnedFd,
+    callsites: Mutex<(File, u64)>,
+    lock: Mutex<Option<File>>,
+}
+
+impl Place {
+    /// Makes the place of this logger; with it the reason why it is private though it should not
+    /// be. `bytes_max` bounds what the place may take, `bytes_min` is what a logger needs at least.
+    pub(crate) fn create(
+        choice: &LanesChoice,
+        logger: u64,
+        bytes_max: u64,
+        bytes_min: u64,
+    ) -> io::Result<(Self, Option<String>)> {
+        let base = match choice {
+            LanesChoice::Private => return Ok((Self::private(bytes_max)?, None)),
+            LanesChoice::Shared => Path::new(SHARED_MEMORY),
+            LanesChoice::In(dir) => dir,
+        };
+        match Self::shared(base, logger, bytes_max, bytes_min) {
+            Ok(place) => Ok((place, None)),
+            Err(error) => {
+                let why = format!("no room for lanes in {}: {error}", base.display());
+                Ok((Self::private(bytes_max)?, Some(why)))
+            }
+        }
+    }
+
+    fn private(bytes_max: u64) -> io::Result<Self> {
+        Ok(Self {
+            dir: None,
+            anchors: Memory::private(0)?,
+            kept: Mutex::new(Vec::new()),
+            bytes_max: bytes_max.min(memory_left().unwrap_or(u64::MAX) / 8),
+            bytes_used: AtomicU64::new(0),
+        })
+    }
+
+    fn shared(base: &Path, logger: u64, bytes_max: u64, bytes_min: u64) -> io::Result<Self> {
+        let stat = rustix::fs::statvfs(base)?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let bytes_max = bytes_max.min(free / 4).min(memory_left().unwrap_or(u64::MAX) / 8);
+        if bytes_max < bytes_min {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("{} KiB free, of which a quarter may be used", free >> 10),
+            ));
+        }
+        let path = base.join(name(logger));
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let made = Self::fill(&path, bytes_max);
+        if made.is_err() {
+            remove(&path);
+        }
+        made
+    }
+
+    fn fill(path: &Path, bytes_max: u64) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let anchors = Memory::shared(&fd, Path::new("anchors"), 0)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let callsites = rustix::fs::openat(&fd, "callsites", flags, Mode::RUSR | Mode::WUSR)?;
+        let callsites = Mutex::new((File::from(callsites), 0));
+        let dir = Dir { path: path.to_owned(), fd, callsites, lock: Mutex::new(None) };
+        Ok(Self {
+            dir: Some(dir),
+            anchors,
+            kept: Mutex::new(Vec::new()),
+            bytes_max,
+            bytes_used: AtomicU64::new(0),
+        })
+    }
+
+    /// The directory; `None` in private memory.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.dir.as_ref().map(|dir| dir.path.as_path())
+    }
+
+    /// What the owner file in the log directory says of it.
+    pub(crate) fn hint(&self) -> io::Result<Option<LanesHint>> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let stat = rustix::fs::fstat(&dir.fd)?;
+        Ok(Some(LanesHint { path: dir.path.clone(), device: stat.st_dev, inode: stat.st_ino }))
+    }
+
+    /// Writes the owner file and keeps its lock for as long as the place lives.
+    pub(crate) fn publish(&self, owner: &Owner) -> io::Result<()> {
+        if let Some(dir) = &self.dir {
+            let lock = owner.publish(&dir.path, OWNER_NAME)?;
+            super::process::keep_from_children(&lock);
+            *dir.lock.lock() = Some(lock);
+        }
+        Ok(())
+    }
+
+    /// Memory for a lane or a staging buffer: `data_len` bytes behind a header, within the bounds.
+    /// `share` is how much of the bound may be used after it, as a fraction of 4.
+    pub(crate) fn memory(&self, file: &str, data_len: usize, share: u64) -> io::Result<Memory> {
+        let len = (data_len + HEADER_BYTES) as u64;
+        // ord: Relaxed, a counter.
+        let used = self.bytes_used.fetch_add(len, Ordering::Relaxed);
+        let made = if used + len > self.bytes_max / 4 * share {
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        } else if let Some(dir) = &self.dir {
+            Memory::shared(&dir.fd, Path::new(file), data_len)
+        } else {
+            Memory::private(data_len)
+        };
+        if made.is_err() {
+            // ord: Relaxed, a counter.
+            self.bytes_used.fetch_sub(len, Ordering::Relaxed);
+        }
+        made
+    }
+
+    /// Removes the file of memory that is not needed any more.
+    pub(crate) fn forget(&self, file: &str, data_len: usize) {
+        if let Some(dir) = &self.dir {
+            let _ = rustix::fs::unlinkat(&dir.fd, file, rustix::fs::AtFlags::empty());
+        }
+        // ord: Relaxed, a counter.
+        self.bytes_used.fetch_sub((data_len + HEADER_BYTES) as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes taken by lanes, staging and spares.
+    pub(crate) fn bytes_used(&self) -> u64 {
+        // ord: Relaxed, a counter.
+        self.bytes_used.load(Ordering::Relaxed)
+    }
+
+    /// Appends an encoded definition to the table (S11).
+    pub(crate) fn define(&self, definition: &[u8]) -> io::Result<()> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let mut callsites = dir.callsites.lock();
+        let (file, at) = &mut *callsites;
+        file.write_all_at(definition, *at)?;
+        *at += definition.len() as u64;
+        Ok(())
+    }
+
+    /// Adds an anchor for readers from outside, and thins what there is too much of: dense for the
+    /// last seconds, sparse for the hours before.
+    pub(crate) fn add_anchor(&self, anchor: Anchor) {
+        let mut kept = self.kept.lock();
+        if kept.len() == ANCHORS_MAX {
+            let mut nth = 0;
+            let half = ANCHORS_MAX / 2;
+            kept.retain(|_| {
+                nth += 1;
+                nth > half || nth % 2 == 1
+            });
+            kept.push(anchor);
+            self.write_anchors(&kept, 0);
+        } else {
+            kept.push(anchor);
+            let from = kept.len() - 1;
+            self.write_anchors(&kept, from);
+        }
+    }
+
+    fn write_anchors(&self, kept: &[Anchor], from: usize) {
+        let sequence = self.anchors.word(anchors_word::SEQUENCE);
+        // ord: Relaxed, a counter of this thread's own (the lock is held).
+        let odd = sequence.load(Ordering::Relaxed) + 1;
+        // ord: Release, before the words below for a reader that copies the page.
+        sequence.store(odd, Ordering::Release);
+        for (nth, anchor) in kept.iter().enumerate().skip(from) {
+            let at = anchors_word::FIRST + nth * 3;
+            let words = [anchor.ticks, anchor.mono_ns, anchor.wall_ns.cast_unsigned()];
+            for (word, value) in words.into_iter().enumerate() {
+                // ord: Release, between the two stores of the sequence.
+                self.anchors.word(at + word).store(value, Ordering::Release);
+            }
+        }
+        // ord: Release, as above.
+        self.anchors.word(anchors_word::COUNT).store(kept.len() as u64, Ordering::Release);
+        // ord: Release, after the words above.
+        sequence.store(odd + 1, Ordering::Release);
+    }
+
+    /// The anchors that bracket these ticks: the last one before and the first one behind.
+    pub(crate) fn anchors_around(&self, first_ticks: u64, last_ticks: u64) -> Vec<Anchor> {
+        let kept = self.kept.lock();
+        let from = kept.partition_point(|a| a.ticks <= first_ticks).saturating_sub(1);
+        let to = (kept.partition_point(|a| a.ticks < last_ticks) + 1).min(kept.len());
+        kept[from.min(to)..to].to_vec()
+    }
+
+    /// The newest anchor.
+    pub(crate) fn last_anchor(&self) -> Option<Anchor> {
+        self.kept.lock().last().copied()
+    }
+
+    /// Removes the whole place.
+    pub(crate) fn remove(&self) {
+        if let Some(dir) = &self.dir {
+            remove(&dir.path);
+        }
+    }
+
+    /// Lets go of the lock, so that the next adopter may take what is left.
+    pub(crate) fn unlock(&self) {
+        if let Some(dir) = &self.dir {
+            if let Some(lock) = dir.lock.lock().take() {
+                super::process::close_kept(lock);
+            }
+        }
+    }
+}
+
+/// Name of a logger's place.
+pub(crate) fn name(logger: u64) -> String {
+    format!("ttlog-{}-{logger:016x}", rustix::process::getuid().as_raw())
+}
+
+/// Removes a place: the files that ttlog makes, the owner file last, then the directory, which
+/// stays when there is anything else in it.
+pub(crate) fn remove(path: &Path) {
+    let Ok(entries) = std::fs::read_dir(path) else { return };
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let ours = name.starts_with("lane-")
+            || name.starts_with("staging-")
+            || name == "anchors"
+            || name == "callsites"
+            || name.starts_with(".owner.");
+        if ours {
+            let _ = std::fs::remove_file(path.join(name));
+        }
+    }
+    let _ = std::fs::remove_file(path.join(OWNER_NAME));
+    let _ = std::fs::remove_dir(path);
+}
+
+/// Opens the place that a hint names, if it is what the hint says: a directory of this user, mode
+/// 0700, not reached through a symlink, with the same device and inode (S9).
+pub(crate) fn open_hinted(hint: &LanesHint) -> io::Result<PathBuf> {
+    let refuse = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    let found = std::fs::symlink_metadata(&hint.path)?;
+    if !found.is_dir() {
+        return refuse("not a directory");
+    }
+    if (found.dev(), found.ino()) != (hint.device, hint.inode) {
+        return refuse("not the directory that the owner file means");
+    }
+    if found.uid() != rustix::process::getuid().as_raw() {
+        return refuse("belongs to another user");
+    }
+    if found.mode() & 0o777 != 0o700 {
+        return refuse("open to other users");
+    }
+    Ok(hint.path.clone())
+}
+
+/// Memory that this process may still take, as far as its cgroup bounds it.
+fn memory_left() -> Option<u64> {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let v2 = groups.lines().find_map(|line| line.strip_prefix("0::")).and_then(|group| {
+        let base = format!("/sys/fs/cgroup{}", group.trim_end_matches('/'));
+        let max = number(&format!("{base}/memory.max"))?;
+        Some(max.saturating_sub(number(&format!("{base}/memory.current"))?))
+    });
+    let v1 = groups.lines().find_map(|line| line.split_once(":memory:")).and_then(|(_, group)| {
+        let base = format!("/sys/fs/cgroup/memory{}", group.trim_end_matches('/'));
+        let max = number(&format!("{base}/memory.limit_in_bytes"))?;
+        Some(max.saturating_sub(number(&format!("{base}/memory.usage_in_bytes"))?))
+    });
+    v2.into_iter().chain(v1).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_made_with_mode_0700_and_removed_whole() {
+        let base = tempfile::tempdir().unwrap();
+        let choice = LanesChoice::In(base.path().to_owned());
+        let (place, why) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
+        assert_eq!(why, None);
+        let path = place.path().unwrap().to_owned();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        let _memory = place.memory("lane-1", 32 << 10, 4).unwrap();
+        assert_eq!(open_hinted(&place.hint().unwrap().unwrap()).unwrap(), path);
+        place.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn no_room_is_private_memory_with_the_reason() {
+        let choice = LanesChoice::In("/nonexistent".into());
+        let (place, why) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
+        assert_eq!(place.path(), None);
+        assert!(why.unwrap().contains("/nonexistent"));
+        assert!(place.memory("lane-1", 32 << 10, 4).is_ok());
+    }
+
+    #[test]
+    fn the_bound_is_kept() {
+        let (place, _) = Place::create(&LanesChoice::Private, 5, 1 << 20, 0).unwrap();
+        assert!(place.memory("lane-1", 512 << 10, 2).is_err());
+        let _lane = place.memory("lane-1", 512 << 10, 4).unwrap();
+        assert!(place.memory("lane-2", 512 << 10, 4).is_err());
+        place.forget("lane-1", 512 << 10);
+        assert_eq!(place.bytes_used(), 0);
+    }
+
+    #[test]
+    fn s9_a_hint_is_not_followed_through_a_symlink_or_to_another_directory() {
+        let base = tempfile::tempdir().unwrap();
+        let choice = LanesChoice::In(base.path().to_owned());
+        let (place, _) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
+        let hint = place.hint().unwrap().unwrap();
+        let link = base.path().join("link");
+        std::os::unix::fs::symlink(&hint.path, &link).unwrap();
+        assert!(open_hinted(&LanesHint { path: link, ..hint.clone() }).is_err());
+        assert!(open_hinted(&LanesHint { inode: 1, ..hint.clone() }).is_err());
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&hint.path, mode).unwrap();
+        assert!(open_hinted(&hint).is_err());
+    }
+
+    #[test]
+    fn anchors_are_thinned_and_bracket_what_is_asked_for() {
+        let (place, _) = Place::create(&LanesChoice::Private, 5, 1 << 20, 0).unwrap();
+        for n in 1..=1000 {
+            place.add_anchor(Anchor { ticks: n * 10, mono_ns: n, wall_ns: 0 });
+        }
+        assert!(place.kept.lock().len() <= ANCHORS_MAX);
+        let around = place.anchors_around(9_955, 9_975);
+        assert_eq!(around.first().unwrap().ticks, 9_950);
+        assert_eq!(around.last().unwrap().ticks, 9_980);
+        assert_eq!(place.anchors_around(20_000, 30_000).len(), 1);
+        assert_eq!(place.anchors_around(0, 1).len(), 1);
+    }
+}

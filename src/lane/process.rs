@@ -1,0 +1,114 @@
+//! Process: what a logger must know of the life of its process: fork and exit.
+#![expect(unsafe_code, reason = "hooks of libc and descriptors by number; proof in H1-H2 below")]
+//!
+//! # Invariants
+//!
+//! - **H1** A forked child never writes into its parent's lanes: its one thread is turned off in
+//!   the atfork handler, which only touches atomics and thread-locals without destructors, and
+//!   makes async-signal-safe calls alone.
+//! - **H2** A child does not keep its parent's locks: their descriptors become `/dev/null` in the
+//!   child, under the same numbers, so that a later close of them closes nothing else.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+
+use crate::record::{CAUSES, Cause, LEVELS, Level, Losses};
+
+/// Locks that a child must not keep, at most.
+const KEPT_MAX: usize = 256;
+
+static FORKED: AtomicBool = AtomicBool::new(false);
+static KEPT: [AtomicI32; KEPT_MAX] = [const { AtomicI32::new(-1) }; KEPT_MAX];
+static HOOKS: Once = Once::new();
+
+/// True in a forked child that has not started anew.
+pub(crate) fn is_forked() -> bool {
+    // ord: Relaxed, a check; set before the child has a second thread.
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// Notes a lock's descriptor, so that children let go of it (H2).
+pub(crate) fn keep_from_children(file: &File) {
+    let fd = file.as_raw_fd();
+    forget_kept(fd);
+    for kept in &KEPT {
+        // ord: Relaxed, read only by a child of this process, whose memory is a copy.
+        if kept.compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            return;
+        }
+    }
+}
+
+/// Forgets a descriptor that is about to be closed.
+fn forget_kept(fd: RawFd) {
+    for kept in &KEPT {
+        // ord: Relaxed, as above.
+        let _ = kept.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// Closes a lock, which lets go of it.
+pub(crate) fn close_kept(file: File) {
+    forget_kept(file.as_raw_fd());
+    drop(file);
+}
+
+/// Installs the hooks, once in a process.
+pub(crate) fn install(at_exit: extern "C" fn()) {
+    HOOKS.call_once(|| {
+        // SAFETY: (H1) the handler keeps to what a child may do.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the function is `extern "C"` and does not unwind.
+        unsafe { libc::atexit(at_exit) };
+    });
+}
+
+extern "C" fn in_child() {
+    // ord: Relaxed, the child has one thread.
+    FORKED.store(true, Ordering::Relaxed);
+    super::handle::turn_off_this_thread();
+    // SAFETY: (H1) open is async-signal-safe.
+    let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    for kept in &KEPT {
+        // ord: Relaxed, the child has one thread.
+        let fd = kept.swap(-1, Ordering::Relaxed);
+        if fd >= 0 && null >= 0 {
+            // SAFETY: (H1, H2) dup3 is async-signal-safe, and the number stays valid.
+            unsafe { libc::dup3(null, fd, libc::O_CLOEXEC) };
+        } else if fd >= 0 {
+            // SAFETY: (H1) close is async-signal-safe.
+            unsafe { libc::close(fd) };
+        }
+    }
+    if null >= 0 {
+        // SAFETY: as above.
+        unsafe { libc::close(null) };
+    }
+}
+
+/// Events that found no logger to count them.
+static UNPLACED: [AtomicU64; CAUSES * LEVELS] = [const { AtomicU64::new(0) }; CAUSES * LEVELS];
+
+/// Counts an event of a forked child.
+pub(crate) fn count_forked(level: Level) {
+    count_unplaced(Cause::Forked, level);
+}
+
+/// Counts an event that no logger could be asked about.
+pub(crate) fn count_unplaced(cause: Cause, level: Level) {
+    // ord: Relaxed, a counter.
+    UNPLACED[cause as usize * LEVELS + level as usize].fetch_add(1, Ordering::Relaxed);
+}
+
+/// The events that no logger could be asked about, since the process began.
+pub(crate) fn unplaced() -> Losses {
+    let mut losses = Losses::NONE;
+    for (at, count) in UNPLACED.iter().enumerate() {
+        // ord: Relaxed, a counter.
+        let count = count.load(Ordering::Relaxed);
+        losses.set(Cause::ALL[at / LEVELS], Level::ALL[at % LEVELS], count);
+    }
+    losses
+}

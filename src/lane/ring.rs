@@ -1,0 +1,337 @@
+//! Ring: the bytes of a lane between its one producer and its one consumer.
+#![expect(unsafe_code, reason = "writes and lends bytes of a shared mapping; proof in R1-R6 below")]
+//!
+//! # Layout
+//!
+//! ```text
+//! byte  0  magic, version, logger id, lane | pid, capacity, generation, thread id, thread name
+//!     128  tail: position behind the last committed record      written by the producer alone
+//!     256  head: position of the oldest record not yet taken    written by the consumer alone
+//!     512  consumer slot 0: head, records taken, losses told    valid is the slot whose head is
+//!     768  consumer slot 1                                      the head at 256 (rule S4)
+//!    1024  losses by cause and level, their version, cut records
+//!    4096  data: position p lies at p % capacity
+//! ```
+//!
+//! # Invariants
+//!
+//! - **R1** `head <= tail <= head + capacity`; positions count bytes, are multiples of 8, and never
+//!   wrap or restart while a hand-out lasts.
+//! - **R2** Bytes in `[tail, head + capacity)` belong to the producer, bytes in `[head, tail)` to
+//!   the consumer.
+//! - **R3** A record does not wrap around the end of the buffer: a pad fills the rest of it. What is
+//!   left there with fewer than 16 bytes is a pad too.
+//! - **R4** While a producer writes a record its gate is 0, so that a signal handler on the same
+//!   thread finds no room and goes the cold way, which sees that it is nested.
+//! - **R5** The gate is never beyond `head + capacity`, the buffer's end, nor `tail +
+//!   record_bytes_max` as of the last cold call; a gate read before a nested call changed it is too
+//!   low, never too high, since a new lane's positions go on behind the old gate.
+//! - **R6** A producer is used by one thread alone.
+//!
+//! # Ordering
+//!
+//! `tail` is stored with Release after the record's bytes and loaded with Acquire before they are
+//! read; `head` is stored with Release after the bytes were encoded and loaded with Acquire before
+//! they are overwritten. Everything else is the producer's or the consumer's own.
+
+use std::cell::Cell;
+
+use super::memory::Memory;
+use crate::record::{HEAD_BYTES, Head, RECORD_PAD};
+use crate::sync::{AtomicU64, Ordering, compiler_fence};
+
+/// Indices of the words in a lane's header.
+#[cfg(not(loom))]
+pub(crate) mod word {
+    pub(crate) const MAGIC: usize = 0;
+    pub(crate) const VERSION: usize = 1;
+    pub(crate) const LOGGER: usize = 2;
+    pub(crate) const LANE: usize = 3;
+    pub(crate) const CAPACITY: usize = 4;
+    pub(crate) const GENERATION: usize = 5;
+    pub(crate) const TID: usize = 6;
+    pub(crate) const NAME_LEN: usize = 7;
+    pub(crate) const NAME: usize = 8;
+    pub(crate) const TAIL: usize = 16;
+    pub(crate) const HEAD: usize = 32;
+    pub(crate) const SLOTS: [usize; 2] = [64, 96];
+    pub(crate) const LOSSES: usize = 128;
+    pub(crate) const LOSSES_VERSION: usize = LOSSES + super::LOSS_WORDS;
+    pub(crate) const TRUNCATED: usize = LOSSES_VERSION + 1;
+    const _: () = assert!(SLOTS[0] + 2 + super::LOSS_WORDS <= SLOTS[1]);
+    const _: () = assert!(SLOTS[1] + 2 + super::LOSS_WORDS <= LOSSES);
+    const _: () = assert!(TRUNCATED < super::super::memory::HEADER_WORDS);
+}
+
+/// The same for a model, which has no room for unused words.
+#[cfg(loom)]
+pub(crate) mod word {
+    pub(crate) const TAIL: usize = 0;
+    pub(crate) const HEAD: usize = 1;
+    pub(crate) const SLOTS: [usize; 2] = [2, 4];
+    pub(crate) const WORDS: usize = 6;
+}
+
+/// Words that hold losses by cause and level.
+pub(crate) const LOSS_WORDS: usize = crate::record::CAUSES * crate::record::LEVELS;
+/// First word of every lane: "TTLGLANE".
+pub(crate) const LANE_MAGIC: u64 = u64::from_le_bytes(*b"TTLGLANE");
+/// Version of the lane's layout.
+pub(crate) const LANE_VERSION: u64 = 1;
+
+/// A gate that lets nothing pass, yet is not that of a write under way (R4).
+const CLOSED: u64 = 1;
+
+/// What the cold way found out about a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The gate is open again; `marked` when a quarter of the lane waits for the consumer.
+    Open {
+        /// The consumer should be told.
+        marked: bool,
+    },
+    /// There is no room for a record of this length before the consumer takes something.
+    Full,
+}
+
+/// The producer's half of a ring: plain cells, so that it can live in a thread-local without a
+/// destructor.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    gate: Cell<u64>,
+    tail: Cell<u64>,
+    mask: Cell<u64>,
+    data: Cell<*mut u8>,
+    tail_word: Cell<*const AtomicU64>,
+    memory: Cell<*const Memory>,
+    record_bytes_max: Cell<u64>,
+    /// Serial number of the logger that the lane belongs to; 0 for none.
+    serial: Cell<u32>,
+    /// True while this thread is on the cold way.
+    cold: Cell<bool>,
+}
+
+impl Producer {
+    /// A producer without a lane: every write takes the cold way.
+    pub(crate) const fn new() -> Self {
+        Self {
+            gate: Cell::new(CLOSED),
+            tail: Cell::new(0),
+            mask: Cell::new(0),
+            data: Cell::new(std::ptr::null_mut()),
+            tail_word: Cell::new(std::ptr::null()),
+            memory: Cell::new(std::ptr::null()),
+            record_bytes_max: Cell::new(0),
+            serial: Cell::new(0),
+            cold: Cell::new(false),
+        }
+    }
+
+    /// Serial number of the logger whose lane this is; 0 without a lane.
+    pub(crate) fn serial(&self) -> u32 {
+        self.serial.get()
+    }
+
+    /// Position behind the last committed record.
+    pub(crate) fn tail(&self) -> u64 {
+        self.tail.get()
+    }
+
+    /// Takes over a lane whose head and tail are equal, and returns where its positions begin.
+    ///
+    /// # Safety
+    ///
+    /// The caller keeps `memory` alive until `detach`, and no other producer writes to it (R6).
+    pub(crate) unsafe fn attach(&self, memory: &Memory, serial: u32, record_bytes_max: u64) -> u64 {
+        // Behind every gate that this thread has seen (R5).
+        let start = self.tail.get().max(self.gate.get()).next_multiple_of(8);
+        let start = start + self.record_bytes_max.get().next_multiple_of(8);
+        for at in [word::HEAD, word::SLOTS[0], word::TAIL] {
+            // ord: Relaxed, the lane is published to the consumer by joining the registry.
+            memory.word(at).store(start, Ordering::Relaxed);
+        }
+        self.gate.set(CLOSED);
+        self.tail.set(start);
+        self.mask.set(memory.data_len() as u64 - 1);
+        self.data.set(memory.data());
+        self.tail_word.set(memory.word(word::TAIL));
+        self.memory.set(memory);
+        self.record_bytes_max.set(record_bytes_max);
+        self.serial.set(serial);
+        start
+    }
+
+    /// Lets go of the lane; the next write takes the cold way.
+    pub(crate) fn detach(&self) {
+        self.serial.set(0);
+        self.gate.set(CLOSED.max(self.tail.get()));
+        self.memory.set(std::ptr::null());
+    }
+
+    /// Shuts the gate, so that the next write takes the cold way.
+    pub(crate) fn close(&self) {
+        self.gate.set(CLOSED);
+    }
+
+    /// Writes one record of `len` bytes, head included, if the gate is open that far and the lane
+    /// is that of the logger `serial`. `fill` gets exactly its bytes.
+    ///
+    /// Returns false when the cold way has to be taken; nothing is written then.
+    #[inline(always)]
+    pub(crate) fn write(&self, serial: u32, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
+        let gate = self.gate.get();
+        self.gate.set(0); // (R4)
+        compiler_fence(Ordering::SeqCst); // ord: orders this thread with its signal handlers
+        let tail = self.tail.get();
+        if tail + len as u64 > gate || serial != self.serial.get() {
+            self.gate.set(gate);
+            return false;
+        }
+        debug_assert!(len.is_multiple_of(8) && len >= HEAD_BYTES);
+        // SAFETY: (R2, R5) the gate says that these bytes are the producer's and do not wrap.
+        fill(unsafe { self.bytes(tail, len) });
+        self.commit(tail + len as u64);
+        compiler_fence(Ordering::SeqCst); // ord: orders this thread with its signal handlers
+        self.gate.set(gate);
+        true
+    }
+
+    /// # Safety
+    ///
+    /// The bytes are the producer's (R2) and do not wrap (R3).
+    #[expect(clippy::mut_from_ref, reason = "the bytes are shared memory, not the producer's own")]
+    #[inline(always)]
+    unsafe fn bytes(&self, position: u64, len: usize) -> &mut [u8] {
+        let at = (position & self.mask.get()) as usize;
+        #[cfg(loom)]
+        {
+            // SAFETY: as in the other arm.
+            let memory = unsafe { &*self.memory.get() };
+            // SAFETY: as in the other arm.
+            return unsafe { memory.owned(at, len) };
+        }
+        #[cfg(not(loom))]
+        {
+            // SAFETY: within the mapping, by the mask and R3.
+            let first = unsafe { self.data.get().add(at) };
+            // SAFETY: (R2) by the caller.
+            unsafe { std::slice::from_raw_parts_mut(first, len) }
+        }
+    }
+
+    #[inline(always)]
+    fn commit(&self, tail: u64) {
+        self.tail.set(tail);
+        // SAFETY: (attach) the mapping is alive while the producer has it.
+        let word = unsafe { &*self.tail_word.get() };
+        // ord: Release, so that the Acquire in `Memory::tail` sees the record before the tail.
+        word.store(tail, Ordering::Release);
+    }
+
+    /// True when this thread is inside `write` or on the cold way: the caller is a signal handler,
+    /// or was called by what the cold way calls.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.cold.get() || (self.gate.get() == 0 && self.serial.get() != 0)
+    }
+
+    /// Marks the thread as on the cold way until the guard is dropped.
+    pub(crate) fn enter_cold(&self) -> ColdGuard<'_> {
+        debug_assert!(!self.cold.get());
+        self.cold.set(true);
+        ColdGuard(self)
+    }
+
+    /// Opens the gate for a record of `len` bytes, with a pad at the buffer's end if need be.
+    ///
+    /// Only for a producer with a lane, on the cold way; `len` is at most `record_bytes_max`.
+    pub(crate) fn refill(&self, len: usize) -> Room {
+        // SAFETY: (attach) the mapping is alive while the producer has it.
+        let memory = unsafe { &*self.memory.get() };
+        let capacity = memory.data_len() as u64;
+        let len = len as u64;
+        debug_assert!(len <= self.record_bytes_max.get() && len <= capacity / 2);
+        // ord: Acquire, pairs with the Release in `Memory::publish_head`: the bytes are free.
+        let head = memory.word(word::HEAD).load(Ordering::Acquire);
+        let full_at = head + capacity;
+        let mut tail = self.tail.get();
+        let mut end = (tail | (capacity - 1)) + 1;
+        if tail + len > end {
+            if end > full_at {
+                return Room::Full;
+            }
+            self.pad(tail, end);
+            tail = end;
+            end += capacity;
+        }
+        if tail + len > full_at {
+            return Room::Full;
+        }
+        let mark_at = head + capacity / 4;
+        let marked = tail + len > mark_at;
+        let open_to = full_at.min(end).min(tail + self.record_bytes_max.get());
+        let gate = if marked { open_to } else { open_to.min(mark_at) };
+        debug_assert!(tail + len <= gate);
+        self.gate.set(gate);
+        Room::Open { marked }
+    }
+
+    fn pad(&self, tail: u64, end: u64) {
+        let len = (end - tail) as usize;
+        // SAFETY: (R2) the caller found `[tail, end)` free, and it ends with the buffer.
+        let bytes = unsafe { self.bytes(tail, len) };
+        let words = (len.saturating_sub(HEAD_BYTES) / 8) as u16;
+        let word = Head::word(0, words, RECORD_PAD, 0).to_le_bytes();
+        bytes[..8].copy_from_slice(&word);
+        self.commit(end);
+    }
+}
+
+/// Ends the cold way when dropped.
+#[derive(Debug)]
+pub(crate) struct ColdGuard<'a>(&'a Producer);
+
+impl Drop for ColdGuard<'_> {
+    fn drop(&mut self) {
+        self.0.cold.set(false);
+    }
+}
+
+impl Memory {
+    /// Position behind the last committed record.
+    pub(crate) fn tail(&self) -> u64 {
+        // ord: Acquire, pairs with the Release in `Producer::commit`: the bytes are there.
+        self.word(word::TAIL).load(Ordering::Acquire)
+    }
+
+    /// Position of the oldest record that was not taken.
+    pub(crate) fn head(&self) -> u64 {
+        // ord: Acquire, pairs with the Release in `publish_head`, for observers.
+        self.word(word::HEAD).load(Ordering::Acquire)
+    }
+
+    /// Lends the committed bytes from `head` up to `tail` or the buffer's end.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the consumer; `head` is its own, `tail` came from [`Memory::tail`] (R2).
+    pub(crate) unsafe fn committed(&self, head: u64, tail: u64) -> &[u8] {
+        let capacity = self.data_len() as u64;
+        assert!(head <= tail && tail - head <= capacity, "R1 broken");
+        let end = ((head | (capacity - 1)) + 1).min(tail);
+        let at = (head & (capacity - 1)) as usize;
+        // SAFETY: (R2) committed, and the producer waits for the head to pass.
+        unsafe { self.published(at, (end - head) as usize) }
+    }
+
+    /// Gives the bytes before `head` back to the producer. `n_taken` counts the records taken
+    /// since the hand-out; `slot` alternates.
+    pub(crate) fn publish_head(&self, head: u64, n_taken: u64, slot: usize) {
+        let slot = word::SLOTS[slot & 1];
+        // ord: Relaxed, published by the Release below (S4).
+        self.word(slot + 1).store(n_taken, Ordering::Relaxed);
+        // ord: Relaxed, as above.
+        self.word(slot).store(head, Ordering::Relaxed);
+        // ord: Release, pairs with the Acquire in `Producer::refill` and `Memory::head`.
+        self.word(word::HEAD).store(head, Ordering::Release);
+    }
+}

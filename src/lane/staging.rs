@@ -1,0 +1,187 @@
+//! Staging: the buffers in which blocks are filled and from which they are written (rule S3).
+//!
+//! They lie in the same place as the lanes, so that a run that left its lane is never in private
+//! memory alone. The consumer encodes a run straight into the buffer, commits the new length, then
+//! moves the lane's head; whoever looks from outside decodes the committed runs.
+#![expect(unsafe_code, reason = "fills a shared mapping that one consumer owns; proof in B1-B3")]
+//!
+//! # Layout
+//!
+//! ```text
+//! word 0 magic   1 version   2 logger id   3 number   4 epoch   5 committed bytes of runs
+//! byte 4096: the block: 64 bytes for its header, then runs, definitions, anchors
+//! ```
+//!
+//! # Invariants
+//!
+//! - **B1** One consumer owns a buffer; it alone writes its bytes and words.
+//! - **B2** `committed` is stored with Release after the bytes of the run, and before the lane's
+//!   head moves: a run is in its lane, or committed, at every moment.
+//! - **B3** Before the first byte of a buffer is reused its epoch is raised and `committed` is 0; a
+//!   buffer is reused only when its block is Written.
+
+use std::io;
+
+use super::memory::Memory;
+use crate::sync::{Arc, Ordering};
+
+/// Bytes for a block's header at the start of a buffer.
+pub(crate) const BLOCK_HEADER_BYTES: usize = 64;
+/// Runs are added to a block up to this length.
+pub(crate) const RUNS_BYTES: usize = 256 << 10;
+/// Room behind the runs for definitions and anchors.
+const TAIL_BYTES: usize = 64 << 10;
+/// Bytes of a buffer behind its header page.
+pub(crate) const BUFFER_BYTES: usize = BLOCK_HEADER_BYTES + RUNS_BYTES + TAIL_BYTES;
+/// First word of every staging buffer: "TTLGSTAG".
+pub(crate) const STAGING_MAGIC: u64 = u64::from_le_bytes(*b"TTLGSTAG");
+/// Version of the layout.
+pub(crate) const STAGING_VERSION: u64 = 1;
+
+/// Indices of the words in a buffer's header.
+pub(crate) mod word {
+    pub(crate) const MAGIC: usize = 0;
+    pub(crate) const VERSION: usize = 1;
+    pub(crate) const LOGGER: usize = 2;
+    pub(crate) const NUMBER: usize = 3;
+    pub(crate) const EPOCH: usize = 4;
+    pub(crate) const COMMITTED: usize = 5;
+}
+
+/// One buffer, owned by the consumer that fills it.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    memory: Arc<Memory>,
+    committed: usize,
+}
+
+/// A filled buffer on its way to the disk. The consumer does not touch the buffer until it comes
+/// back.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    buffer: Buffer,
+    len: usize,
+}
+
+impl Buffer {
+    /// Takes over fresh memory as buffer `number` of a logger.
+    pub(crate) fn new(memory: Memory, logger: u64, number: u64) -> Self {
+        let words = [
+            (word::MAGIC, STAGING_MAGIC),
+            (word::VERSION, STAGING_VERSION),
+            (word::LOGGER, logger),
+            (word::NUMBER, number),
+        ];
+        for (at, value) in words {
+            // ord: Relaxed, published by the first commit.
+            memory.word(at).store(value, Ordering::Relaxed);
+        }
+        Self { memory: Arc::new(memory), committed: 0 }
+    }
+
+    /// Bytes of runs so far.
+    pub(crate) fn committed(&self) -> usize {
+        self.committed
+    }
+
+    /// The whole block, header area included.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: (B1) this is the owner, and the borrow is unique.
+        unsafe { self.memory.owned(0, self.memory.data_len()) }
+    }
+
+    /// The area for runs, definitions and anchors.
+    pub(crate) fn payload(&mut self) -> &mut [u8] {
+        &mut self.bytes()[BLOCK_HEADER_BYTES..]
+    }
+
+    /// Makes `written` more bytes of runs visible from outside (B2).
+    pub(crate) fn commit(&mut self, written: usize) {
+        self.committed += written;
+        debug_assert!(self.committed <= RUNS_BYTES + TAIL_BYTES, "B2: beyond the buffer");
+        // ord: Release, pairs with the reader that copies the header before the bytes (B2).
+        self.memory.word(word::COMMITTED).store(self.committed as u64, Ordering::Release);
+    }
+
+    /// Empties the buffer for a new block (B3).
+    pub(crate) fn reset(&mut self) {
+        let epoch = self.memory.word(word::EPOCH);
+        // ord: Relaxed, this is the only writer (B1).
+        let next = epoch.load(Ordering::Relaxed) + 1;
+        // ord: Release, before `committed` and before any byte of the new block (B3).
+        epoch.store(next, Ordering::Release);
+        self.committed = 0;
+        // ord: Release, as above.
+        self.memory.word(word::COMMITTED).store(0, Ordering::Release);
+        // ord: SeqCst, keeps the new block's bytes behind the two stores for every observer.
+        crate::sync::fence(Ordering::SeqCst);
+    }
+
+    /// Ends the block at `len` bytes, its header included.
+    pub(crate) fn seal(self, len: usize) -> Sealed {
+        Sealed { buffer: self, len }
+    }
+}
+
+impl Sealed {
+    /// The block as it is to be written.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: (B1, B3) nobody writes to the buffer until it comes back.
+        unsafe { self.buffer.memory.published(0, self.len) }
+    }
+
+    /// Gives the buffer back once its block is Written.
+    pub(crate) fn into_buffer(self) -> Buffer {
+        self.buffer
+    }
+}
+
+/// The free buffers of one consumer, and more on demand.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct Staging {
+    free: Vec<Buffer>,
+    n_made: u64,
+    n_max: u64,
+}
+
+#[cfg(not(loom))]
+impl Staging {
+    /// A set of at most `bytes_max` bytes; the first buffer is made at once.
+    pub(crate) fn new(lanes: &super::lanes::Lanes, bytes_max: usize) -> io::Result<Self> {
+        let n_max = (bytes_max / BUFFER_BYTES).max(2) as u64;
+        let mut staging = Self { free: Vec::new(), n_made: 0, n_max };
+        let first = staging.make(lanes)?;
+        staging.free.push(first);
+        Ok(staging)
+    }
+
+    /// An empty buffer; `None` when all are on their way to the disk and no more may be made.
+    pub(crate) fn take(&mut self, lanes: &super::lanes::Lanes) -> Option<Buffer> {
+        let mut buffer = match self.free.pop() {
+            Some(buffer) => buffer,
+            None => self.make(lanes).ok()?,
+        };
+        buffer.reset();
+        Some(buffer)
+    }
+
+    /// Takes a buffer back whose block is Written.
+    pub(crate) fn give_back(&mut self, buffer: Buffer) {
+        self.free.push(buffer);
+    }
+
+    /// True when every buffer that was made is free.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.free.len() as u64 == self.n_made
+    }
+
+    fn make(&mut self, lanes: &super::lanes::Lanes) -> io::Result<Buffer> {
+        if self.n_made == self.n_max {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let memory = lanes.place.memory(&format!("staging-{}", self.n_made), BUFFER_BYTES, 4)?;
+        self.n_made += 1;
+        Ok(Buffer::new(memory, lanes.logger, self.n_made - 1))
+    }
+}
