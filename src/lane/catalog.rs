@@ -1,0 +1,79 @@
+//! Catalog: the definitions that a logger's records refer to, by id.
+//!
+//! A definition enters before the id of its callsite becomes visible (S11), so that every record in
+//! a lane can be encoded; a copy lies in the place, for who takes up a dead logger's lanes.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::place::Place;
+use crate::record::Definition;
+use crate::record::compact::{Schema, Schemas};
+
+/// One definition as the scribe needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    schema: Schema,
+    encoded: Arc<[u8]>,
+}
+
+/// All definitions of one logger.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    entries: Mutex<Vec<Option<Entry>>>,
+}
+
+impl Catalog {
+    /// Adds a definition; one whose id is known is ignored.
+    pub(crate) fn define(&self, definition: &Definition, place: &Place) {
+        let mut encoded = Vec::new();
+        definition.encode(&mut encoded);
+        let id = definition.id as usize;
+        let mut entries = self.entries.lock();
+        if entries.len() <= id {
+            entries.resize(id + 1, None);
+        }
+        if entries[id].is_some() {
+            return;
+        }
+        // A full /dev/shm costs an adopter the names of this callsite, nothing else: blocks carry
+        // their own copy.
+        let _ = place.define(&encoded);
+        entries[id] = Some(Entry { schema: Schema::of(definition), encoded: encoded.into() });
+    }
+}
+
+/// The scribe's own copy of a catalog, which asks the original when it misses.
+#[derive(Debug)]
+pub(crate) struct CatalogView {
+    original: Arc<Catalog>,
+    known: RefCell<Vec<Option<Entry>>>,
+}
+
+impl CatalogView {
+    pub(crate) fn new(original: Arc<Catalog>) -> Self {
+        Self { original, known: RefCell::default() }
+    }
+
+    fn entry<R>(&self, id: u32, use_it: impl Fn(&Entry) -> R) -> Option<R> {
+        let id = id as usize;
+        if let Some(Some(entry)) = self.known.borrow().get(id) {
+            return Some(use_it(entry));
+        }
+        self.known.borrow_mut().clone_from(&self.original.entries.lock());
+        self.known.borrow().get(id)?.as_ref().map(use_it)
+    }
+
+    /// The definition as it stands in files.
+    pub(crate) fn encoded(&self, id: u32) -> Option<Arc<[u8]>> {
+        self.entry(id, |entry| entry.encoded.clone())
+    }
+}
+
+impl Schemas for CatalogView {
+    fn schema(&self, id: u32) -> Option<Schema> {
+        self.entry(id, |entry| entry.schema)
+    }
+}

@@ -1,0 +1,183 @@
+//! Batch: the block that the scribe is filling.
+
+use std::sync::Arc;
+
+use crate::lane::catalog::CatalogView;
+use crate::lane::staging::{BLOCK_HEADER_BYTES, Buffer, RUNS_BYTES, Sealed};
+use crate::record::compact::{Encoded, Encoder, Malformed};
+use crate::record::{Anchor, RunHead, Timeline};
+use crate::store::block::{self, BlockHeader, Salt};
+use crate::store::index;
+
+/// Definitions beyond this end a block: what they take comes on top of its runs.
+const DEFINITIONS_BYTES: usize = 128 << 10;
+
+/// A block in the making.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    buffer: Buffer,
+    records: u32,
+    lost: u64,
+    first_ticks: u64,
+    last_ticks: u64,
+    levels: u8,
+    n_sites: usize,
+    definitions: Vec<Arc<[u8]>>,
+    definitions_len: usize,
+}
+
+/// A block that is ready to be written.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) block: Block,
+    /// Length in the file.
+    pub(crate) len: usize,
+    pub(crate) records: u32,
+    pub(crate) entry: index::Entry,
+}
+
+/// The bytes of a block, in staging wherever they fit.
+#[derive(Debug)]
+pub(crate) enum Block {
+    /// Written from where it lies.
+    Staged(Sealed),
+    /// Definitions did not fit behind the runs; the staging buffer keeps the runs meanwhile.
+    Copied(Sealed, Vec<u8>),
+}
+
+impl Block {
+    /// The block's bytes, padding included.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Staged(sealed) => sealed.bytes(),
+            Self::Copied(_, bytes) => bytes,
+        }
+    }
+
+    /// Gives the staging buffer back.
+    pub(crate) fn into_buffer(self) -> Buffer {
+        match self {
+            Self::Staged(sealed) | Self::Copied(sealed, _) => sealed.into_buffer(),
+        }
+    }
+}
+
+impl Batch {
+    /// An empty block in this buffer.
+    pub(crate) fn new(buffer: Buffer, encoder: &mut Encoder) -> Self {
+        encoder.reset();
+        Self {
+            buffer,
+            records: 0,
+            lost: 0,
+            first_ticks: u64::MAX,
+            last_ticks: 0,
+            levels: 0,
+            n_sites: 0,
+            definitions: Vec::new(),
+            definitions_len: 0,
+        }
+    }
+
+    /// True while nothing was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.committed() == 0
+    }
+
+    /// Encodes as much of `records` as fits; nothing is consumed when the block is full. `lost` is
+    /// how many losses the run reports anew.
+    pub(crate) fn add(
+        &mut self,
+        encoder: &mut Encoder,
+        catalog: &CatalogView,
+        head: RunHead,
+        records: &[u8],
+        lost: u64,
+        codec: u8,
+    ) -> Result<Encoded, Malformed> {
+        if self.definitions_len > DEFINITIONS_BYTES {
+            return Ok(Encoded::default());
+        }
+        let at = self.buffer.committed();
+        let out = &mut self.buffer.payload()[..RUNS_BYTES];
+        let encoded = encoder.run(catalog, head, records, out, at, codec)?;
+        if encoded.written == 0 {
+            return Ok(encoded);
+        }
+        for &id in &encoder.callsites()[self.n_sites..] {
+            if let Some(definition) = catalog.encoded(id) {
+                self.definitions_len += definition.len();
+                self.definitions.push(definition);
+            }
+        }
+        self.n_sites = encoder.callsites().len();
+        self.records += encoded.count;
+        self.lost += lost;
+        self.levels |= encoded.levels;
+        if encoded.count > 0 {
+            self.first_ticks = self.first_ticks.min(encoded.first_ticks);
+            self.last_ticks = self.last_ticks.max(encoded.last_ticks);
+        }
+        self.buffer.commit(encoded.written);
+        Ok(encoded)
+    }
+
+    /// Oldest and newest ticks; those of `now` when the block holds losses alone.
+    pub(crate) fn ticks(&self, now: &Anchor) -> (u64, u64) {
+        if self.records == 0 {
+            return (now.ticks, now.ticks);
+        }
+        (self.first_ticks, self.last_ticks)
+    }
+
+    /// Ends the block: definitions, anchors, header, checksums.
+    pub(crate) fn seal(
+        mut self,
+        encoder: &Encoder,
+        salt: Salt,
+        offset: u64,
+        seq: u64,
+        anchors: &[Anchor],
+    ) -> Ready {
+        let runs_len = self.buffer.committed();
+        let mut timeline = Timeline::default();
+        for anchor in anchors {
+            timeline.add(*anchor);
+        }
+        let now = anchors.last().copied().unwrap_or_default();
+        let (first_ticks, last_ticks) = self.ticks(&now);
+        let mut header = BlockHeader {
+            kind: block::KIND_EVENTS,
+            raw_len: encoder.raw_bytes() as u32,
+            seq,
+            records: self.records,
+            lost: u32::try_from(self.lost).unwrap_or(u32::MAX),
+            first_wall_ns: timeline.wall_ns(first_ticks),
+            last_wall_ns: timeline.wall_ns(last_ticks),
+            defs_offset: runs_len as u32,
+            levels: self.levels,
+            ..BlockHeader::default()
+        };
+        let definitions = || self.definitions.iter().map(|definition| &**definition);
+        let len = runs_len + block::sections_len(self.definitions_len, anchors.len());
+        header.stored_len = len as u32;
+        let entry = |header: &BlockHeader| index::Entry::new(offset, header, encoder.callsites());
+        let entry = entry(&header);
+        let records = self.records;
+        let room = self.buffer.payload().len();
+        if len.next_multiple_of(block::ALIGN) + block::ALIGN <= room {
+            block::put_sections(self.buffer.payload(), runs_len, definitions(), anchors)
+                .expect("the room was measured");
+            let len = block::seal(self.buffer.bytes(), salt, offset, &header)
+                .expect("the room was measured");
+            return Ready { block: Block::Staged(self.buffer.seal(len)), len, records, entry };
+        }
+        let mut bytes = vec![0; (BLOCK_HEADER_BYTES + len).next_multiple_of(block::ALIGN)];
+        bytes[BLOCK_HEADER_BYTES..][..runs_len].copy_from_slice(&self.buffer.payload()[..runs_len]);
+        block::put_sections(&mut bytes[BLOCK_HEADER_BYTES..], runs_len, definitions(), anchors)
+            .expect("the room was measured");
+        let len = block::seal(&mut bytes, salt, offset, &header).expect("the room was measured");
+        let sealed = self.buffer.seal(BLOCK_HEADER_BYTES + runs_len);
+        Ready { block: Block::Copied(sealed, bytes), len, records, entry }
+    }
+}

@@ -1,0 +1,144 @@
+//! Intake: the scribe's end of one lane.
+#![expect(unsafe_code, reason = "reads a lane as its one consumer; invariant R2 of lane::ring")]
+
+use std::sync::Arc;
+
+use super::batch::Batch;
+use crate::lane::catalog::CatalogView;
+use crate::lane::lanes::Lane;
+use crate::record::compact::Encoder;
+use crate::record::{HEAD_BYTES, Losses, RunHead};
+
+/// Bytes of a lane that are encoded before its head moves: its producer waits no longer than that.
+const STRIDE_BYTES: usize = 64 << 10;
+
+/// What one look at a lane came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Everything that was there, so many bytes.
+    All(u64),
+    /// The block is full; there is more.
+    BlockFull,
+}
+
+/// The scribe's end of one lane.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    pub(crate) lane: Arc<Lane>,
+    head: u64,
+    n_taken: u64,
+    slot: usize,
+    losses_version: u64,
+    told: Losses,
+    /// Looks at the lane in a row that found nothing.
+    pub(crate) idle_turns: u32,
+    /// True while the lane is looked at every turn.
+    pub(crate) busy: bool,
+}
+
+impl Intake {
+    pub(crate) fn new(lane: Arc<Lane>) -> Self {
+        let head = lane.memory().head();
+        Self {
+            lane,
+            head,
+            n_taken: 0,
+            slot: 0,
+            losses_version: 0,
+            told: Losses::NONE,
+            idle_turns: 0,
+            busy: false,
+        }
+    }
+
+    /// Position behind the last record taken.
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// True when nothing is left that is committed now, and no loss is untold.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == self.lane.memory().tail()
+            && self.losses_version == self.lane.losses_version()
+    }
+
+    /// True when the lane's thread had another lane before that is not empty yet.
+    pub(crate) fn waits_for_older(&self) -> bool {
+        let Some(before) = self.lane.before() else { return false };
+        let emptied = before.is_ended() && before.memory().head() == before.memory().tail();
+        if emptied {
+            self.lane.forget_before();
+        }
+        !emptied
+    }
+
+    /// Encodes what is committed up to `until` into the batch and gives the bytes back to the
+    /// producer, stride by stride. Losses that were not told yet are told with the first run.
+    pub(crate) fn take(
+        &mut self,
+        until: u64,
+        batch: &mut Batch,
+        encoder: &mut Encoder,
+        catalog: &CatalogView,
+        codec: u8,
+    ) -> Taken {
+        let began = self.head;
+        let capacity = self.lane.memory().data_len() as u64;
+        let mut version = self.lane.losses_version();
+        while self.head < until || version != self.losses_version {
+            // SAFETY: (R2) this is the one consumer, `until` is a tail it has read.
+            let committed = unsafe { self.lane.memory().committed(self.head, until) };
+            let at_end = (self.head + committed.len() as u64).is_multiple_of(capacity);
+            if !committed.is_empty() && committed.len() < HEAD_BYTES && at_end {
+                self.give_back(committed.len() as u64, 0);
+                continue;
+            }
+            let stride = &committed[..committed.len().min(stride_end(committed))];
+            let losses = self.lane.losses();
+            let lost = losses.since(&self.told).total();
+            let head = self.run_head(losses);
+            let encoded = match batch.add(encoder, catalog, head, stride, lost, codec) {
+                Ok(encoded) if encoded.written == 0 => return Taken::BlockFull,
+                Ok(encoded) => encoded,
+                Err(malformed) => {
+                    // Only a stray write of the program itself can do that to a lane.
+                    debug_assert!(false, "a record in a lane is malformed: {malformed}");
+                    self.give_back(until - self.head, 0);
+                    continue;
+                }
+            };
+            self.told = losses;
+            self.losses_version = version;
+            self.give_back(encoded.consumed as u64, u64::from(encoded.count));
+            version = self.lane.losses_version();
+        }
+        Taken::All(self.head - began)
+    }
+
+    fn give_back(&mut self, bytes: u64, records: u64) {
+        self.head += bytes;
+        self.n_taken += records;
+        self.slot ^= 1;
+        self.lane.memory().publish_head(self.head, self.n_taken, self.slot);
+    }
+
+    fn run_head(&self, losses: Losses) -> RunHead {
+        RunHead {
+            lane: self.lane.id,
+            generation: self.lane.generation,
+            position: self.head,
+            end: self.head,
+            first_record: self.n_taken,
+            count: 0,
+            tid: self.lane.tid,
+            thread: self.lane.thread.clone(),
+            losses,
+        }
+    }
+}
+
+/// How much to encode at once: a stride, or one record when the first is longer.
+fn stride_end(committed: &[u8]) -> usize {
+    let first = crate::record::Head::read(committed).map_or(0, |head| head.len());
+    STRIDE_BYTES.max(first)
+}

@@ -1,0 +1,437 @@
+//! Scribe: the one consumer thread of a logger: lanes → blocks → file thread.
+//!
+//! ```text
+//!  lanes ──► intake ──► batch (in staging) ──► writer (file thread) ──► segment
+//!              ▲                                   │
+//!            ready, timer                          └──► progress ──► flush(), sync(), stats()
+//! ```
+//!
+//! Each turn it encodes what lanes have committed straight into the current block, seals the block
+//! when it is full or due, and hands it to the file thread. It never sorts, never formats and never
+//! waits for the disk while a staging buffer is free. Busy lanes are looked at every turn, idle ones
+//! once a timer turn, so that a turn costs time for the lanes that log, not for those that exist.
+
+mod batch;
+mod intake;
+pub(crate) mod progress;
+mod segments;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::sync::Parker;
+
+use self::batch::Batch;
+use self::intake::{Intake, Taken};
+use self::progress::{Ask, Progress, Ticket};
+pub(crate) use self::segments::SegmentPlan;
+use self::segments::Segments;
+pub(crate) use self::writer::{Queue, WriterSetup, run as run_writer};
+use self::writer::Op;
+use crate::config::Durability;
+use crate::lane::catalog::{Catalog, CatalogView};
+use crate::lane::lanes::{Lane, Lanes};
+use crate::lane::ready::Ready;
+use crate::lane::staging::Staging;
+use crate::record::Anchor;
+use crate::record::compact::Encoder;
+
+/// Pause between turns while lanes are busy: long enough that the scribe does not fight producers
+/// for their cache lines, short enough that a lane of 1 MiB does not fill (SPIKE.md of the design).
+const NAP: Duration = Duration::from_micros(100);
+/// Turns without work before a lane counts as idle.
+const IDLE_TURNS: u32 = 20;
+/// Bytes in a turn below which a busy lane counts as idle.
+const BUSY_BYTES: u64 = 4 << 10;
+/// How often owner file and segment are looked for.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long a straggler inside a log call is waited for at shutdown.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// What a scribe needs from its logger.
+#[derive(Debug)]
+pub(crate) struct ScribeSetup {
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) parker: Parker,
+    pub(crate) staging: Staging,
+    pub(crate) plan: SegmentPlan,
+    pub(crate) durability: Durability,
+    pub(crate) write_within: Duration,
+    /// [`crate::record::CODEC_COMPACT`] or raw.
+    pub(crate) codec: u8,
+    /// Reads the three clocks.
+    pub(crate) now: fn() -> Anchor,
+}
+
+/// A request that waits until lanes are drained.
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    ask: Ask,
+    /// Lanes and the tails they had when it was asked.
+    tails: Vec<(u32, u64)>,
+}
+
+/// The consumer thread's state.
+#[derive(Debug)]
+pub(crate) struct Scribe {
+    setup: ScribeSetup,
+    catalog: CatalogView,
+    encoder: Encoder,
+    batch: Option<Batch>,
+    intakes: Vec<Intake>,
+    /// Indices of the intakes that are looked at every turn.
+    busy: Vec<usize>,
+    n_joined: u64,
+    segments: Segments,
+    pending: Vec<Pending>,
+    /// Blocks handed to the file thread.
+    n_blocks: u64,
+    next_timer: Instant,
+    next_sync: Instant,
+    next_check: Instant,
+    unsynced_blocks: bool,
+}
+
+impl Scribe {
+    pub(crate) fn new(setup: ScribeSetup) -> Self {
+        let now = Instant::now();
+        Self {
+            catalog: CatalogView::new(setup.catalog.clone()),
+            encoder: Encoder::new(),
+            batch: None,
+            intakes: Vec::new(),
+            busy: Vec::new(),
+            n_joined: 0,
+            segments: Segments::new(setup.plan.clone(), setup.lanes.logger),
+            pending: Vec::new(),
+            n_blocks: 0,
+            next_timer: now,
+            next_sync: now,
+            next_check: now + CHECK_EVERY,
+            unsynced_blocks: false,
+            setup,
+        }
+    }
+
+    /// Runs until the end was asked for.
+    pub(crate) fn run(mut self) {
+        // Naps are short: without this the kernel makes 150 µs of 50.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
+        self.setup.lanes.prepare_spares(1);
+        loop {
+            if let Some(ask) = self.turn() {
+                self.finish(ask);
+                break;
+            }
+            if self.busy.is_empty() && self.pending.is_empty() {
+                self.sleep();
+            } else {
+                std::thread::sleep(NAP);
+            }
+        }
+        self.setup.lanes.set_scribe_gone();
+        self.setup.progress.end();
+    }
+
+    /// One turn; the request for the end once everything before it is handed over.
+    fn turn(&mut self) -> Option<(Ticket, Ask)> {
+        for buffer in self.setup.queue.take_free() {
+            self.setup.staging.give_back(buffer);
+        }
+        if self.setup.queue.take_vanished() {
+            self.segments.lose();
+        }
+        let now = Instant::now();
+        let asked = self.setup.progress.take_asked();
+        let timer = now >= self.next_timer || !asked.is_empty();
+        if timer {
+            self.next_timer = now + self.setup.write_within / 2;
+            self.setup.lanes.place.add_anchor((self.setup.now)());
+            self.meet_new_lanes();
+        }
+        for (ticket, ask) in asked {
+            let tails = self.intakes.iter().map(|i| (i.lane.generation, i.lane.memory().tail()));
+            let tails = tails.collect();
+            self.pending.push(Pending { ticket, ask, tails });
+        }
+        self.hear_ready();
+        let drained = self.drain(timer || !self.pending.is_empty());
+        if timer {
+            self.take_back_ended();
+            self.setup.lanes.prepare_spares(1);
+        }
+        if (timer || !self.pending.is_empty()) && drained {
+            self.seal();
+        }
+        self.sync_when_due(now);
+        self.answer()
+    }
+
+    fn meet_new_lanes(&mut self) {
+        let n_joined = self.setup.lanes.n_joined();
+        if n_joined == self.n_joined {
+            return;
+        }
+        self.n_joined = n_joined;
+        let mut new = Vec::new();
+        let known: std::collections::HashSet<u32> =
+            self.intakes.iter().map(|intake| intake.lane.generation).collect();
+        self.setup.lanes.registry.walk(|lane| {
+            if !known.contains(&lane.generation) {
+                new.push(lane.clone());
+            }
+        });
+        // Oldest first, so that a thread's lanes stand in the order of their use.
+        new.sort_by_key(|lane: &Arc<Lane>| lane.generation);
+        self.intakes.extend(new.into_iter().map(Intake::new));
+    }
+
+    /// Lanes whose producers passed their mark become busy.
+    fn hear_ready(&mut self) {
+        let mut bits = Vec::new();
+        self.setup.lanes.ready.take(|bit| bits.push(bit));
+        if bits.is_empty() {
+            return;
+        }
+        self.meet_new_lanes();
+        for (index, intake) in self.intakes.iter_mut().enumerate() {
+            if !intake.busy && bits.contains(&(intake.lane.id as usize % Ready::SLOTS)) {
+                intake.busy = true;
+                intake.idle_turns = 0;
+                self.busy.push(index);
+            }
+        }
+    }
+
+    /// Looks at busy lanes, or at all; false when staging ran out.
+    fn drain(&mut self, all: bool) -> bool {
+        let mut complete = true;
+        let indices: Vec<usize> =
+            if all { (0..self.intakes.len()).collect() } else { self.busy.clone() };
+        for &index in &indices {
+            complete &= self.drain_one(index);
+        }
+        // ord: SeqCst, pairs with the fence of a producer that is about to park: it sees the new
+        // head, or this thread sees it waiting. Once a turn, so that it costs no lane anything.
+        fence(Ordering::SeqCst);
+        for &index in &indices {
+            self.intakes[index].lane.wake_producer();
+        }
+        let intakes = &mut self.intakes;
+        self.busy.retain(|&index| {
+            let intake = &mut intakes[index];
+            intake.busy = intake.idle_turns < IDLE_TURNS;
+            intake.busy
+        });
+        complete
+    }
+
+    fn drain_one(&mut self, index: usize) -> bool {
+        if self.intakes[index].waits_for_older() {
+            return true;
+        }
+        // What comes after this tail waits for the next turn, so that a flood starves nobody.
+        let until = self.intakes[index].lane.memory().tail();
+        loop {
+            if self.intakes[index].is_empty() {
+                self.intakes[index].idle_turns += 1;
+                return true;
+            }
+            let Some(batch) = self.batch_with_room() else { return false };
+            let (encoder, catalog) = (&mut self.encoder, &self.catalog);
+            let intake = &mut self.intakes[index];
+            match intake.take(until, batch, encoder, catalog, self.setup.codec) {
+                Taken::BlockFull => self.seal(),
+                Taken::All(bytes) if bytes < BUSY_BYTES => {
+                    intake.idle_turns += 1;
+                    return true;
+                }
+                Taken::All(_) => {
+                    intake.idle_turns = 0;
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn batch_with_room(&mut self) -> Option<&mut Batch> {
+        if self.batch.is_none() {
+            let buffer = self.setup.staging.take(&self.setup.lanes)?;
+            self.batch = Some(Batch::new(buffer, &mut self.encoder));
+        }
+        self.batch.as_mut()
+    }
+
+    /// Ends the current block, if there is anything in it, and hands it to the file thread.
+    fn seal(&mut self) {
+        let Some(batch) = self.batch.take() else { return };
+        if batch.is_empty() {
+            self.batch = Some(batch);
+            return;
+        }
+        let now = (self.setup.now)();
+        let (first, last) = batch.ticks(&now);
+        let mut anchors = self.setup.lanes.place.anchors_around(first, last);
+        if anchors.last().is_none_or(|anchor| anchor.ticks < last || anchors.len() < 2) {
+            anchors.push(now);
+        }
+        let queue = &self.setup.queue;
+        if let Some(end) = self.segments.roll_if_full(self.setup.durability) {
+            queue.push(end);
+        }
+        if let Some(begin) = self.segments.begin_if_needed(now.wall_ns) {
+            queue.push(begin);
+        }
+        let ready = {
+            let (salt, offset, seq) = self.segments.next_block();
+            batch.seal(&self.encoder, salt, offset, seq, &anchors)
+        };
+        self.segments.add(ready.entry, ready.len);
+        queue.push(Op::Write {
+            block: ready.block,
+            offset: ready.entry.offset,
+            records: ready.records,
+        });
+        self.n_blocks += 1;
+        self.unsynced_blocks = true;
+        if self.setup.durability == Durability::EveryBlock {
+            self.sync_now();
+        }
+    }
+
+    fn sync_now(&mut self) {
+        self.setup.queue.push(Op::Sync);
+        self.unsynced_blocks = false;
+    }
+
+    fn sync_when_due(&mut self, now: Instant) {
+        if let Durability::Interval(interval) = self.setup.durability
+            && self.unsynced_blocks
+            && now >= self.next_sync
+        {
+            self.next_sync = now + interval;
+            self.sync_now();
+        }
+        if now >= self.next_check {
+            self.next_check = now + CHECK_EVERY;
+            self.setup.queue.push(Op::Check);
+        }
+    }
+
+    /// Gives lanes back whose threads ended and that are empty.
+    fn take_back_ended(&mut self) {
+        let is_done = |intake: &Intake| intake.lane.is_ended() && intake.is_empty();
+        if !self.intakes.iter().any(is_done) {
+            return;
+        }
+        let (done, kept) = std::mem::take(&mut self.intakes).into_iter().partition(is_done);
+        self.intakes = kept;
+        self.busy = (0..self.intakes.len()).filter(|&at| self.intakes[at].busy).collect();
+        let done: Vec<Intake> = done;
+        let lanes: Vec<Arc<Lane>> = done.into_iter().map(|intake| intake.lane).collect();
+        self.setup.lanes.take_back(&lanes);
+    }
+
+    /// Answers requests whose lanes are drained; returns the request for the end.
+    fn answer(&mut self) -> Option<(Ticket, Ask)> {
+        let intakes = &self.intakes;
+        let has_passed = |generation: u32, tail: u64| {
+            let intake = intakes.iter().find(|intake| intake.lane.generation == generation);
+            intake.is_none_or(|intake| intake.head() >= tail)
+        };
+        let is_ready = |pending: &mut Pending| {
+            pending.tails.iter().all(|&(generation, tail)| has_passed(generation, tail))
+        };
+        let ready: Vec<Pending> = self.pending.extract_if(.., is_ready).collect();
+        let mut end = None;
+        for Pending { ticket, ask, .. } in ready {
+            self.seal();
+            match ask {
+                Ask::Flush => self.setup.progress.set_goal(ticket, self.n_blocks, false),
+                Ask::Sync => {
+                    self.sync_now();
+                    self.setup.progress.set_goal(ticket, self.n_blocks, true);
+                }
+                Ask::Rotate => {
+                    if let Some(end) = self.segments.roll(self.setup.durability) {
+                        self.setup.queue.push(end);
+                    }
+                    self.setup.progress.set_goal(ticket, self.n_blocks, false);
+                }
+                Ask::Shutdown | Ask::Exit(_) => end = Some((ticket, ask)),
+            }
+        }
+        end
+    }
+
+    fn sleep(&mut self) {
+        let now = Instant::now();
+        let timeout = self.next_timer.saturating_duration_since(now);
+        let progress = &self.setup.progress;
+        self.setup.lanes.ready.sleep(&self.setup.parker, timeout, || progress.is_asked());
+    }
+
+    /// The end: drains what stragglers still wrote, seals the segment, waits for the disk, and
+    /// removes the lanes that nobody will write to any more.
+    fn finish(&mut self, (ticket, ask): (Ticket, Ask)) {
+        if ask == Ask::Shutdown {
+            std::thread::sleep(GRACE);
+        }
+        self.meet_new_lanes();
+        while !self.drain(true) {
+            self.wait_for_buffers();
+            if self.setup.queue.is_ended() {
+                break;
+            }
+        }
+        self.seal();
+        if let Some(end) = self.segments.roll(self.setup.durability) {
+            self.setup.queue.push(end);
+        }
+        let durable = self.setup.durability != Durability::Never;
+        if durable {
+            self.sync_now();
+        }
+        self.setup.progress.set_goal(ticket, self.n_blocks, durable);
+        self.setup.queue.push(Op::End);
+        while !self.setup.queue.is_ended() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let all_written = self.setup.progress.written().blocks == self.n_blocks;
+        if all_written && self.remove_lanes(ask) {
+            self.setup.lanes.place.remove();
+        }
+    }
+
+    fn wait_for_buffers(&mut self) {
+        std::thread::sleep(Duration::from_millis(1));
+        for buffer in self.setup.queue.take_free() {
+            self.setup.staging.give_back(buffer);
+        }
+    }
+
+    /// Removes lanes that are empty and whose threads have ended, or cannot log any more; true
+    /// when none is left.
+    fn remove_lanes(&mut self, ask: Ask) -> bool {
+        let mut n_left = 0;
+        for intake in &self.intakes {
+            let lane = &intake.lane;
+            let may_log = match ask {
+                Ask::Exit(tid) => !lane.is_ended() && lane.tid != tid && lane.id != 0,
+                _ => false,
+            };
+            if may_log || !intake.is_empty() {
+                n_left += 1;
+            } else if lane.id != 0 {
+                self.setup.lanes.remove(lane);
+            }
+        }
+        n_left == 0
+    }
+}

@@ -1,0 +1,234 @@
+//! Progress: what is written and durable so far, and who waits for it.
+
+use std::collections::HashMap;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// What a caller asks of the scribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Everything accepted by now in a file.
+    Flush,
+    /// The same, and on the disk for good.
+    Sync,
+    /// A new segment.
+    Rotate,
+    /// The end: the calls have stopped.
+    Shutdown,
+    /// The process ends while other threads may go on; the thread that asks is this one.
+    Exit(u32),
+}
+
+/// The number of something that was asked for.
+pub(crate) type Ticket = u64;
+
+/// How far the answer to a ticket has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Goal {
+    /// Blocks up to this number have to be written.
+    blocks: u64,
+    /// They have to be durable too.
+    durable: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    asked: Vec<(Ticket, Ask)>,
+    n_tickets: Ticket,
+    goals: HashMap<Ticket, Goal>,
+    wakers: Vec<Waker>,
+    written: Mark,
+    durable: Mark,
+    ended: bool,
+    failing: Option<String>,
+    suspect: Option<String>,
+    n_errors: u64,
+    bytes_written: u64,
+    segments: u64,
+}
+
+/// Blocks and events up to here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Mark {
+    /// Blocks, in the order in which they were handed to the disk.
+    pub(crate) blocks: u64,
+    /// Events in them.
+    pub(crate) events: u64,
+}
+
+/// Shared by handles, scribe and file thread. Its lock is never held across I/O.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Why a wait ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// The time ran out.
+    Timeout,
+    /// The scribe is gone.
+    Ended,
+    /// A sync failed, so that nothing can be promised any more.
+    Suspect,
+}
+
+impl Progress {
+    /// Notes what is asked for; the caller wakes the scribe.
+    pub(crate) fn ask(&self, ask: Ask) -> Ticket {
+        let mut state = self.state.lock();
+        state.n_tickets += 1;
+        let ticket = state.n_tickets;
+        state.asked.push((ticket, ask));
+        ticket
+    }
+
+    /// True when something was asked for that the scribe has not taken.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.state.lock().asked.is_empty()
+    }
+
+    /// Takes what was asked for.
+    pub(crate) fn take_asked(&self) -> Vec<(Ticket, Ask)> {
+        std::mem::take(&mut self.state.lock().asked)
+    }
+
+    /// Says which blocks answer a ticket.
+    pub(crate) fn set_goal(&self, ticket: Ticket, blocks: u64, durable: bool) {
+        let mut state = self.state.lock();
+        state.goals.insert(ticket, Goal { blocks, durable });
+        self.tell(&mut state);
+    }
+
+    /// Waits until a ticket is answered; returns the number of events written (or durable).
+    pub(crate) fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Mark, Unanswered> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.state.lock();
+        loop {
+            if let Some(answer) = state.answer(ticket) {
+                return answer;
+            }
+            let out = match deadline {
+                Some(deadline) => self.changed.wait_until(&mut state, deadline).timed_out(),
+                None => {
+                    self.changed.wait(&mut state);
+                    false
+                }
+            };
+            if out {
+                return state.answer(ticket).unwrap_or(Err(Unanswered::Timeout));
+            }
+        }
+    }
+
+    /// The answer to a ticket, if it is there; else `waker` is called when something changes.
+    pub(crate) fn poll(&self, ticket: Ticket, waker: &Waker) -> Option<Result<Mark, Unanswered>> {
+        let mut state = self.state.lock();
+        let answer = state.answer(ticket);
+        if answer.is_none() && !state.wakers.iter().any(|known| known.will_wake(waker)) {
+            state.wakers.push(waker.clone());
+        }
+        answer
+    }
+
+    /// The file thread has written one more block.
+    pub(crate) fn add_written(&self, events: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        state.written.blocks += 1;
+        state.written.events += events;
+        state.bytes_written += bytes;
+        self.tell(&mut state);
+    }
+
+    /// Everything written up to here is durable.
+    pub(crate) fn set_durable(&self, mark: Mark) {
+        let mut state = self.state.lock();
+        state.durable = mark;
+        self.tell(&mut state);
+    }
+
+    /// What is written.
+    pub(crate) fn written(&self) -> Mark {
+        self.state.lock().written
+    }
+
+    /// What is durable.
+    pub(crate) fn durable(&self) -> Mark {
+        self.state.lock().durable
+    }
+
+    /// Bytes written and segments begun.
+    pub(crate) fn sums(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.bytes_written, state.segments)
+    }
+
+    /// A segment was begun.
+    pub(crate) fn add_segment(&self) {
+        self.state.lock().segments += 1;
+    }
+
+    /// Says what the disk refuses at the moment; true when it did not a moment ago.
+    pub(crate) fn set_failing(&self, failing: Option<String>) -> bool {
+        let mut state = self.state.lock();
+        let is_new = failing.is_some() != state.failing.is_some();
+        if failing.is_some() {
+            state.n_errors += 1;
+        }
+        state.failing = failing;
+        is_new
+    }
+
+    /// Says that a sync failed: from now on nothing is called durable.
+    pub(crate) fn set_suspect(&self, why: String) {
+        let mut state = self.state.lock();
+        state.n_errors += 1;
+        state.suspect = Some(why);
+        self.tell(&mut state);
+    }
+
+    /// Why nothing is called durable any more.
+    pub(crate) fn suspect(&self) -> Option<String> {
+        self.state.lock().suspect.clone()
+    }
+
+    /// What the disk refuses at the moment, and how often it has refused something.
+    pub(crate) fn failing(&self) -> (Option<String>, u64) {
+        let state = self.state.lock();
+        (state.failing.clone(), state.n_errors)
+    }
+
+    /// The scribe is gone: nothing will be answered any more.
+    pub(crate) fn end(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        self.tell(&mut state);
+    }
+
+    fn tell(&self, state: &mut State) {
+        self.changed.notify_all();
+        for waker in state.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    fn answer(&mut self, ticket: Ticket) -> Option<Result<Mark, Unanswered>> {
+        if let Some(goal) = self.goals.get(&ticket) {
+            let mark = if goal.durable { self.durable } else { self.written };
+            if mark.blocks >= goal.blocks {
+                self.goals.remove(&ticket);
+                return Some(Ok(mark));
+            }
+            if goal.durable && self.suspect.is_some() {
+                self.goals.remove(&ticket);
+                return Some(Err(Unanswered::Suspect));
+            }
+        }
+        self.ended.then_some(Err(Unanswered::Ended))
+    }
+}

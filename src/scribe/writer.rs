@@ -1,0 +1,321 @@
+//! Writer: the file thread of a logger, the only one that waits for the disk (rule S7).
+//!
+//! It takes operations in the order in which the scribe gave them. An operation that the disk
+//! refuses is tried again from where it stopped, with growing pauses, until it goes through or the
+//! logger is told to give up; meanwhile blocks stay in staging, where an adopter finds them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::batch::Block;
+use super::progress::Progress;
+use crate::io::{Disk, DiskFile};
+use crate::lane::staging::Buffer;
+use crate::notice::Seldom;
+
+/// First step of preallocation; it doubles with use.
+const RESERVE_BYTES_MIN: u64 = 256 << 10;
+/// Greatest step of preallocation.
+const RESERVE_BYTES_MAX: u64 = 64 << 20;
+/// First and longest pause before a refused operation is tried again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Sealed segments that are not synced yet, at most.
+const UNSYNCED_MAX: usize = 32;
+
+/// What the scribe asks of the disk.
+#[derive(Debug)]
+pub(crate) enum Op {
+    /// Make a segment and write its header.
+    Begin { path: PathBuf, header: Vec<u8> },
+    /// Write a block.
+    Write { block: Block, offset: u64, records: u32 },
+    /// End the segment with its index and cut what was reserved beyond it.
+    Seal { index: Vec<u8>, offset: u64, sync: bool },
+    /// Make everything so far durable.
+    Sync,
+    /// Look whether the owner file and the segment are still where they were made.
+    Check,
+    /// Nothing more will come.
+    End,
+}
+
+/// The queue between scribe and file thread.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    ops: VecDeque<Op>,
+    free: Vec<Buffer>,
+    vanished: bool,
+    ended: bool,
+    give_up: bool,
+}
+
+impl Queue {
+    /// Hands an operation over.
+    pub(crate) fn push(&self, op: Op) {
+        self.state.lock().ops.push_back(op);
+        self.changed.notify_all();
+    }
+
+    /// Staging buffers whose blocks are written.
+    pub(crate) fn take_free(&self) -> Vec<Buffer> {
+        std::mem::take(&mut self.state.lock().free)
+    }
+
+    /// True once after the current segment's name went away.
+    pub(crate) fn take_vanished(&self) -> bool {
+        std::mem::take(&mut self.state.lock().vanished)
+    }
+
+    /// Lets a refused operation go, so that the thread ends.
+    pub(crate) fn give_up(&self) {
+        self.state.lock().give_up = true;
+        self.changed.notify_all();
+    }
+
+    /// True when the thread has done everything or given up.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.state.lock().ended
+    }
+
+    fn pop(&self) -> Option<Op> {
+        let mut state = self.state.lock();
+        loop {
+            if state.give_up {
+                return None;
+            }
+            if let Some(op) = state.ops.pop_front() {
+                return Some(op);
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Pauses; false when there is no point in going on.
+    fn pause(&self, pause: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.give_up {
+            self.changed.wait_for(&mut state, pause);
+        }
+        !state.give_up
+    }
+}
+
+/// What the file thread needs from its logger.
+pub(crate) struct WriterSetup {
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) progress: Arc<Progress>,
+    /// Called when something was done that the scribe waits for.
+    pub(crate) wake: Box<dyn Fn() + Send>,
+    /// Publishes the owner file again if its name went away.
+    pub(crate) check_owner: Box<dyn Fn() + Send>,
+}
+
+struct Writer {
+    setup: WriterSetup,
+    current: Option<Current>,
+    unsynced: Vec<Box<dyn DiskFile>>,
+    /// A sync failed once: what it was about may be missing after a power cut.
+    suspect: bool,
+    seldom: Seldom,
+}
+
+struct Current {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    reserved: u64,
+    step: u64,
+    name_synced: bool,
+}
+
+/// Runs the file thread until [`Op::End`].
+pub(crate) fn run(setup: WriterSetup) {
+    let queue = setup.queue.clone();
+    let seldom = Seldom::new(Duration::from_secs(60));
+    let mut writer =
+        Writer { setup, current: None, unsynced: Vec::new(), suspect: false, seldom };
+    while let Some(op) = queue.pop() {
+        if matches!(op, Op::End) || writer.perform(op).is_none() {
+            break;
+        }
+    }
+    queue.state.lock().ended = true;
+    (writer.setup.wake)();
+}
+
+impl Writer {
+    /// Performs one operation; `None` when it was given up.
+    fn perform(&mut self, op: Op) -> Option<()> {
+        match op {
+            Op::Begin { path, header } => self.begin(path, &header),
+            Op::Write { block, offset, records } => {
+                self.write(block.bytes(), offset)?;
+                self.setup.progress.add_written(u64::from(records), block.bytes().len() as u64);
+                self.setup.queue.state.lock().free.push(block.into_buffer());
+                (self.setup.wake)();
+                Some(())
+            }
+            Op::Seal { index, offset, sync } => self.seal(&index, offset, sync),
+            Op::Sync => {
+                self.sync();
+                Some(())
+            }
+            Op::Check => {
+                self.check();
+                Some(())
+            }
+            Op::End => Some(()),
+        }
+    }
+
+    fn begin(&mut self, path: PathBuf, header: &[u8]) -> Option<()> {
+        let file = self.insist("could not make a segment", &path.clone(), |writer| {
+            match writer.setup.disk.create(&path) {
+                // A try that failed half-way left the name.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    writer.setup.disk.open(&path)
+                }
+                other => other,
+            }
+        })?;
+        self.current = Some(Current {
+            file,
+            path,
+            reserved: 0,
+            step: RESERVE_BYTES_MIN,
+            name_synced: false,
+        });
+        self.write(header, 0)?;
+        self.setup.progress.add_segment();
+        Some(())
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: u64) -> Option<()> {
+        let mut written = 0;
+        let path = self.current.as_ref()?.path.clone();
+        self.reserve(offset + bytes.len() as u64);
+        self.insist("could not write", &path, |writer| {
+            let file = &writer.current.as_ref().expect("opened by `begin`").file;
+            match file.write_at(&bytes[written..], offset + written as u64) {
+                Ok(()) => Ok(()),
+                Err((n, error)) => {
+                    written += n;
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    /// Reserves ahead, so that a write seldom has to grow the file. Refusals do not matter: the
+    /// write itself will tell.
+    fn reserve(&mut self, end: u64) {
+        let Some(current) = &mut self.current else { return };
+        if end <= current.reserved {
+            return;
+        }
+        let target = end.next_multiple_of(current.step);
+        match current.file.reserve(target) {
+            Ok(()) => {
+                current.reserved = target;
+                current.step = (current.step * 2).min(RESERVE_BYTES_MAX);
+            }
+            Err(_) => current.reserved = end,
+        }
+    }
+
+    fn seal(&mut self, index: &[u8], offset: u64, sync: bool) -> Option<()> {
+        self.write(index, offset)?;
+        let end = offset + index.len() as u64;
+        if sync {
+            self.sync();
+        }
+        let current = self.current.take()?;
+        let _ = current.file.truncate(end);
+        if !sync {
+            self.unsynced.push(current.file);
+            if self.unsynced.len() > UNSYNCED_MAX {
+                // Under `Durability::Never` the kernel writes back in its own time.
+                self.unsynced.remove(0);
+            }
+        }
+        Some(())
+    }
+
+    fn sync(&mut self) {
+        let mark = self.setup.progress.written();
+        let mut result = self.unsynced.drain(..).try_for_each(|file| file.sync());
+        if let Some(current) = &mut self.current {
+            result = result.and_then(|()| current.file.sync());
+            if !current.name_synced && result.is_ok() {
+                result = self.setup.disk.sync_dir(&self.setup.dir);
+                current.name_synced = result.is_ok();
+            }
+        }
+        match result {
+            Ok(()) if self.suspect => {}
+            Ok(()) => self.setup.progress.set_durable(mark),
+            Err(error) => {
+                // The kernel reports a failed write-back once; a second sync that succeeds would
+                // say nothing about the first one's pages.
+                self.suspect = true;
+                let dir = self.setup.dir.display();
+                self.setup.progress.set_suspect(format!("could not sync {dir}: {error}"));
+                self.seldom.say(|| format!("could not sync {dir}: {error}; see health()"));
+            }
+        }
+        (self.setup.wake)();
+    }
+
+    fn check(&mut self) {
+        (self.setup.check_owner)();
+        if let Some(current) = &self.current
+            && !current.file.is_named(&current.path)
+        {
+            self.setup.queue.state.lock().vanished = true;
+            (self.setup.wake)();
+        }
+    }
+
+    /// Tries until the disk agrees; `None` when the logger gave up.
+    fn insist<R>(
+        &mut self,
+        what: &str,
+        path: &std::path::Path,
+        mut work: impl FnMut(&mut Self) -> io::Result<R>,
+    ) -> Option<R> {
+        let mut pause = PAUSE.0;
+        loop {
+            match work(self) {
+                Ok(done) => {
+                    if self.setup.progress.set_failing(None) {
+                        let dir = self.setup.dir.display().to_string();
+                        self.seldom.say(|| format!("writing to {dir} goes on"));
+                    }
+                    return Some(done);
+                }
+                Err(error) => {
+                    let text = format!("{what} {}: {error}", path.display());
+                    if self.setup.progress.set_failing(Some(text.clone())) {
+                        self.seldom.say(|| format!("{text}; trying again, see health()"));
+                    }
+                }
+            }
+            if !self.setup.queue.pause(pause) {
+                return None;
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+}
