@@ -1,0 +1,254 @@
+//! Config: what a logger can be told, in code and by the environment.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::Error;
+use crate::error::Kind;
+use crate::lane::place::LanesChoice;
+use crate::record::{CODEC_COMPACT, CODEC_RAW};
+
+/// When written events become durable, that is, survive a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// When the kernel gets to it, or when [`crate::Handle::sync`] is called.
+    Never,
+    /// At least this often while there is something new. The default is one second.
+    Interval(Duration),
+    /// With every block, that is at most `write_within` after the call.
+    EveryBlock,
+}
+
+/// When a logger begins a new segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rotate {
+    size: u64,
+}
+
+impl Rotate {
+    /// When the segment has reached this many bytes. The default is 64 MiB.
+    #[must_use]
+    pub const fn size(bytes: u64) -> Self {
+        Self { size: bytes }
+    }
+}
+
+/// How events are encoded as they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Records as they lay in their lanes.
+    None,
+    /// Small and cheap: less work for the machine than writing the raw bytes.
+    Compact,
+}
+
+/// Prepares a logger.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), ttlog::Error> {
+/// # let dir = tempfile::tempdir().expect("a directory");
+/// let logger = ttlog::Builder::new(dir.path()).app("orders", "1.4.2").filter("info").build()?;
+/// ttlog::info!(logger: &logger, user.id = 42, "hello");
+/// logger.flush(std::time::Duration::from_secs(5))?;
+/// # logger.shutdown(std::time::Duration::from_secs(5))?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `init` or `build`"]
+pub struct Builder {
+    pub(crate) dir: PathBuf,
+    pub(crate) app: Option<(String, String)>,
+    pub(crate) filter: Option<String>,
+    pub(crate) lane_bytes: usize,
+    pub(crate) lanes_bytes_max: usize,
+    pub(crate) lanes: Option<LanesChoice>,
+    pub(crate) write_within: Duration,
+    pub(crate) durability: Durability,
+    pub(crate) rotate: Rotate,
+    pub(crate) compression: Compression,
+    pub(crate) disabled: bool,
+    /// What the environment says that could not be used.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Builder {
+    /// A logger that writes into this directory, with the defaults that each setter names.
+    pub fn new(dir: impl AsRef<Path>) -> Self {
+        Self {
+            dir: dir.as_ref().to_owned(),
+            app: None,
+            filter: None,
+            lane_bytes: 1 << 20,
+            lanes_bytes_max: 64 << 20,
+            lanes: None,
+            write_within: Duration::from_millis(100),
+            durability: Durability::Interval(Duration::from_secs(1)),
+            rotate: Rotate::size(64 << 20),
+            compression: Compression::Compact,
+            disabled: false,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Names the program in its segments; by default the name of the executable, without a version.
+    pub fn app(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
+        self.app = Some((name.into(), version.into()));
+        self
+    }
+
+    /// Sets which events are logged, in `RUST_LOG`'s syntax: `info,orders::db=debug`. By default
+    /// events at INFO and above.
+    pub fn filter(mut self, directives: impl Into<String>) -> Self {
+        self.filter = Some(directives.into());
+        self
+    }
+
+    /// Takes the filter from `RUST_LOG`, if it is set and no filter was given in code.
+    pub fn env_filter(mut self) -> Self {
+        if self.filter.is_none()
+            && let Some(directives) = std::env::var_os("RUST_LOG").filter(|text| !text.is_empty())
+        {
+            let text = directives.to_string_lossy().into_owned();
+            let (_, bad) = crate::emit::Filter::parse_lossy(&text);
+            for bad in bad {
+                self.warnings.push(format!("RUST_LOG: {bad}; the directive is ignored"));
+            }
+            self.filter = Some(text);
+        }
+        self
+    }
+
+    /// Takes from the environment what code did not set: `RUST_LOG`, `TTLOG_DISABLE`,
+    /// `TTLOG_LANES`. A value that cannot be used is told once on stderr, and the default stands.
+    pub fn env(self) -> Self {
+        let mut this = self.env_filter();
+        match std::env::var("TTLOG_DISABLE").as_deref() {
+            Ok("1") => this.disabled = true,
+            Ok("" | "0") | Err(_) => {}
+            Ok(other) => this.warnings.push(format!(
+                "TTLOG_DISABLE={other:?} is neither 1 nor 0; the logger stays on"
+            )),
+        }
+        if this.lanes.is_none()
+            && let Some(lanes) = std::env::var_os("TTLOG_LANES").filter(|text| !text.is_empty())
+        {
+            if lanes == "private" {
+                this.lanes = Some(LanesChoice::Private);
+            } else if Path::new(&lanes).is_dir() {
+                this.lanes = Some(LanesChoice::In(lanes.into()));
+            } else {
+                this.warnings.push(format!(
+                    "TTLOG_LANES={}: not a directory, nor the word private; lanes lie in {}",
+                    lanes.display(),
+                    crate::lane::place::SHARED_MEMORY,
+                ));
+            }
+        }
+        for unbuilt in ["TTLOG_ON_FULL", "TTLOG_KEEP", "TTLOG_IO"] {
+            if std::env::var_os(unbuilt).is_some_and(|text| !text.is_empty()) {
+                this.warnings.push(format!("{unbuilt} is not supported by this version; ignored"));
+            }
+        }
+        this
+    }
+
+    /// Sets the size of the largest lane in bytes; rounded up to a power of two from 32 KiB to
+    /// 64 MiB. The default is 1 MiB. The longest record takes half of it, at most 128 KiB.
+    pub fn lane_bytes(mut self, bytes: usize) -> Self {
+        self.lane_bytes = bytes;
+        self
+    }
+
+    /// Bounds what lanes, staging and spares take together, in bytes; by default 64 MiB. A quarter
+    /// of the free shared memory and an eighth of the memory that the cgroup has left bound it too.
+    pub fn lanes_bytes_max(mut self, bytes: usize) -> Self {
+        self.lanes_bytes_max = bytes;
+        self
+    }
+
+    /// With true, the default, lanes lie in shared memory, so that what a call accepted survives
+    /// any death of the process; with false in private memory, which dies with it.
+    pub fn crash_safe(mut self, crash_safe: bool) -> Self {
+        self.lanes = Some(if crash_safe { LanesChoice::Shared } else { LanesChoice::Private });
+        self
+    }
+
+    /// Puts lanes into a directory of choice, for example a volume that outlives the container.
+    ///
+    /// On a disk a store into a lane may stall for as long as the file system does; a tmpfs never
+    /// does.
+    pub fn lanes_in(mut self, dir: impl AsRef<Path>) -> Self {
+        self.lanes = Some(LanesChoice::In(dir.as_ref().to_owned()));
+        self
+    }
+
+    /// Bounds the time from a call to its event in a segment, while the disk answers; from 2 ms,
+    /// by default 100 ms.
+    pub fn write_within(mut self, within: Duration) -> Self {
+        self.write_within = within;
+        self
+    }
+
+    /// Sets when events become durable; by default every second.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets when a new segment begins; by default at 64 MiB.
+    pub fn rotate(mut self, rotate: Rotate) -> Self {
+        self.rotate = rotate;
+        self
+    }
+
+    /// Sets how events are encoded; by default compact.
+    pub fn compress(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    pub(crate) fn codec(&self) -> u8 {
+        match self.compression {
+            Compression::None => CODEC_RAW,
+            Compression::Compact => CODEC_COMPACT,
+        }
+    }
+
+    pub(crate) fn segment_bytes_max(&self) -> u64 {
+        self.rotate.size
+    }
+
+    /// Refuses settings that make no sense.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let refuse = |what: String| Err(Error::new(Kind::Setting(what)));
+        if self.write_within < Duration::from_millis(2) {
+            return refuse("write_within is too short; use 2 ms or more".into());
+        }
+        if self.write_within > Duration::from_secs(3600) {
+            return refuse("write_within is too long; use an hour or less".into());
+        }
+        if self.rotate.size < 64 << 10 {
+            return refuse("segments would be too small; use Rotate::size of 64 KiB or more".into());
+        }
+        if self.lane_bytes == 0 || self.lane_bytes > 64 << 20 {
+            return refuse("lane_bytes must be from 1 to 64 MiB".into());
+        }
+        if let Durability::Interval(interval) = self.durability
+            && interval.is_zero()
+        {
+            return refuse("an interval of 0 is Durability::EveryBlock; say so".into());
+        }
+        Ok(())
+    }
+
+    /// Size of the largest lane as it is used.
+    pub(crate) fn lane_bytes_used(&self) -> usize {
+        self.lane_bytes.next_power_of_two().max(crate::lane::lanes::FIRST_BYTES)
+    }
+}
