@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lanes::{Lane, Lanes};
+use super::living;
 use super::process;
 use super::ring::{Producer, Room};
 use crate::record::{Cause, FLAG_THREAD, FLAG_TRUNCATED, HEAD_BYTES, Level};
@@ -98,19 +99,14 @@ pub(crate) fn turn_off_this_thread() {
 }
 
 /// Writes a record into this thread's lane of the global logger, whose serial number the callsite
-/// knows; `lanes` finds that logger's lanes when the thread has none of it yet.
+/// knows.
 #[inline(always)]
-pub(crate) fn write_global<R: Record>(
-    serial: u32,
-    level: Level,
-    record: &R,
-    lanes: fn(u32) -> Option<Arc<Lanes>>,
-) {
+pub(crate) fn write_global<R: Record>(serial: u32, level: Level, record: &R) {
     let payload = record.payload_len();
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     GLOBAL.with(|producer| {
         if !producer.write(serial, len, |out| fill(record, out, payload)) {
-            cold(producer, serial, level, record, lanes);
+            cold(producer, serial, level, record);
         }
     });
 }
@@ -153,13 +149,7 @@ fn fill<R: Record + ?Sized>(record: &R, out: &mut [u8], payload: usize) {
 
 #[cold]
 #[inline(never)]
-fn cold(
-    producer: &Producer,
-    serial: u32,
-    level: Level,
-    record: &dyn Record,
-    find: fn(u32) -> Option<Arc<Lanes>>,
-) {
+fn cold(producer: &Producer, serial: u32, level: Level, record: &dyn Record) {
     if INTERNAL.get() {
         return;
     }
@@ -169,7 +159,7 @@ fn cold(
     }
     if COLD.get() {
         // Called by a signal handler that interrupted the cold way.
-        match find(serial) {
+        match living::find(serial) {
             Some(lanes) => lanes.count_loss(Cause::Reentrant, level),
             None => process::count_unplaced(Cause::Reentrant, level),
         }
@@ -178,7 +168,7 @@ fn cold(
     COLD.set(true);
     let lanes = match KEPT.try_with(|kept| kept.lanes(serial)) {
         Ok(Some(lanes)) => Some(lanes),
-        _ => find(serial),
+        _ => living::find(serial),
     };
     match lanes {
         Some(lanes) => write_slowly(producer, false, &lanes, level, record),
@@ -461,7 +451,7 @@ fn fill_cut(record: &dyn Record, cut: &[u8], out: &mut [u8], thread: Option<u32>
 }
 
 /// The operating system's id of this thread.
-fn thread_id() -> u32 {
+pub(crate) fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
 }
 
@@ -472,7 +462,3 @@ fn thread_name() -> String {
     own.unwrap_or_default()
 }
 
-/// True when this very thread produces into the lane.
-pub(crate) fn is_mine(lane: &Lane) -> bool {
-    lane.tid == thread_id()
-}

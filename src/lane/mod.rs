@@ -1,13 +1,19 @@
 //! Lane: a bounded byte ring in shared memory for each thread that logs.
 
 #[cfg(not(loom))]
+pub(crate) mod catalog;
+#[cfg(not(loom))]
 pub(crate) mod common;
 #[cfg(not(loom))]
 pub(crate) mod handle;
 #[cfg(not(loom))]
 pub(crate) mod lanes;
+#[cfg(not(loom))]
+pub(crate) mod living;
 #[cfg_attr(loom, path = "memory_loom.rs")]
 pub(crate) mod memory;
+#[cfg(not(loom))]
+pub mod outside;
 #[cfg(not(loom))]
 pub(crate) mod owner;
 #[cfg(not(loom))]

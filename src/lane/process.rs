@@ -65,6 +65,20 @@ pub(crate) fn install(at_exit: extern "C" fn()) {
     });
 }
 
+/// Blocks every signal on this thread but those that mean a fault.
+pub(crate) fn block_signals() {
+    // SAFETY: all zero is a valid value of the C type; sigfillset then sets it.
+    let mut set = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is this function's own.
+    unsafe { libc::sigfillset(&raw mut set) };
+    for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP] {
+        // SAFETY: as above.
+        unsafe { libc::sigdelset(&raw mut set, fault) };
+    }
+    // SAFETY: changes the mask of this thread alone.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
 extern "C" fn in_child() {
     // ord: Relaxed, the child has one thread.
     FORKED.store(true, Ordering::Relaxed);

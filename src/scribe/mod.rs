@@ -119,24 +119,24 @@ impl Scribe {
         }
     }
 
-    /// Runs until the end was asked for.
-    pub(crate) fn run(mut self) {
+    /// Runs until the end was asked for; true when all lanes are gone with their place.
+    pub(crate) fn run(mut self) -> bool {
         // Naps are short: without this the kernel makes 150 µs of 50.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
         self.setup.lanes.prepare_spares(1);
-        loop {
+        let removed = loop {
             if let Some(ask) = self.turn() {
-                self.finish(ask);
-                break;
+                break self.finish(ask);
             }
             if self.busy.is_empty() && self.pending.is_empty() {
                 self.sleep();
             } else {
                 std::thread::sleep(NAP);
             }
-        }
+        };
         self.setup.lanes.set_scribe_gone();
         self.setup.progress.end();
+        removed
     }
 
     /// One turn; the request for the end once everything before it is handed over.
@@ -379,7 +379,7 @@ impl Scribe {
 
     /// The end: drains what stragglers still wrote, seals the segment, waits for the disk, and
     /// removes the lanes that nobody will write to any more.
-    fn finish(&mut self, (ticket, ask): (Ticket, Ask)) {
+    fn finish(&mut self, (ticket, ask): (Ticket, Ask)) -> bool {
         if ask == Ask::Shutdown {
             std::thread::sleep(GRACE);
         }
@@ -404,9 +404,11 @@ impl Scribe {
             std::thread::sleep(Duration::from_millis(1));
         }
         let all_written = self.setup.progress.written().blocks == self.n_blocks;
-        if all_written && self.remove_lanes(ask) {
+        let removed = all_written && self.remove_lanes(ask);
+        if removed {
             self.setup.lanes.place.remove();
         }
+        removed
     }
 
     fn wait_for_buffers(&mut self) {

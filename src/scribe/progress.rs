@@ -124,6 +124,13 @@ impl Progress {
         }
     }
 
+    /// Waits until the scribe is gone; false when the time ran out.
+    pub(crate) fn wait_end(&self, timeout: Duration) -> bool {
+        let mut state = self.state.lock();
+        self.changed.wait_while_for(&mut state, |state| !state.ended, timeout);
+        state.ended
+    }
+
     /// The answer to a ticket, if it is there; else `waker` is called when something changes.
     pub(crate) fn poll(&self, ticket: Ticket, waker: &Waker) -> Option<Result<Mark, Unanswered>> {
         let mut state = self.state.lock();

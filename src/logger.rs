@@ -1,0 +1,613 @@
+//! Logger: puts the parts together, and the handle by which a program holds them.
+
+use std::fs::File;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::adopt;
+use crate::config::Builder;
+use crate::emit::args::Args;
+use crate::emit::callsite::{self, DefinitionSink, SinkId};
+use crate::emit::route::{LaneRecord, LoggerRef};
+use crate::emit::{Filter, clock};
+use crate::error::{Error, Kind};
+use crate::io::FileDisk;
+use crate::lane::catalog::Catalog;
+use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
+use crate::lane::owner::{self, Owner};
+use crate::lane::place::{LanesChoice, Place};
+use crate::lane::staging::{BUFFER_BYTES, Staging};
+use crate::lane::{handle, living, process};
+use crate::notice;
+use crate::record::{Definition, Level};
+use crate::scribe::progress::{Ask, Mark, Progress, Ticket, Unanswered};
+use crate::scribe::{Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
+use crate::stats::{Health, Stats};
+use crate::store::{name, segment::SegmentHeader};
+
+/// Memory that staging may take.
+const STAGING_BYTES_MAX: usize = 4 << 20;
+/// How long a full lane is waited for without progress, before its events are lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the disk.
+const EXIT_WAIT: Duration = Duration::from_secs(3);
+
+/// Loggers that have not ended, for the end of the process.
+static RUNNING: Mutex<Vec<Arc<Inner>>> = Mutex::new(Vec::new());
+/// The global logger.
+static GLOBAL: Mutex<Option<Arc<Inner>>> = Mutex::new(None);
+
+/// Starts the process's logger with what the environment says, writing into `dir`.
+///
+/// Nothing has to be held: everything that a call accepted is written when the process ends, however
+/// it ends.
+///
+/// # Errors
+///
+/// When the directory cannot be made or written to, or when the process has a global logger.
+pub fn init(dir: impl AsRef<Path>) -> Result<Handle, Error> {
+    Builder::new(dir).env().init()
+}
+
+impl Builder {
+    /// Starts the logger as the global one, to which macros without `logger:` go.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made or written to, when a setting makes no sense, or when the
+    /// process has a global logger already.
+    pub fn init(self) -> Result<Handle, Error> {
+        let mut global = GLOBAL.lock();
+        if global.is_some() {
+            return Err(Error::new(Kind::AlreadyInit));
+        }
+        let handle = self.build()?;
+        if let Some(inner) = &handle.0 {
+            // ord: Relaxed, under the lock that every reader of it takes.
+            inner.is_global.store(true, Ordering::Relaxed);
+            callsite::install(inner.lanes.serial, inner.filter.clone());
+            *global = Some(inner.clone());
+        }
+        Ok(handle)
+    }
+
+    /// Starts a logger that is not the global one, for `info!(logger: &handle, …)`.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made or written to, or when a setting makes no sense.
+    pub fn build(self) -> Result<Handle, Error> {
+        for warning in &self.warnings {
+            notice::say(warning);
+        }
+        self.check()?;
+        if self.disabled {
+            return Ok(Handle(None));
+        }
+        let filter = match &self.filter {
+            None => Filter::parse(""),
+            Some(text) if self.warnings.is_empty() => Filter::parse(text),
+            // What was bad in the environment has been told above.
+            Some(text) => Ok(Filter::parse_lossy(text).0),
+        };
+        let filter = filter.map_err(|error| Error::new(Kind::Filter(error.to_string())))?;
+        let inner = Inner::start(&self, Arc::new(filter))?;
+        process::install(at_exit);
+        RUNNING.lock().push(inner.clone());
+        living::add(inner.lanes.clone());
+        adopt::in_background(self.dir.clone(), inner.lanes.logger);
+        Ok(Handle(Some(inner)))
+    }
+}
+
+/// A running logger, held by any number of threads.
+///
+/// Dropping it ends nothing; [`Handle::shutdown`] does, and so does the end of the process. Behind
+/// the end, calls are no-ops and [`init`] may be called again.
+#[derive(Debug, Clone)]
+pub struct Handle(Option<Arc<Inner>>);
+
+/// What a flush or sync covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Flushed {
+    /// Events of this logger that are in segments (for a sync: on the disk for good).
+    pub events: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    lanes: Arc<Lanes>,
+    catalog: Arc<Catalog>,
+    progress: Arc<Progress>,
+    queue: Arc<Queue>,
+    filter: Arc<Filter>,
+    sink: Option<SinkId>,
+    /// The owner file's name, and the file with its lock.
+    owner: Arc<OwnerLock>,
+    lanes_reason: Option<String>,
+    is_global: AtomicBool,
+    ended: AtomicBool,
+    /// The scribe's thread tells whether it removed the place.
+    scribe: Mutex<Option<JoinHandle<bool>>>,
+}
+
+#[derive(Debug)]
+struct OwnerLock {
+    owner: Owner,
+    dir: PathBuf,
+    name: String,
+    file: Mutex<Option<File>>,
+}
+
+impl OwnerLock {
+    /// Publishes the owner file again when its name went away (S8).
+    fn check(&self) {
+        let mut file = self.file.lock();
+        let path = self.dir.join(&self.name);
+        let is_there = file.as_ref().is_none_or(|file| owner::still_named(file, &path));
+        if is_there {
+            return;
+        }
+        let _ = make_dir(&self.dir);
+        if let Ok(new) = self.owner.publish(&self.dir, &self.name) {
+            process::keep_from_children(&new);
+            if let Some(old) = file.replace(new) {
+                process::close_kept(old);
+            }
+        }
+    }
+
+    /// Lets go of the lock, and removes the file when nothing is left to be adopted.
+    fn release(&self, remove: bool) {
+        if let Some(file) = self.file.lock().take() {
+            let path = self.dir.join(&self.name);
+            if remove && owner::still_named(&file, &path) {
+                let _ = std::fs::remove_file(path);
+            }
+            process::close_kept(file);
+        }
+    }
+}
+
+struct CatalogSink {
+    catalog: Arc<Catalog>,
+    lanes: Arc<Lanes>,
+}
+
+impl DefinitionSink for CatalogSink {
+    fn define(&self, definition: &Definition) {
+        self.catalog.define(definition, &self.lanes.place);
+    }
+}
+
+impl Inner {
+    fn start(config: &Builder, filter: Arc<Filter>) -> Result<Arc<Self>, Error> {
+        let dir = make_dir(&config.dir)?;
+        let logger = random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
+        let choice = config.lanes.clone().unwrap_or(LanesChoice::Shared);
+        let bytes_min = (2 * BUFFER_BYTES + 4 * FIRST_BYTES) as u64;
+        let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &dir, error);
+        let (place, mut reason) =
+            Place::create(&choice, logger, config.lanes_bytes_max as u64, bytes_min)
+                .map_err(memory)?;
+        let owner = owner_of(config, &dir, logger, &place).map_err(memory)?;
+        let guard = RemoveOnFailure(&place);
+        place.publish(&owner).map_err(memory)?;
+        let name = name::owner(logger);
+        let file = owner.publish(&dir, &name).map_err(|error| {
+            Error::at(Kind::Directory("the log directory cannot be written to"), &dir, error)
+        })?;
+        process::keep_from_children(&file);
+        std::mem::forget(guard);
+        let header = segment_header(&owner);
+        let owner =
+            Arc::new(OwnerLock { owner, dir: dir.clone(), name, file: Mutex::new(Some(file)) });
+        if choice == LanesChoice::Private {
+            reason = None;
+        } else if let Some(reason) = &reason {
+            notice::say(&format!("{reason}; lanes lie in private memory, not safe from kill -9"));
+        }
+        let started = Self::start_threads(config, filter, place, &owner, header, reason);
+        if started.is_err() {
+            owner.release(true);
+        }
+        started
+    }
+
+    fn start_threads(
+        config: &Builder,
+        filter: Arc<Filter>,
+        place: Place,
+        owner: &Arc<OwnerLock>,
+        header: SegmentHeader,
+        lanes_reason: Option<String>,
+    ) -> Result<Arc<Self>, Error> {
+        let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &owner.dir, error);
+        let (lanes, parker) = Lanes::new(LanesSetup {
+            serial: living::next_serial(),
+            logger: owner.owner.logger,
+            place,
+            lane_bytes: config.lane_bytes_used(),
+            patience: PATIENCE,
+        })
+        .map_err(memory)?;
+        let lanes = Arc::new(lanes);
+        let staging = Staging::new(&lanes, STAGING_BYTES_MAX).map_err(memory)?;
+        lanes.place.add_anchor(clock::anchor());
+        let catalog = Arc::new(Catalog::default());
+        let sink = CatalogSink { catalog: catalog.clone(), lanes: lanes.clone() };
+        let sink = callsite::add_sink(Arc::new(sink));
+        let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
+        let writer = writer_setup(owner, &queue, &progress, &lanes);
+        spawn("ttlog-files", move || run_writer(writer))?;
+        let scribe = Scribe::new(ScribeSetup {
+            lanes: lanes.clone(),
+            catalog: catalog.clone(),
+            progress: progress.clone(),
+            queue: queue.clone(),
+            parker,
+            staging,
+            plan: SegmentPlan {
+                dir: owner.dir.clone(),
+                header,
+                bytes_max: config.segment_bytes_max(),
+            },
+            durability: config.durability,
+            write_within: config.write_within,
+            codec: config.codec(),
+            now: clock::anchor,
+        });
+        let scribe = spawn("ttlog-scribe", move || scribe.run())?;
+        Ok(Arc::new(Self {
+            lanes,
+            catalog,
+            progress,
+            queue,
+            filter,
+            sink,
+            owner: owner.clone(),
+            lanes_reason,
+            is_global: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            scribe: Mutex::new(Some(scribe)),
+        }))
+    }
+
+    fn ask(&self, ask: Ask) -> Ticket {
+        let ticket = self.progress.ask(ask);
+        self.lanes.ready.wake();
+        ticket
+    }
+
+    fn is_ended(&self) -> bool {
+        // ord: Relaxed, a check.
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the end, waits for it, and lets go of everything; `None` when the time ran out.
+    fn finish(&self, ask: Ask, timeout: Duration) -> Result<Flushed, Error> {
+        let deadline = Instant::now() + timeout.min(Duration::from_secs(86_400 * 365));
+        let ticket = self.ask(ask);
+        let answer = self.progress.wait(ticket, timeout).map_err(unanswered);
+        let end = self.progress.wait_end(deadline.saturating_duration_since(Instant::now()));
+        if !end {
+            // The disk does not answer: what is left stays in lanes and staging for the next start.
+            return answer.and(Err(Error::new(Kind::Timeout)));
+        }
+        let scribe = self.scribe.lock().take();
+        let removed = scribe.is_some_and(|scribe| scribe.join().unwrap_or(false));
+        if !removed {
+            self.lanes.place.unlock();
+        }
+        self.owner.release(removed);
+        answer.map(flushed)
+    }
+}
+
+struct RemoveOnFailure<'a>(&'a Place);
+
+impl Drop for RemoveOnFailure<'_> {
+    fn drop(&mut self) {
+        self.0.unlock();
+        self.0.remove();
+    }
+}
+
+impl Handle {
+    fn inner(&self) -> Result<Option<&Arc<Inner>>, Error> {
+        if process::is_forked() {
+            return Err(Error::new(Kind::Forked));
+        }
+        match &self.0 {
+            Some(inner) if inner.is_ended() => Err(Error::new(Kind::Ended)),
+            inner => Ok(inner.as_ref()),
+        }
+    }
+
+    fn wait(&self, ask: Ask, timeout: Duration) -> Result<Flushed, Error> {
+        let Some(inner) = self.inner()? else { return Ok(Flushed { events: 0 }) };
+        let ticket = inner.ask(ask);
+        inner.progress.wait(ticket, timeout).map(flushed).map_err(unanswered)
+    }
+
+    /// Waits until everything that was accepted before the call is in a segment: readable by other
+    /// processes, and safe from everything but a power cut.
+    ///
+    /// # Errors
+    ///
+    /// When the time runs out, or the logger has ended.
+    pub fn flush(&self, timeout: Duration) -> Result<Flushed, Error> {
+        self.wait(Ask::Flush, timeout)
+    }
+
+    /// Like [`Handle::flush`], and safe from a power cut too.
+    ///
+    /// # Errors
+    ///
+    /// When the time runs out, the logger has ended, or the disk refused to sync.
+    pub fn sync(&self, timeout: Duration) -> Result<Flushed, Error> {
+        self.wait(Ask::Sync, timeout)
+    }
+
+    /// Like [`Handle::flush`], for async code; on any executor. Costs nothing while it waits.
+    pub fn flush_async(&self) -> FlushFuture {
+        match self.inner() {
+            Ok(Some(inner)) => {
+                let ticket = inner.ask(Ask::Flush);
+                FlushFuture { waits: Some((inner.clone(), ticket)), error: None }
+            }
+            Ok(None) => FlushFuture { waits: None, error: None },
+            Err(error) => FlushFuture { waits: None, error: Some(error) },
+        }
+    }
+
+    /// Ends the current segment; the next event begins a new one.
+    ///
+    /// # Errors
+    ///
+    /// When the disk does not answer within five seconds, or the logger has ended.
+    pub fn rotate(&self) -> Result<(), Error> {
+        self.wait(Ask::Rotate, Duration::from_secs(5)).map(|_| ())
+    }
+
+    /// What the logger has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Some(inner) = &self.0 else { return Stats::default() };
+        let (mut losses, truncated) = inner.lanes.losses();
+        losses.add_all(&process::unplaced());
+        for level in Level::ALL {
+            let count = callsite::reentrant_losses(level);
+            losses.add(crate::record::Cause::Reentrant, level, count);
+        }
+        let (bytes_written, segments) = inner.progress.sums();
+        let mut lanes = 0;
+        inner.lanes.registry.walk(|_| lanes += 1);
+        Stats {
+            written: inner.progress.written().events,
+            durable: inner.progress.durable().events,
+            truncated,
+            bytes_written,
+            segments,
+            lanes,
+            lanes_bytes: inner.lanes.place.bytes_used(),
+            disk_errors: inner.progress.failing().1,
+            losses,
+        }
+    }
+
+    /// How the logger is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let Some(inner) = &self.0 else { return Health { ended: true, ..Health::default() } };
+        let lanes = inner.lanes.place.path().map(Path::to_owned);
+        Health {
+            crash_safe: lanes.is_some(),
+            lanes,
+            lanes_reason: inner.lanes_reason.clone(),
+            failing: inner.progress.failing().0,
+            suspect: inner.progress.suspect(),
+            ended: inner.is_ended(),
+        }
+    }
+
+    /// Ends the logger: turns its callsites off, writes what was accepted, seals the segment, syncs
+    /// unless the durability is `Never`, and removes its lanes.
+    ///
+    /// # Errors
+    ///
+    /// When the logger has ended before, or when the disk does not answer in time; then what is
+    /// left stays in the lanes' place, where `ttlog` reads it and the next start takes it up.
+    pub fn shutdown(&self, timeout: Duration) -> Result<Flushed, Error> {
+        let Some(inner) = self.inner()? else { return Ok(Flushed { events: 0 }) };
+        // ord: Relaxed, only elects one of several calls.
+        if inner.ended.swap(true, Ordering::Relaxed) {
+            return Err(Error::new(Kind::Ended));
+        }
+        // ord: Relaxed, under the lock of the global logger when it matters.
+        if inner.is_global.load(Ordering::Relaxed) {
+            callsite::uninstall();
+        }
+        let result = inner.finish(Ask::Shutdown, timeout);
+        living::remove(inner.lanes.serial);
+        if let Some(sink) = inner.sink {
+            callsite::remove_sink(sink);
+        }
+        RUNNING.lock().retain(|other| !Arc::ptr_eq(other, inner));
+        let mut global = GLOBAL.lock();
+        if global.as_ref().is_some_and(|global| Arc::ptr_eq(global, inner)) {
+            *global = None;
+        }
+        result
+    }
+
+    /// Adds an event that no statement made, with the id that [`callsite::define`] gave.
+    pub(crate) fn push_record(&self, id: u32, level: Level, args: &impl Args) {
+        LoggerRef::push(self, id, level, 0, args);
+    }
+}
+
+impl LoggerRef for Handle {
+    fn wants(&self, target: &str, level: Level) -> bool {
+        let Some(inner) = &self.0 else { return false };
+        !inner.is_ended() && inner.filter.enabled(target, level)
+    }
+
+    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A) {
+        if let Some(inner) = &self.0 {
+            handle::write_local(&inner.lanes, level, &LaneRecord::new(id, flags, args));
+        }
+    }
+}
+
+/// The future of [`Handle::flush_async`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct FlushFuture {
+    waits: Option<(Arc<Inner>, Ticket)>,
+    error: Option<Error>,
+}
+
+impl Future for FlushFuture {
+    type Output = Result<Flushed, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        let Some((inner, ticket)) = &self.waits else {
+            return Poll::Ready(Ok(Flushed { events: 0 }));
+        };
+        match inner.progress.poll(*ticket, context.waker()) {
+            Some(answer) => Poll::Ready(answer.map(flushed).map_err(unanswered)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn flushed(mark: Mark) -> Flushed {
+    Flushed { events: mark.events }
+}
+
+fn unanswered(why: Unanswered) -> Error {
+    Error::new(match why {
+        Unanswered::Timeout => Kind::Timeout,
+        Unanswered::Ended => Kind::Ended,
+        Unanswered::Suspect => Kind::Disk(
+            "an earlier sync failed, so that nothing can be called durable; see health()",
+        ),
+    })
+}
+
+extern "C" fn at_exit() {
+    if process::is_forked() {
+        return;
+    }
+    let Some(running) = RUNNING.try_lock_for(EXIT_WAIT) else { return };
+    let running = running.clone();
+    for inner in running {
+        // ord: Relaxed, only elects one of several calls.
+        if !inner.ended.swap(true, Ordering::Relaxed) {
+            let _ = inner.finish(Ask::Exit(handle::thread_id()), EXIT_WAIT);
+        }
+    }
+}
+
+fn spawn<R: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<JoinHandle<R>, Error> {
+    let work = move || {
+        handle::mark_internal();
+        // Signals are for the program's own threads.
+        process::block_signals();
+        work()
+    };
+    std::thread::Builder::new()
+        .name(name.into())
+        .stack_size(512 << 10)
+        .spawn(work)
+        .map_err(|error| Error::caused_by(Kind::Thread, error))
+}
+
+fn writer_setup(
+    owner: &Arc<OwnerLock>,
+    queue: &Arc<Queue>,
+    progress: &Arc<Progress>,
+    lanes: &Arc<Lanes>,
+) -> WriterSetup {
+    let (owner, lanes, dir) = (owner.clone(), lanes.clone(), owner.dir.clone());
+    WriterSetup {
+        disk: Box::new(FileDisk),
+        dir,
+        queue: queue.clone(),
+        progress: progress.clone(),
+        wake: Box::new(move || lanes.ready.wake()),
+        check_owner: Box::new(move || owner.check()),
+    }
+}
+
+/// Makes the directory, with mode 0750, and returns its absolute path.
+fn make_dir(dir: &Path) -> Result<PathBuf, Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let refuse = |what, error| Error::at(Kind::Directory(what), dir, error);
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            return refuse("the log directory is a file; choose another name", error);
+        }
+        refuse("the log directory cannot be made; make it, or choose another", error)
+    })?;
+    std::fs::canonicalize(dir).map_err(|error| refuse("the log directory cannot be used", error))
+}
+
+fn random_id() -> std::io::Result<u64> {
+    use std::io::Read as _;
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes).max(1))
+}
+
+fn owner_of(config: &Builder, dir: &Path, logger: u64, place: &Place) -> std::io::Result<Owner> {
+    let (app, version) = config.app.clone().unwrap_or_else(|| (executable(), String::new()));
+    Ok(Owner {
+        logger,
+        app,
+        version,
+        boot: clock::boot_id(),
+        clock: clock::kind(),
+        mount: adopt::mount_namespace(),
+        pid: std::process::id(),
+        start_ns: clock::wall_ns(),
+        log_dir: dir.to_owned(),
+        lanes: place.hint()?,
+    })
+}
+
+fn executable() -> String {
+    let path = std::env::current_exe().ok();
+    let stem = path.as_deref().and_then(Path::file_stem);
+    stem.map_or_else(|| "app".into(), |stem| stem.to_string_lossy().into_owned())
+}
+
+fn segment_header(owner: &Owner) -> SegmentHeader {
+    SegmentHeader {
+        logger: owner.logger,
+        boot: owner.boot,
+        clock: owner.clock,
+        app: owner.app.clone(),
+        version: owner.version.clone(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        pid: owner.pid,
+        uid: rustix::process::getuid().as_raw(),
+        ..SegmentHeader::default()
+    }
+}
