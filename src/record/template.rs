@@ -156,7 +156,7 @@ impl<'t> Parser<'t> {
         spec.plus = self.eat(b'+');
         spec.alternate = self.eat(b'#');
         spec.zero = self.eat(b'0');
-        if matches!(self.peek(), b'0'..=b'9') {
+        if self.peek().is_ascii_digit() {
             spec.width = self.number();
             if spec.width.is_none() {
                 return None;
@@ -178,7 +178,7 @@ impl<'t> Parser<'t> {
     const fn number(&mut self) -> Option<u16> {
         let start = self.at;
         let mut number = 0u32;
-        while matches!(self.peek(), b'0'..=b'9') {
+        while self.peek().is_ascii_digit() {
             number = number * 10 + (self.bytes[self.at] - b'0') as u32;
             if number > u16::MAX as u32 {
                 return None;

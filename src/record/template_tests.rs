@@ -60,7 +60,7 @@ fn every_type_is_formatted_as_std_does() {
     for v in [0, 1, -1, 127, -128] {
         integers!(I8 v as i8);
         integers!(I16 v as i16);
-        integers!(I32 v as i32);
+        integers!(I32 v);
         integers!(I64 v as i64);
         integers!(I128 v as i128);
     }
