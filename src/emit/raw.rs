@@ -244,13 +244,6 @@ pub trait Format {
     fn format(self, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 
-impl<F: FnOnce(&mut dyn fmt::Write) -> fmt::Result> Format for F {
-    #[inline(always)]
-    fn format(self, out: &mut dyn fmt::Write) -> fmt::Result {
-        self(out)
-    }
-}
-
 impl<T: Format> Encode for Formatted<T> {
     const KIND: u8 = Kind::Text as u8;
     const FORMATS: bool = true;
@@ -287,12 +280,15 @@ pub struct ChainText(Text);
 /// An error may name itself as its source; no chain of sense is longer.
 const CHAIN_LEN_MAX: usize = 64;
 
-impl Encode for Chain<'_> {
+impl<'e> Encode for Chain<'e> {
     const KIND: u8 = Kind::Error as u8;
     const FORMATS: bool = true;
     type Ready = ChainText;
     fn prepare(self, scratch: &mut Scratch<'_>) -> ChainText {
-        let errors = std::iter::successors(Some(self.0), |error| error.source());
+        let errors = std::iter::successors(Some(self.0), |error: &&'e (dyn Error + 'static)| {
+            let error: &'e (dyn Error + 'static) = *error;
+            error.source()
+        });
         ChainText(scratch.list(errors.take(CHAIN_LEN_MAX)))
     }
 }

@@ -50,8 +50,8 @@ pub trait Value {
 pub trait Deferrable: Value {}
 
 macro_rules! values {
-    ($($([$($generics:tt)*])? $type:ty => $raw:ty, |$v:ident| $expr:expr;)*) => { $(
-        impl<$($($generics)*)?> Value for $type {
+    ($({$($generics:tt)*} $type:ty => $raw:ty, |$v:ident| $expr:expr;)*) => { $(
+        impl<$($generics)*> Value for $type {
             type Raw<'a> = $raw where Self: 'a;
             #[inline(always)]
             fn raw(&self) -> Self::Raw<'_> {
@@ -63,80 +63,72 @@ macro_rules! values {
 }
 
 macro_rules! deferrable {
-    ($($([$($generics:tt)*])? $type:ty;)*) => {
-        $(impl<$($($generics)*)?> Deferrable for $type {})*
+    ($({$($generics:tt)*} $type:ty;)*) => {
+        $(impl<$($generics)*> Deferrable for $type {})*
     };
 }
 
 macro_rules! integers {
     ($($type:ty)*) => {
         values! { $(
-            $type => Self, |v| *v;
-            NonZero<$type> => $type, |v| v.get();
+            {} $type => Self, |v| *v;
+            {} NonZero<$type> => $type, |v| v.get();
         )* }
-        deferrable! { $($type; NonZero<$type>;)* }
+        deferrable! { $({} $type; {} NonZero<$type>;)* }
     };
 }
 
 integers! { u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 }
 
 #[cfg(target_pointer_width = "64")]
-type Word = (u64, i64);
+type Unsigned = u64;
+#[cfg(target_pointer_width = "64")]
+type Signed = i64;
 #[cfg(target_pointer_width = "32")]
-type Word = (u32, i32);
-#[cfg(target_pointer_width = "16")]
-type Word = (u16, i16);
-
-/// One half of a pair, for the widths of `usize` and `isize`.
-trait Half {
-    type Unsigned;
-    type Signed;
-}
-
-impl<U, S> Half for (U, S) {
-    type Unsigned = U;
-    type Signed = S;
-}
+type Unsigned = u32;
+#[cfg(target_pointer_width = "32")]
+type Signed = i32;
 
 values! {
-    usize => <Word as Half>::Unsigned, |v| *v as <Word as Half>::Unsigned;
-    isize => <Word as Half>::Signed, |v| *v as <Word as Half>::Signed;
-    NonZero<usize> => <Word as Half>::Unsigned, |v| v.get() as <Word as Half>::Unsigned;
-    NonZero<isize> => <Word as Half>::Signed, |v| v.get() as <Word as Half>::Signed;
-    f32 => Self, |v| *v;
-    f64 => Self, |v| *v;
-    bool => Self, |v| *v;
-    char => Self, |v| *v;
-    Duration => Self, |v| *v;
-    str => &'a str, |v| v;
-    String => &'a str, |v| v;
-    [u8] => &'a [u8], |v| v;
-    [const N: usize] [u8; N] => &'a [u8], |v| v;
-    Vec<u8> => &'a [u8], |v| v;
-    [T: Value] Wrapping<T> => T::Raw<'a>, |v| v.0.raw();
-    [T: Value] Option<T> => Option<T::Raw<'a>>, |v| v.as_ref().map(T::raw);
-    [T: Value + ?Sized] &T => T::Raw<'a>, |v| (**v).raw();
-    [T: Value + ?Sized] &mut T => T::Raw<'a>, |v| (**v).raw();
-    [T: Value + ?Sized] Box<T> => T::Raw<'a>, |v| (**v).raw();
-    [T: Value + ?Sized] Rc<T> => T::Raw<'a>, |v| (**v).raw();
-    [T: Value + ?Sized] Arc<T> => T::Raw<'a>, |v| (**v).raw();
-    [T: Value + ToOwned + ?Sized] Cow<'_, T> => T::Raw<'a>, |v| (**v).raw();
-    (dyn Error + 'static) => Chain<'a>, |v| Chain(v);
-    (dyn Error + Send + 'static) => Chain<'a>, |v| Chain(v);
-    (dyn Error + Sync + 'static) => Chain<'a>, |v| Chain(v);
-    (dyn Error + Send + Sync + 'static) => Chain<'a>, |v| Chain(v);
-    fmt::Arguments<'_> => Formatted<&'a Self>, |v| Formatted(v);
+    {} usize => Unsigned, |v| *v as Unsigned;
+    {} isize => Signed, |v| *v as Signed;
+    {} NonZero<usize> => Unsigned, |v| v.get() as Unsigned;
+    {} NonZero<isize> => Signed, |v| v.get() as Signed;
+    {} f32 => Self, |v| *v;
+    {} f64 => Self, |v| *v;
+    {} bool => Self, |v| *v;
+    {} char => Self, |v| *v;
+    {} Duration => Self, |v| *v;
+    {} str => &'a str, |v| v;
+    {} String => &'a str, |v| v;
+    {} [u8] => &'a [u8], |v| v;
+    {const N: usize} [u8; N] => &'a [u8], |v| v;
+    {} Vec<u8> => &'a [u8], |v| v;
+    {T: Value} Wrapping<T> => T::Raw<'a>, |v| v.0.raw();
+    {T: Value} Option<T> => Option<T::Raw<'a>>, |v| v.as_ref().map(T::raw);
+    {T: Value + ?Sized} &T => T::Raw<'a>, |v| (**v).raw();
+    {T: Value + ?Sized} &mut T => T::Raw<'a>, |v| (**v).raw();
+    {T: Value + ?Sized} Box<T> => T::Raw<'a>, |v| (**v).raw();
+    {T: Value + ?Sized} Rc<T> => T::Raw<'a>, |v| (**v).raw();
+    {T: Value + ?Sized} Arc<T> => T::Raw<'a>, |v| (**v).raw();
+    {T: Value + ToOwned + ?Sized} Cow<'_, T> => T::Raw<'a>, |v| (**v).raw();
+    {} dyn Error + 'static => Chain<'a>, |v| Chain(v);
+    {} dyn Error + Send + 'static => Chain<'a>, |v| Chain(v);
+    {} dyn Error + Sync + 'static => Chain<'a>, |v| Chain(v);
+    {} dyn Error + Send + Sync + 'static => Chain<'a>, |v| Chain(v);
+    {} fmt::Arguments<'_> => Formatted<&'a Self>, |v| Formatted(v);
 }
 
 deferrable! {
-    usize; isize; NonZero<usize>; NonZero<isize>; f32; f64; bool; char; Duration; str; String;
-    [T: Deferrable] Wrapping<T>;
-    [T: Deferrable + ?Sized] &T;
-    [T: Deferrable + ?Sized] &mut T;
-    [T: Deferrable + ?Sized] Box<T>;
-    [T: Deferrable + ?Sized] Rc<T>;
-    [T: Deferrable + ?Sized] Arc<T>;
-    Cow<'_, str>;
+    {} usize; {} isize; {} NonZero<usize>; {} NonZero<isize>;
+    {} f32; {} f64; {} bool; {} char; {} Duration; {} str; {} String;
+    {T: Deferrable} Wrapping<T>;
+    {T: Deferrable + ?Sized} &T;
+    {T: Deferrable + ?Sized} &mut T;
+    {T: Deferrable + ?Sized} Box<T>;
+    {T: Deferrable + ?Sized} Rc<T>;
+    {T: Deferrable + ?Sized} Arc<T>;
+    {} Cow<'_, str>;
 }
 
 impl Format for &fmt::Arguments<'_> {

@@ -1,0 +1,88 @@
+//! Route: which logger a call goes to, and the one place where it enters a lane.
+
+use super::args::Args;
+use super::callsite::Callsite;
+use crate::record::Level;
+
+/// The way of a call to its logger.
+pub trait Route: Copy {
+    /// The id of a callsite whose kinds have been seen.
+    fn id(self, site: &Callsite) -> u32;
+    /// Hands a record over.
+    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A);
+}
+
+/// To the logger that `init` installed: the callsite's word.
+#[derive(Debug, Clone, Copy)]
+pub struct Global(u64);
+
+impl Global {
+    #[inline(always)]
+    pub(super) fn new(word: u64) -> Self {
+        Self(word)
+    }
+}
+
+impl Route for Global {
+    #[inline(always)]
+    fn id(self, _: &Callsite) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A) {
+        let epoch = (self.0 >> 32) as u32;
+        super::capture::reserve_and_write(id, epoch, level, flags, args);
+    }
+}
+
+/// What `logger: &handle` can name.
+pub trait LoggerRef {
+    /// True when the logger wants events of this target and level.
+    fn wants(&self, target: &str, level: Level) -> bool;
+    /// Takes a record of a callsite that has been defined.
+    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A);
+}
+
+impl<T: LoggerRef + ?Sized> LoggerRef for &T {
+    fn wants(&self, target: &str, level: Level) -> bool {
+        (**self).wants(target, level)
+    }
+
+    #[inline]
+    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A) {
+        (**self).push(id, level, flags, args);
+    }
+}
+
+/// To a logger that the call names.
+#[derive(Debug)]
+pub struct Local<'l, H: ?Sized>(pub(super) &'l H);
+
+impl<H: ?Sized> Clone for Local<'_, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H: ?Sized> Copy for Local<'_, H> {}
+
+impl<H: LoggerRef + ?Sized> Route for Local<'_, H> {
+    #[inline(always)]
+    fn id(self, site: &Callsite) -> u32 {
+        site.id()
+    }
+
+    #[inline(always)]
+    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A) {
+        self.0.push(id, level, flags, args);
+    }
+}
+
+/// What `parent:` may name. Events do not keep it yet.
+pub trait Parent {}
+impl Parent for Option<u64> {}
+impl<T: ?Sized> Parent for &T {}
+
+/// Checks the type of a parent, which is not evaluated.
+pub fn ignore_parent(_: impl Parent) {}
