@@ -139,7 +139,9 @@ impl Segment {
             let mut end = self.header.first_block();
             while let Some(entry) = reader.next_entry()? {
                 end = match entry {
-                    Entry::Block(found) => found.offset + found.header.padded_len(self.header.align()),
+                    Entry::Block(found) => {
+                        found.offset + found.header.padded_len(self.header.align())
+                    }
                     Entry::Damage(damage) => damage.offset + damage.len,
                     Entry::Unfinished { .. } => end,
                 };

@@ -131,9 +131,9 @@ impl Builder {
         match std::env::var("TTLOG_DISABLE").as_deref() {
             Ok("1") => this.disabled = true,
             Ok("" | "0") | Err(_) => {}
-            Ok(other) => this.warnings.push(format!(
-                "TTLOG_DISABLE={other:?} is neither 1 nor 0; the logger stays on"
-            )),
+            Ok(other) => this
+                .warnings
+                .push(format!("TTLOG_DISABLE={other:?} is neither 1 nor 0; the logger stays on")),
         }
         if this.lanes.is_none()
             && let Some(lanes) = std::env::var_os("TTLOG_LANES").filter(|text| !text.is_empty())
@@ -234,7 +234,9 @@ impl Builder {
             return refuse("write_within is too long; use an hour or less".into());
         }
         if self.rotate.size < 64 << 10 {
-            return refuse("segments would be too small; use Rotate::size of 64 KiB or more".into());
+            return refuse(
+                "segments would be too small; use Rotate::size of 64 KiB or more".into(),
+            );
         }
         if self.lane_bytes == 0 || self.lane_bytes > 64 << 20 {
             return refuse("lane_bytes must be from 1 to 64 MiB".into());

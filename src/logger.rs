@@ -126,9 +126,7 @@ pub struct Flushed {
 #[derive(Debug)]
 struct Inner {
     lanes: Arc<Lanes>,
-    catalog: Arc<Catalog>,
     progress: Arc<Progress>,
-    queue: Arc<Queue>,
     filter: Arc<Filter>,
     sink: Option<SinkId>,
     /// The owner file's name, and the file with its lock.
@@ -192,7 +190,8 @@ impl DefinitionSink for CatalogSink {
 impl Inner {
     fn start(config: &Builder, filter: Arc<Filter>) -> Result<Arc<Self>, Error> {
         let dir = make_dir(&config.dir)?;
-        let logger = random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
+        let logger =
+            random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
         let choice = config.lanes.clone().unwrap_or(LanesChoice::Shared);
         let bytes_min = (2 * BUFFER_BYTES + 4 * FIRST_BYTES) as u64;
         let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &dir, error);
@@ -251,9 +250,9 @@ impl Inner {
         spawn("ttlog-files", move || run_writer(writer))?;
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
-            catalog: catalog.clone(),
+            catalog,
             progress: progress.clone(),
-            queue: queue.clone(),
+            queue,
             parker,
             staging,
             plan: SegmentPlan {
@@ -269,9 +268,7 @@ impl Inner {
         let scribe = spawn("ttlog-scribe", move || scribe.run())?;
         Ok(Arc::new(Self {
             lanes,
-            catalog,
             progress,
-            queue,
             filter,
             sink,
             owner: owner.clone(),

@@ -1,12 +1,18 @@
 //! Sync: the one door to atomics, cells, locks and threads, std's or loom's.
 //!
 //! Lock-free code takes its primitives from here alone, so that `--cfg loom` puts it, line for
-//! line, under the model checker.
+//! line, under the model checker. A `static` needs a constructor that the compiler can run, which
+//! loom's atomics lack: statics take theirs from [`fixed`], which no model looks into.
+
+/// Atomics for statics: always std's.
+pub(crate) mod fixed {
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+}
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, compiler_fence, fence},
+    atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence, fence},
 };
 
 #[cfg(not(loom))]
@@ -15,7 +21,7 @@ pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
 #[cfg(loom)]
 pub(crate) use loom::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
 
 /// A fence against the compiler alone: orders a thread with its own signal handlers.

@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A directory tree in which segments lie.
 pub(crate) trait Disk: Debug + Send {
@@ -19,8 +19,6 @@ pub(crate) trait Disk: Debug + Send {
     fn unlink(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory survive a power cut.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// The files in a directory.
-    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 }
 
 /// An open file of a [`Disk`].

@@ -461,4 +461,3 @@ fn thread_name() -> String {
     let own = std::thread::current().name().map(str::to_owned);
     own.unwrap_or_default()
 }
-

@@ -38,6 +38,8 @@ pub(crate) struct Lane {
     pub(crate) thread: String,
     /// The producer will never write again.
     ended: AtomicBool,
+    /// The scribe has taken everything; the memory may belong to another hand-out by now.
+    emptied: AtomicBool,
     /// The lane that the same thread had before, which has to be emptied first.
     before: Mutex<Option<Arc<Lane>>>,
     waiting: AtomicBool,
@@ -62,14 +64,18 @@ impl Lane {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// The thread's lane before this one, until it was emptied.
-    pub(crate) fn before(&self) -> Option<Arc<Self>> {
-        self.before.lock().clone()
-    }
-
-    /// Forgets the lane before this one: it was emptied.
-    pub(crate) fn forget_before(&self) {
-        *self.before.lock() = None;
+    /// True while the thread's lane before this one is not empty yet. Only the scribe calls it.
+    pub(crate) fn waits_for_older(&self) -> bool {
+        let mut before = self.before.lock();
+        let is_empty = before.as_ref().is_none_or(|before| {
+            // ord: Relaxed, the scribe's own.
+            let emptied = before.emptied.load(Ordering::Relaxed);
+            emptied || before.is_ended() && before.memory.head() == before.memory.tail()
+        });
+        if is_empty {
+            *before = None;
+        }
+        !is_empty
     }
 
     /// Waits until the consumer has taken something, or for `timeout`. `head` is what the producer
@@ -342,6 +348,8 @@ impl Lanes {
         }
         self.registry.leave(|lane| emptied.iter().any(|gone| Arc::ptr_eq(gone, lane)));
         for lane in emptied {
+            // ord: Relaxed, the scribe's own.
+            lane.emptied.store(true, Ordering::Relaxed);
             let mut past = self.past.lock();
             past.losses.add_all(&lane.losses());
             past.truncated += lane.truncated();
@@ -424,6 +432,7 @@ impl Lane {
             tid,
             thread,
             ended: AtomicBool::new(false),
+            emptied: AtomicBool::new(false),
             before: Mutex::new(before),
             waiting: AtomicBool::new(false),
             waiter: Mutex::new(None),

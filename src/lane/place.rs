@@ -254,11 +254,6 @@ impl Place {
         kept[from.min(to)..to].to_vec()
     }
 
-    /// The newest anchor.
-    pub(crate) fn last_anchor(&self) -> Option<Anchor> {
-        self.kept.lock().last().copied()
-    }
-
     /// Removes the whole place.
     pub(crate) fn remove(&self) {
         if let Some(dir) = &self.dir {

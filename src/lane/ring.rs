@@ -107,8 +107,6 @@ pub(crate) struct Producer {
     record_bytes_max: Cell<u64>,
     /// Serial number of the logger that the lane belongs to; 0 for none.
     serial: Cell<u32>,
-    /// True while this thread is on the cold way.
-    cold: Cell<bool>,
 }
 
 impl Producer {
@@ -123,18 +121,12 @@ impl Producer {
             memory: Cell::new(std::ptr::null()),
             record_bytes_max: Cell::new(0),
             serial: Cell::new(0),
-            cold: Cell::new(false),
         }
     }
 
     /// Serial number of the logger whose lane this is; 0 without a lane.
     pub(crate) fn serial(&self) -> u32 {
         self.serial.get()
-    }
-
-    /// Position behind the last committed record.
-    pub(crate) fn tail(&self) -> u64 {
-        self.tail.get()
     }
 
     /// Takes over a lane whose head and tail are equal, and returns where its positions begin.
@@ -166,11 +158,6 @@ impl Producer {
         self.serial.set(0);
         self.gate.set(CLOSED.max(self.tail.get()));
         self.memory.set(std::ptr::null());
-    }
-
-    /// Shuts the gate, so that the next write takes the cold way.
-    pub(crate) fn close(&self) {
-        self.gate.set(CLOSED);
     }
 
     /// Writes one record of `len` bytes, head included, if the gate is open that far and the lane
@@ -228,17 +215,9 @@ impl Producer {
         word.store(tail, Ordering::Release);
     }
 
-    /// True when this thread is inside `write` or on the cold way: the caller is a signal handler,
-    /// or was called by what the cold way calls.
+    /// True when this thread is inside `write`: the caller is a signal handler (R4).
     pub(crate) fn is_busy(&self) -> bool {
-        self.cold.get() || (self.gate.get() == 0 && self.serial.get() != 0)
-    }
-
-    /// Marks the thread as on the cold way until the guard is dropped.
-    pub(crate) fn enter_cold(&self) -> ColdGuard<'_> {
-        debug_assert!(!self.cold.get());
-        self.cold.set(true);
-        ColdGuard(self)
+        self.gate.get() == 0
     }
 
     /// Opens the gate for a record of `len` bytes, with a pad at the buffer's end if need be.
@@ -283,16 +262,6 @@ impl Producer {
         let word = Head::word(0, words, RECORD_PAD, 0).to_le_bytes();
         bytes[..8].copy_from_slice(&word);
         self.commit(end);
-    }
-}
-
-/// Ends the cold way when dropped.
-#[derive(Debug)]
-pub(crate) struct ColdGuard<'a>(&'a Producer);
-
-impl Drop for ColdGuard<'_> {
-    fn drop(&mut self) {
-        self.0.cold.set(false);
     }
 }
 

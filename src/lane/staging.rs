@@ -171,11 +171,6 @@ impl Staging {
         self.free.push(buffer);
     }
 
-    /// True when every buffer that was made is free.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.free.len() as u64 == self.n_made
-    }
-
     fn make(&mut self, lanes: &super::lanes::Lanes) -> io::Result<Buffer> {
         if self.n_made == self.n_max {
             return Err(io::ErrorKind::StorageFull.into());

@@ -58,18 +58,7 @@ impl Intake {
 
     /// True when nothing is left that is committed now, and no loss is untold.
     pub(crate) fn is_empty(&self) -> bool {
-        self.head == self.lane.memory().tail()
-            && self.losses_version == self.lane.losses_version()
-    }
-
-    /// True when the lane's thread had another lane before that is not empty yet.
-    pub(crate) fn waits_for_older(&self) -> bool {
-        let Some(before) = self.lane.before() else { return false };
-        let emptied = before.is_ended() && before.memory().head() == before.memory().tail();
-        if emptied {
-            self.lane.forget_before();
-        }
-        !emptied
+        self.head == self.lane.memory().tail() && self.losses_version == self.lane.losses_version()
     }
 
     /// Encodes what is committed up to `until` into the batch and gives the bytes back to the

@@ -28,8 +28,8 @@ use self::intake::{Intake, Taken};
 use self::progress::{Ask, Progress, Ticket};
 pub(crate) use self::segments::SegmentPlan;
 use self::segments::Segments;
-pub(crate) use self::writer::{Queue, WriterSetup, run as run_writer};
 use self::writer::Op;
+pub(crate) use self::writer::{Queue, WriterSetup, run as run_writer};
 use crate::config::Durability;
 use crate::lane::catalog::{Catalog, CatalogView};
 use crate::lane::lanes::{Lane, Lanes};
@@ -233,7 +233,7 @@ impl Scribe {
     }
 
     fn drain_one(&mut self, index: usize) -> bool {
-        if self.intakes[index].waits_for_older() {
+        if self.intakes[index].lane.waits_for_older() {
             return true;
         }
         // What comes after this tail waits for the next turn, so that a flood starves nobody.
@@ -243,7 +243,10 @@ impl Scribe {
                 self.intakes[index].idle_turns += 1;
                 return true;
             }
-            let Some(batch) = self.batch_with_room() else { return false };
+            if !self.has_batch() {
+                return false;
+            }
+            let Some(batch) = &mut self.batch else { return false };
             let (encoder, catalog) = (&mut self.encoder, &self.catalog);
             let intake = &mut self.intakes[index];
             match intake.take(until, batch, encoder, catalog, self.setup.codec) {
@@ -260,12 +263,13 @@ impl Scribe {
         }
     }
 
-    fn batch_with_room(&mut self) -> Option<&mut Batch> {
+    /// Makes sure that there is a block to fill; false when all staging is on its way to the disk.
+    fn has_batch(&mut self) -> bool {
         if self.batch.is_none() {
-            let buffer = self.setup.staging.take(&self.setup.lanes)?;
-            self.batch = Some(Batch::new(buffer, &mut self.encoder));
+            let buffer = self.setup.staging.take(&self.setup.lanes);
+            self.batch = buffer.map(|buffer| Batch::new(buffer, &mut self.encoder));
         }
-        self.batch.as_mut()
+        self.batch.is_some()
     }
 
     /// Ends the current block, if there is anything in it, and hands it to the file thread.

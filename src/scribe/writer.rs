@@ -57,7 +57,6 @@ struct QueueState {
     free: Vec<Buffer>,
     vanished: bool,
     ended: bool,
-    give_up: bool,
 }
 
 impl Queue {
@@ -77,37 +76,19 @@ impl Queue {
         std::mem::take(&mut self.state.lock().vanished)
     }
 
-    /// Lets a refused operation go, so that the thread ends.
-    pub(crate) fn give_up(&self) {
-        self.state.lock().give_up = true;
-        self.changed.notify_all();
-    }
-
     /// True when the thread has done everything or given up.
     pub(crate) fn is_ended(&self) -> bool {
         self.state.lock().ended
     }
 
-    fn pop(&self) -> Option<Op> {
+    fn pop(&self) -> Op {
         let mut state = self.state.lock();
         loop {
-            if state.give_up {
-                return None;
-            }
             if let Some(op) = state.ops.pop_front() {
-                return Some(op);
+                return op;
             }
             self.changed.wait(&mut state);
         }
-    }
-
-    /// Pauses; false when there is no point in going on.
-    fn pause(&self, pause: Duration) -> bool {
-        let mut state = self.state.lock();
-        if !state.give_up {
-            self.changed.wait_for(&mut state, pause);
-        }
-        !state.give_up
     }
 }
 
@@ -144,11 +125,11 @@ struct Current {
 pub(crate) fn run(setup: WriterSetup) {
     let queue = setup.queue.clone();
     let seldom = Seldom::new(Duration::from_secs(60));
-    let mut writer =
-        Writer { setup, current: None, unsynced: Vec::new(), suspect: false, seldom };
-    while let Some(op) = queue.pop() {
-        if matches!(op, Op::End) || writer.perform(op).is_none() {
-            break;
+    let mut writer = Writer { setup, current: None, unsynced: Vec::new(), suspect: false, seldom };
+    loop {
+        match queue.pop() {
+            Op::End => break,
+            op => writer.perform(op),
         }
     }
     queue.state.lock().ended = true;
@@ -156,32 +137,24 @@ pub(crate) fn run(setup: WriterSetup) {
 }
 
 impl Writer {
-    /// Performs one operation; `None` when it was given up.
-    fn perform(&mut self, op: Op) -> Option<()> {
+    fn perform(&mut self, op: Op) {
         match op {
             Op::Begin { path, header } => self.begin(path, &header),
             Op::Write { block, offset, records } => {
-                self.write(block.bytes(), offset)?;
+                self.write(block.bytes(), offset);
                 self.setup.progress.add_written(u64::from(records), block.bytes().len() as u64);
                 self.setup.queue.state.lock().free.push(block.into_buffer());
                 (self.setup.wake)();
-                Some(())
             }
             Op::Seal { index, offset, sync } => self.seal(&index, offset, sync),
-            Op::Sync => {
-                self.sync();
-                Some(())
-            }
-            Op::Check => {
-                self.check();
-                Some(())
-            }
-            Op::End => Some(()),
+            Op::Sync => self.sync(),
+            Op::Check => self.check(),
+            Op::End => {}
         }
     }
 
-    fn begin(&mut self, path: PathBuf, header: &[u8]) -> Option<()> {
-        let file = self.insist("could not make a segment", &path.clone(), |writer| {
+    fn begin(&mut self, path: PathBuf, header: &[u8]) {
+        let file = self.insist("could not make a segment", &path, |writer| {
             match writer.setup.disk.create(&path) {
                 // A try that failed half-way left the name.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -189,25 +162,20 @@ impl Writer {
                 }
                 other => other,
             }
-        })?;
-        self.current = Some(Current {
-            file,
-            path,
-            reserved: 0,
-            step: RESERVE_BYTES_MIN,
-            name_synced: false,
         });
-        self.write(header, 0)?;
+        let step = RESERVE_BYTES_MIN;
+        self.current = Some(Current { file, path, reserved: 0, step, name_synced: false });
+        self.write(header, 0);
         self.setup.progress.add_segment();
-        Some(())
     }
 
-    fn write(&mut self, bytes: &[u8], offset: u64) -> Option<()> {
+    fn write(&mut self, bytes: &[u8], offset: u64) {
         let mut written = 0;
-        let path = self.current.as_ref()?.path.clone();
+        let Some(current) = &self.current else { return };
+        let path = current.path.clone();
         self.reserve(offset + bytes.len() as u64);
         self.insist("could not write", &path, |writer| {
-            let file = &writer.current.as_ref().expect("opened by `begin`").file;
+            let file = &writer.current.as_ref().expect("looked at above").file;
             match file.write_at(&bytes[written..], offset + written as u64) {
                 Ok(()) => Ok(()),
                 Err((n, error)) => {
@@ -215,7 +183,7 @@ impl Writer {
                     Err(error)
                 }
             }
-        })
+        });
     }
 
     /// Reserves ahead, so that a write seldom has to grow the file. Refusals do not matter: the
@@ -235,13 +203,13 @@ impl Writer {
         }
     }
 
-    fn seal(&mut self, index: &[u8], offset: u64, sync: bool) -> Option<()> {
-        self.write(index, offset)?;
+    fn seal(&mut self, index: &[u8], offset: u64, sync: bool) {
+        self.write(index, offset);
         let end = offset + index.len() as u64;
         if sync {
             self.sync();
         }
-        let current = self.current.take()?;
+        let Some(current) = self.current.take() else { return };
         let _ = current.file.truncate(end);
         if !sync {
             self.unsynced.push(current.file);
@@ -250,7 +218,6 @@ impl Writer {
                 self.unsynced.remove(0);
             }
         }
-        Some(())
     }
 
     fn sync(&mut self) {
@@ -288,13 +255,13 @@ impl Writer {
         }
     }
 
-    /// Tries until the disk agrees; `None` when the logger gave up.
+    /// Tries until the disk agrees.
     fn insist<R>(
         &mut self,
         what: &str,
         path: &std::path::Path,
         mut work: impl FnMut(&mut Self) -> io::Result<R>,
-    ) -> Option<R> {
+    ) -> R {
         let mut pause = PAUSE.0;
         loop {
             match work(self) {
@@ -303,7 +270,7 @@ impl Writer {
                         let dir = self.setup.dir.display().to_string();
                         self.seldom.say(|| format!("writing to {dir} goes on"));
                     }
-                    return Some(done);
+                    return done;
                 }
                 Err(error) => {
                     let text = format!("{what} {}: {error}", path.display());
@@ -312,9 +279,7 @@ impl Writer {
                     }
                 }
             }
-            if !self.setup.queue.pause(pause) {
-                return None;
-            }
+            std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE.1);
         }
     }

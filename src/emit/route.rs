@@ -1,0 +1,134 @@
+//! Route: which logger a call goes to, and the one place where it enters a lane.
+
+use super::args::Args;
+use super::callsite::Callsite;
+use super::clock;
+use super::raw::Cursor;
+use crate::lane::handle;
+use crate::record::{HEAD_BYTES, Head, Level, RECORD_EVENT};
+
+/// A record as a lane wants it.
+#[derive(Debug)]
+pub(crate) struct LaneRecord<'a, A> {
+    id: u32,
+    flags: u8,
+    args: &'a A,
+}
+
+impl<'a, A: Args> LaneRecord<'a, A> {
+    #[inline(always)]
+    pub(crate) fn new(id: u32, flags: u8, args: &'a A) -> Self {
+        Self { id, flags, args }
+    }
+}
+
+impl<A: Args> handle::Record for LaneRecord<'_, A> {
+    #[inline(always)]
+    fn payload_len(&self) -> usize {
+        self.args.len()
+    }
+
+    #[inline(always)]
+    fn head(&self, words: u16, flags: u8) -> [u8; HEAD_BYTES] {
+        let word = Head::word(self.id, words, RECORD_EVENT, self.flags | flags);
+        let mut head = [0; HEAD_BYTES];
+        head[..8].copy_from_slice(&word.to_le_bytes());
+        head[8..].copy_from_slice(&clock::ticks().to_le_bytes());
+        head
+    }
+
+    #[inline(always)]
+    fn payload(&self, out: &mut [u8]) {
+        self.args.write(&mut Cursor::new(out));
+    }
+
+    fn cut(&self, limit: usize) -> Vec<u8> {
+        let args = self.args.limited(limit);
+        let mut bytes = vec![0; args.len()];
+        args.write(&mut Cursor::new(&mut bytes));
+        bytes
+    }
+}
+
+/// The way of a call to its logger.
+pub trait Route: Copy {
+    /// The id of a callsite whose kinds have been seen.
+    fn id(self, site: &Callsite) -> u32;
+    /// Hands a record over.
+    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A);
+}
+
+/// To the logger that `init` installed: the callsite's word.
+#[derive(Debug, Clone, Copy)]
+pub struct Global(u64);
+
+impl Global {
+    #[inline(always)]
+    pub(super) fn new(word: u64) -> Self {
+        Self(word)
+    }
+}
+
+impl Route for Global {
+    #[inline(always)]
+    fn id(self, _: &Callsite) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A) {
+        let epoch = (self.0 >> 32) as u32;
+        handle::write_global(epoch, level, &LaneRecord::new(id, flags, args));
+    }
+}
+
+/// What `logger: &handle` can name.
+pub trait LoggerRef {
+    /// True when the logger wants events of this target and level.
+    fn wants(&self, target: &str, level: Level) -> bool;
+    /// Takes a record of a callsite that has been defined.
+    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A);
+}
+
+impl<T: LoggerRef + ?Sized> LoggerRef for &T {
+    fn wants(&self, target: &str, level: Level) -> bool {
+        (**self).wants(target, level)
+    }
+
+    #[inline]
+    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A) {
+        (**self).push(id, level, flags, args);
+    }
+}
+
+/// To a logger that the call names.
+#[derive(Debug)]
+pub struct Local<'l, H: ?Sized>(pub(super) &'l H);
+
+impl<H: ?Sized> Clone for Local<'_, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H: ?Sized> Copy for Local<'_, H> {}
+
+impl<H: LoggerRef + ?Sized> Route for Local<'_, H> {
+    #[inline(always)]
+    fn id(self, site: &Callsite) -> u32 {
+        site.id()
+    }
+
+    #[inline(always)]
+    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A) {
+        self.0.push(id, level, flags, args);
+    }
+}
+
+/// What `parent:` may name. Events do not keep it yet.
+pub trait Parent {}
+impl Parent for Option<u64> {}
+impl<T: ?Sized> Parent for &T {}
+
+/// Checks the type of a parent, which is not evaluated.
+pub fn ignore_parent(_: impl Parent) {}
