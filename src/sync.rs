@@ -4,7 +4,7 @@
 //! therefore take theirs from [`fixed`], which no model looks into.
 
 /// Atomics that models see.
-#[cfg_attr(not(loom), expect(unused_imports, reason = "for the parts that models cover"))]
+#[expect(unused_imports, reason = "for the parts that models cover")]
 pub(crate) mod atomic {
     #[cfg(loom)]
     pub(crate) use loom::sync::atomic::{

@@ -8,8 +8,8 @@ use crate::record::Level;
 pub trait Route: Copy {
     /// The id of a callsite whose kinds have been seen.
     fn id(self, site: &Callsite) -> u32;
-    /// Hands a record over.
-    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A);
+    /// Hands a record over. `id` is the site's, or the one of its other definition.
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: &A);
 }
 
 /// To the logger that `init` installed: the callsite's word.
@@ -30,9 +30,9 @@ impl Route for Global {
     }
 
     #[inline(always)]
-    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A) {
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
         let epoch = (self.0 >> 32) as u32;
-        super::capture::reserve_and_write(id, epoch, level, flags, args);
+        super::capture::reserve_and_write(site, id, epoch, flags, args);
     }
 }
 
@@ -40,8 +40,8 @@ impl Route for Global {
 pub trait LoggerRef {
     /// True when the logger wants events of this target and level.
     fn wants(&self, target: &str, level: Level) -> bool;
-    /// Takes a record of a callsite that has been defined.
-    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A);
+    /// Takes a record of a callsite that has been defined under this id.
+    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: &A);
 }
 
 impl<T: LoggerRef + ?Sized> LoggerRef for &T {
@@ -50,8 +50,8 @@ impl<T: LoggerRef + ?Sized> LoggerRef for &T {
     }
 
     #[inline]
-    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A) {
-        (**self).push(id, level, flags, args);
+    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
+        (**self).push(site, id, flags, args);
     }
 }
 
@@ -74,8 +74,8 @@ impl<H: LoggerRef + ?Sized> Route for Local<'_, H> {
     }
 
     #[inline(always)]
-    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A) {
-        self.0.push(id, level, flags, args);
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
+        self.0.push(site, id, flags, args);
     }
 }
 
