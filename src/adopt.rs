@@ -405,7 +405,7 @@ mod tests {
         let missing = covered.missing(vec![run(24, 6), run(0, 3), run(24, 6)]);
         let found: Vec<_> =
             missing.iter().map(|r| (r.head.position, r.head.first_record, r.head.count)).collect();
-        assert_eq!(found, [(48, 2, 2), (120, 5, 2)]);
+        assert_eq!(found, [(48, 2, 1), (72, 3, 1), (120, 5, 2)]);
         assert!(missing.iter().all(|run| run.bytes.len() == run.head.count as usize * 24));
     }
 }

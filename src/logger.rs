@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::adopt;
 use crate::config::Builder;
 use crate::emit::args::Args;
-use crate::emit::callsite::{self, DefinitionSink, SinkId};
+use crate::emit::callsite::{self, Callsite, DefinitionSink, SinkId};
 use crate::emit::route::{LaneRecord, LoggerRef};
 use crate::emit::{Filter, clock};
 use crate::error::{Error, Kind};
@@ -446,11 +446,6 @@ impl Handle {
         }
         result
     }
-
-    /// Adds an event that no statement made, with the id that [`callsite::define`] gave.
-    pub(crate) fn push_record(&self, id: u32, level: Level, args: &impl Args) {
-        LoggerRef::push(self, id, level, 0, args);
-    }
 }
 
 impl LoggerRef for Handle {
@@ -459,9 +454,9 @@ impl LoggerRef for Handle {
         !inner.is_ended() && inner.filter.enabled(target, level)
     }
 
-    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A) {
+    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
         if let Some(inner) = &self.0 {
-            handle::write_local(&inner.lanes, level, &LaneRecord::new(id, flags, args));
+            handle::write_local(&inner.lanes, &LaneRecord::new(site, id, flags, args));
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reading::{line, lines, one, records};
-use ttlog::__private::{Args, LoggerRef};
+use ttlog::__private::{Args, Callsite, LoggerRef};
 use ttlog::record::{FLAG_DYNAMIC, FLAG_TRUNCATED, RECORD_BYTES_MAX, Value, Values};
 use ttlog::{Level, field, info};
 
@@ -356,7 +356,7 @@ impl LoggerRef for Own {
         level >= self.least
     }
 
-    fn push<A: Args>(&self, id: u32, _: Level, _: u8, args: &A) {
+    fn push<A: Args>(&self, _: &'static Callsite, id: u32, _: u8, args: &A) {
         assert!(id > 0);
         self.seen.set(self.seen.get() + args.len());
     }

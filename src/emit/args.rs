@@ -276,6 +276,11 @@ impl<'a, L: ReadyList> Encoded<'a, L> {
     pub(crate) fn new(list: L, text: &'a [u8], dynamic: bool) -> Self {
         Self { list, text, dynamic, cap: usize::MAX }
     }
+
+    /// The same with a kind before each value.
+    pub(crate) fn dynamic(self) -> Self {
+        Self { dynamic: true, ..self }
+    }
 }
 
 impl<L: ReadyList> Args for Encoded<'_, L> {

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 
 use super::args::Args;
-use super::callsite;
+use super::callsite::{self, Callsite};
 use super::raw::Cursor;
 use crate::record::RECORD_EVENT;
-use crate::record::{Definition, FLAG_TRUNCATED, HEAD_BYTES, Head, Level, RECORD_BYTES_MAX};
+use crate::record::{Definition, FLAG_TRUNCATED, HEAD_BYTES, Head, RECORD_BYTES_MAX};
 
 /// One record and its definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,16 +27,22 @@ thread_local! {
 
 /// Makes a record as a lane would and keeps it, if this thread captures.
 #[inline(never)]
-pub fn reserve_and_write<A: Args>(id: u32, epoch: u32, level: Level, flags: u8, args: &A) {
+pub fn reserve_and_write<A: Args>(
+    _site: &'static Callsite,
+    id: u32,
+    epoch: u32,
+    flags: u8,
+    args: &A,
+) {
     let limit = RECORD_BYTES_MAX - HEAD_BYTES;
     if args.len() > limit {
         let args = args.limited(limit);
-        return keep(id, epoch, level, flags | FLAG_TRUNCATED, &args);
+        return keep(id, epoch, flags | FLAG_TRUNCATED, &args);
     }
-    keep(id, epoch, level, flags, args);
+    keep(id, epoch, flags, args);
 }
 
-fn keep(id: u32, epoch: u32, _level: Level, flags: u8, args: &impl Args) {
+fn keep(id: u32, epoch: u32, flags: u8, args: &impl Args) {
     let _ = RECORDS.try_with(|records| {
         let Some(records) = &mut *records.borrow_mut() else { return };
         let len = args.len();

@@ -32,14 +32,12 @@ use crate::record::{FLAG_DYNAMIC, FLAG_TRUNCATED};
 /// Logs the values of a list as one event.
 #[inline(always)]
 pub fn emit<R: Route, L: List>(site: &'static Callsite, to: R, list: L) {
-    if site.key() == L::KEY {
-        if const { L::COUNT > COUNT_MAX } {
-            push::<true, _, _>(site, to, to.id(site), list);
-        } else {
-            push::<false, _, _>(site, to, to.id(site), list);
-        }
+    if const { L::FORMATS } {
+        emit_formatted(site, to, list);
     } else {
-        emit_unusual(site, to, list);
+        let mut nothing = Vec::new();
+        let ready = list.prepare(&mut Scratch::new(&mut nothing));
+        emit_ready::<_, L>(site, to, ready, &[], 0);
     }
 }
 
@@ -65,45 +63,52 @@ pub fn emit_message<const PLAIN: bool, R, L, C, F>(
     }
 }
 
-/// The first call of a callsite, and those of a generic function whose types differ from it.
-#[cold]
-#[inline(never)]
-fn emit_unusual<R: Route, L: List>(site: &'static Callsite, to: R, list: L) {
-    match site.resolve(const { &Shape::of::<L>() }) {
-        Some((id, true)) => push::<true, _, _>(site, to, id, list),
-        Some((id, false)) => push::<false, _, _>(site, to, id, list),
-        None => {}
-    }
-}
-
-#[inline(always)]
-fn push<const DYNAMIC: bool, R: Route, L: List>(site: &'static Callsite, to: R, id: u32, list: L) {
-    if const { L::FORMATS } {
-        push_formatted::<DYNAMIC, _, _>(site, to, id, list);
-    } else {
-        let mut nothing = Vec::new();
-        let ready = list.prepare(&mut Scratch::new(&mut nothing));
-        let flags = if DYNAMIC { FLAG_DYNAMIC } else { 0 };
-        to.push(id, site.metadata().level, flags, &Encoded::new(ready, &[], DYNAMIC));
-    }
-}
-
 /// Makes the texts first, since what makes them may log, panic or take its time.
 #[inline(never)]
-fn push_formatted<const DYNAMIC: bool, R: Route, L: List>(
-    site: &'static Callsite,
-    to: R,
-    id: u32,
-    list: L,
-) {
+fn emit_formatted<R: Route, L: List>(site: &'static Callsite, to: R, list: L) {
     scratch::with(|buffer| {
         let mut scratch = Scratch::new(buffer);
         let ready = list.prepare(&mut scratch);
-        let mut flags = if DYNAMIC { FLAG_DYNAMIC } else { 0 };
-        if scratch.truncated() {
-            flags |= FLAG_TRUNCATED;
-        }
-        let args = Encoded::new(ready, scratch.into_text(), DYNAMIC);
-        to.push(id, site.metadata().level, flags, &args);
+        let flags = if scratch.truncated() { FLAG_TRUNCATED } else { 0 };
+        emit_ready::<_, L>(site, to, ready, scratch.into_text(), flags);
     });
+}
+
+/// The values come by value: where they are plain, none of them needs an address before the lane
+/// has made room.
+#[inline(always)]
+fn emit_ready<R: Route, L: List>(
+    site: &'static Callsite,
+    to: R,
+    ready: L::Ready,
+    text: &[u8],
+    flags: u8,
+) {
+    if site.key() != L::KEY {
+        // A copy, so that only this path puts the values into memory.
+        return emit_unusual::<_, L>(site, to, Encoded::new(ready, text, false), flags);
+    }
+    if const { L::COUNT > COUNT_MAX } {
+        let args = Encoded::new(ready, text, true);
+        to.push(site, to.id(site), flags | FLAG_DYNAMIC, &args);
+    } else {
+        let args = Encoded::new(ready, text, false);
+        to.push(site, to.id(site), flags, &args);
+    }
+}
+
+/// The first call of a callsite, and those of a generic function whose types differ from it.
+#[cold]
+#[inline(never)]
+fn emit_unusual<R: Route, L: List>(
+    site: &'static Callsite,
+    to: R,
+    args: Encoded<'_, L::Ready>,
+    flags: u8,
+) {
+    match site.resolve(const { &Shape::of::<L>() }) {
+        Some((id, true)) => to.push(site, id, flags | FLAG_DYNAMIC, &args.dynamic()),
+        Some((id, false)) => to.push(site, id, flags, &args),
+        None => {}
+    }
 }

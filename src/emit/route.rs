@@ -10,6 +10,7 @@ use crate::record::{HEAD_BYTES, Head, Level, RECORD_EVENT};
 /// A record as a lane wants it.
 #[derive(Debug)]
 pub(crate) struct LaneRecord<'a, A> {
+    site: &'static Callsite,
     id: u32,
     flags: u8,
     args: &'a A,
@@ -17,8 +18,8 @@ pub(crate) struct LaneRecord<'a, A> {
 
 impl<'a, A: Args> LaneRecord<'a, A> {
     #[inline(always)]
-    pub(crate) fn new(id: u32, flags: u8, args: &'a A) -> Self {
-        Self { id, flags, args }
+    pub(crate) fn new(site: &'static Callsite, id: u32, flags: u8, args: &'a A) -> Self {
+        Self { site, id, flags, args }
     }
 }
 
@@ -28,12 +29,25 @@ impl<A: Args> handle::Record for LaneRecord<'_, A> {
         self.args.len()
     }
 
+    fn level(&self) -> Level {
+        self.site.metadata().level
+    }
+
     #[inline(always)]
-    fn head(&self, words: u16, flags: u8) -> [u8; HEAD_BYTES] {
+    fn fast_ticks() -> Option<u64> {
+        clock::fast_ticks()
+    }
+
+    fn ticks(&self) -> u64 {
+        clock::ticks()
+    }
+
+    #[inline(always)]
+    fn head(&self, ticks: u64, words: u16, flags: u8) -> [u8; HEAD_BYTES] {
         let word = Head::word(self.id, words, RECORD_EVENT, self.flags | flags);
         let mut head = [0; HEAD_BYTES];
         head[..8].copy_from_slice(&word.to_le_bytes());
-        head[8..].copy_from_slice(&clock::ticks().to_le_bytes());
+        head[8..].copy_from_slice(&ticks.to_le_bytes());
         head
     }
 
@@ -54,8 +68,8 @@ impl<A: Args> handle::Record for LaneRecord<'_, A> {
 pub trait Route: Copy {
     /// The id of a callsite whose kinds have been seen.
     fn id(self, site: &Callsite) -> u32;
-    /// Hands a record over.
-    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A);
+    /// Hands a record over. `id` is the site's, or the one of its other definition.
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: &A);
 }
 
 /// To the logger that `init` installed: the callsite's word.
@@ -76,9 +90,9 @@ impl Route for Global {
     }
 
     #[inline(always)]
-    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A) {
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
         let epoch = (self.0 >> 32) as u32;
-        handle::write_global(epoch, level, &LaneRecord::new(id, flags, args));
+        handle::write_global(epoch, &LaneRecord::new(site, id, flags, args));
     }
 }
 
@@ -86,8 +100,8 @@ impl Route for Global {
 pub trait LoggerRef {
     /// True when the logger wants events of this target and level.
     fn wants(&self, target: &str, level: Level) -> bool;
-    /// Takes a record of a callsite that has been defined.
-    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A);
+    /// Takes a record of a callsite that has been defined under this id.
+    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: &A);
 }
 
 impl<T: LoggerRef + ?Sized> LoggerRef for &T {
@@ -96,8 +110,8 @@ impl<T: LoggerRef + ?Sized> LoggerRef for &T {
     }
 
     #[inline]
-    fn push<A: Args>(&self, id: u32, level: Level, flags: u8, args: &A) {
-        (**self).push(id, level, flags, args);
+    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
+        (**self).push(site, id, flags, args);
     }
 }
 
@@ -120,8 +134,8 @@ impl<H: LoggerRef + ?Sized> Route for Local<'_, H> {
     }
 
     #[inline(always)]
-    fn push<A: Args>(self, id: u32, level: Level, flags: u8, args: &A) {
-        self.0.push(id, level, flags, args);
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
+        self.0.push(site, id, flags, args);
     }
 }
 

@@ -34,8 +34,16 @@ const SPINS: u32 = 300;
 pub(crate) trait Record {
     /// Length of the values in bytes.
     fn payload_len(&self) -> usize;
-    /// The record's head with the clock read now; `flags` are added to the record's own.
-    fn head(&self, words: u16, flags: u8) -> [u8; HEAD_BYTES];
+    /// How severe the event is.
+    fn level(&self) -> Level;
+    /// The clock, where it can be read without a call.
+    fn fast_ticks() -> Option<u64>
+    where
+        Self: Sized;
+    /// The clock.
+    fn ticks(&self) -> u64;
+    /// The record's head; `flags` are added to the record's own.
+    fn head(&self, ticks: u64, words: u16, flags: u8) -> [u8; HEAD_BYTES];
     /// Writes the values; `out` is as long as they are.
     fn payload(&self, out: &mut [u8]);
     /// The values with the longest one cut, so that they take at most `limit` bytes.
@@ -101,20 +109,35 @@ pub(crate) fn turn_off_this_thread() {
 /// Writes a record into this thread's lane of the global logger, whose serial number the callsite
 /// knows.
 #[inline(always)]
-pub(crate) fn write_global<R: Record>(serial: u32, level: Level, record: &R) {
+pub(crate) fn write_global<R: Record>(serial: u32, record: &R) {
+    let Some(ticks) = R::fast_ticks() else { return write_with_slow_clock(serial, record) };
     let payload = record.payload_len();
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     GLOBAL.with(|producer| {
-        if !producer.write(serial, len, |out| fill(record, out, payload)) {
-            cold(producer, serial, level, record);
+        if !producer.write(serial, len, |out| fill(record, ticks, out, payload)) {
+            cold(producer, serial, record);
+        }
+    });
+}
+
+/// The same where reading the clock is a call.
+#[cold]
+#[inline(never)]
+fn write_with_slow_clock<R: Record>(serial: u32, record: &R) {
+    let ticks = record.ticks();
+    let payload = record.payload_len();
+    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    GLOBAL.with(|producer| {
+        if !producer.write(serial, len, |out| fill(record, ticks, out, payload)) {
+            cold(producer, serial, record);
         }
     });
 }
 
 /// Writes a record into this thread's lane of a logger that the caller names.
-pub(crate) fn write_local(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
+pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     if process::is_forked() {
-        return process::count_forked(level);
+        return process::count_forked(record.level());
     }
     let producer = KEPT.try_with(|kept| {
         let kept = kept.0.try_borrow().ok()?;
@@ -123,22 +146,23 @@ pub(crate) fn write_local(lanes: &Arc<Lanes>, level: Level, record: &dyn Record)
         Some(std::ptr::from_ref::<Producer>(mine.local.as_deref()?))
     });
     let Ok(Some(producer)) = producer else {
-        return cold_local(lanes, level, record);
+        return cold_local(lanes, record);
     };
     // SAFETY: (T1) this thread's own box, freed only by this thread, which is here.
     let producer = unsafe { &*producer };
     let payload = record.payload_len();
     let len = HEAD_BYTES + payload.next_multiple_of(8);
-    if !producer.write(lanes.serial, len, |out| fill(record, out, payload)) {
-        cold_local(lanes, level, record);
+    let ticks = record.ticks();
+    if !producer.write(lanes.serial, len, |out| fill(record, ticks, out, payload)) {
+        cold_local(lanes, record);
     }
 }
 
 #[inline(always)]
-fn fill<R: Record + ?Sized>(record: &R, out: &mut [u8], payload: usize) {
+fn fill<R: Record + ?Sized>(record: &R, ticks: u64, out: &mut [u8], payload: usize) {
     let words = ((out.len() - HEAD_BYTES) / 8) as u16;
     let (head, values) = out.split_at_mut(HEAD_BYTES);
-    head.copy_from_slice(&record.head(words, 0));
+    head.copy_from_slice(&record.head(ticks, words, 0));
     if !payload.is_multiple_of(8)
         && let Some(last) = values.last_chunk_mut::<8>()
     {
@@ -149,10 +173,11 @@ fn fill<R: Record + ?Sized>(record: &R, out: &mut [u8], payload: usize) {
 
 #[cold]
 #[inline(never)]
-fn cold(producer: &Producer, serial: u32, level: Level, record: &dyn Record) {
+fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     if INTERNAL.get() {
         return;
     }
+    let level = record.level();
     if process::is_forked() {
         process::count_forked(level);
         return;
@@ -179,10 +204,11 @@ fn cold(producer: &Producer, serial: u32, level: Level, record: &dyn Record) {
 
 #[cold]
 #[inline(never)]
-fn cold_local(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
+fn cold_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     if INTERNAL.get() {
         return;
     }
+    let level = record.level();
     if COLD.replace(true) {
         lanes.count_loss(Cause::Reentrant, level);
         return;
@@ -305,7 +331,7 @@ fn write_slowly(
             Room::Open { marked } => {
                 let wrote = producer.write(lanes.serial, len, |out| match &cut {
                     Some(cut) => fill_cut(record, cut, out, None),
-                    None => fill(record, out, payload),
+                    None => fill(record, record.ticks(), out, payload),
                 });
                 debug_assert!(wrote, "the gate was opened for this record");
                 if marked {
@@ -431,7 +457,7 @@ fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
 fn fill_shared(record: &dyn Record, out: &mut [u8], payload: usize, thread: u32) {
     let words = ((out.len() - HEAD_BYTES) / 8) as u16;
     let (head, values) = out.split_at_mut(HEAD_BYTES);
-    head.copy_from_slice(&record.head(words, FLAG_THREAD));
+    head.copy_from_slice(&record.head(record.ticks(), words, FLAG_THREAD));
     values.fill(0);
     values[..4].copy_from_slice(&thread.to_le_bytes());
     record.payload(&mut values[8..8 + payload]);
@@ -441,7 +467,7 @@ fn fill_cut(record: &dyn Record, cut: &[u8], out: &mut [u8], thread: Option<u32>
     let words = ((out.len() - HEAD_BYTES) / 8) as u16;
     let (head, mut values) = out.split_at_mut(HEAD_BYTES);
     let flag = if thread.is_some() { FLAG_THREAD } else { 0 };
-    head.copy_from_slice(&record.head(words, FLAG_TRUNCATED | flag));
+    head.copy_from_slice(&record.head(record.ticks(), words, FLAG_TRUNCATED | flag));
     values.fill(0);
     if let Some(thread) = thread {
         values[..4].copy_from_slice(&thread.to_le_bytes());

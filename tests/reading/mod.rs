@@ -1,16 +1,81 @@
 //! Reading: captures what a test logs and shows it as one line.
 
-use std::sync::{Arc, Once};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use ttlog::__private::callsite;
-use ttlog::__private::capture::{Captured, capture};
-use ttlog::record::{FLAG_TRUNCATED, Role, Value, Values, error_chain, template};
+use ttlog::record::compact::Decoder;
+use ttlog::record::{
+    Definition, Definitions, FLAG_TRUNCATED, Head, Role, Value, Values, error_chain, template,
+};
+use ttlog::store::block;
+use ttlog::store::segment::{Entry, SegmentReader};
 
-/// Everything is wanted, in every test of the file.
+/// One record and its definition.
+#[derive(Debug, Clone)]
+pub(crate) struct Captured {
+    pub(crate) head: Head,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) definition: Definition,
+}
+
+/// The process's logger, which wants everything, in every test of the file.
+fn logger() -> &'static (tempfile::TempDir, ttlog::Handle) {
+    static LOGGER: OnceLock<(tempfile::TempDir, ttlog::Handle)> = OnceLock::new();
+    LOGGER.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let handle = ttlog::Builder::new(dir.path()).filter("trace").init();
+        (dir, handle.expect("a logger"))
+    })
+}
+
+/// What this thread logged in `job`, as it lies in the segments.
 pub(crate) fn records(job: impl FnOnce()) -> Vec<Captured> {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| callsite::install(7, Arc::new("trace".parse().expect("it is a level"))));
-    capture(job)
+    let (dir, handle) = logger();
+    let before = of_this_thread(dir.path()).len();
+    job();
+    handle.flush(Duration::from_secs(60)).expect("the disk answers");
+    of_this_thread(dir.path()).split_off(before)
+}
+
+fn of_this_thread(dir: &Path) -> Vec<Captured> {
+    let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+    let (mut found, mut seen) = (Vec::new(), HashSet::new());
+    for entry in std::fs::read_dir(dir).expect("it is there").flatten() {
+        if entry.path().extension().is_none_or(|extension| extension != "ttlog") {
+            continue;
+        }
+        let mut reader = SegmentReader::open(&entry.path()).expect("a segment");
+        while let Some(entry) = reader.next_entry().expect("the disk answers") {
+            let Entry::Block(at) = entry else { continue };
+            let mut payload = Vec::new();
+            reader.read_block(&at, &mut payload).expect("a whole block");
+            let sections = block::sections(&payload, &at.header).expect("a whole payload");
+            let mut definitions = Definitions::default();
+            definitions.decode_all(sections.definitions);
+            for run in Decoder::new(sections.runs, &definitions) {
+                let run = run.expect("a whole run");
+                let key = (run.head.generation, run.head.position, run.head.count);
+                if run.head.tid == tid && seen.insert(key) {
+                    found.push((key, captured(&run.bytes, &definitions)));
+                }
+            }
+        }
+    }
+    found.sort_by_key(|(key, _)| *key);
+    found.into_iter().flat_map(|(_, records)| records).collect()
+}
+
+fn captured(mut bytes: &[u8], definitions: &Definitions) -> Vec<Captured> {
+    let mut records = Vec::new();
+    while let Some(head) = Head::read(bytes) {
+        let definition = definitions.get(head.callsite).expect("it is in the block");
+        let payload = bytes[ttlog::record::HEAD_BYTES..head.len()].to_vec();
+        records.push(Captured { head, payload, definition: (**definition).clone() });
+        bytes = &bytes[head.len()..];
+    }
+    records
 }
 
 /// The events of `job`, each as [`line`] shows it.
