@@ -39,6 +39,7 @@
 
 mod decode;
 mod encode;
+mod texts;
 mod varint;
 
 use std::fmt;

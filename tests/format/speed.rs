@@ -1,13 +1,10 @@
-//! Measures the encoding: `cargo test --release --test format_speed -- --ignored --nocapture`.
-
-#[path = "support/workload.rs"]
-mod workload;
+//! Measures the encoding: `cargo test --release --test format -- speed --ignored --nocapture`.
 
 use std::time::Instant;
 
+use crate::workload::Workload;
 use ttlog::record::compact::{Decoder, Encoder};
 use ttlog::record::{CODEC_COMPACT, Head, RunHead};
-use workload::Workload;
 
 const BLOCK_BYTES: usize = 256 << 10;
 
