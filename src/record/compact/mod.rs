@@ -39,8 +39,10 @@
 
 mod decode;
 mod encode;
+mod site;
 mod texts;
 mod varint;
+mod walk;
 
 use std::fmt;
 
