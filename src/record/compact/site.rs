@@ -72,6 +72,7 @@ impl Site {
         at
     }
 
+    #[inline(always)]
     fn put_mixed(&mut self, texts: &mut Texts, payload: &[u8], out: &mut [u8], at: usize) -> usize {
         let (mut at, mut from) = (at, 0);
         for (i, (op, last)) in self.plan.ops().iter().zip(&mut self.last).enumerate() {
@@ -230,6 +231,20 @@ impl Plan {
     /// padding is left.
     #[inline(always)]
     fn matches(&self, payload: &[u8]) -> bool {
+        let at = match (self.optional, self.n_texts) {
+            (0, 0) => self.fixed_len,
+            (0, 1) => self.fixed_len + load4(payload, self.text_at) as usize,
+            _ => self.measure(payload),
+        };
+        let padding = payload.len().wrapping_sub(at);
+        // The padding is the top of the last word; shifted in two steps, since there may be none.
+        let last = load8(payload, payload.len().saturating_sub(8));
+        padding < 8 && last >> (8 * (7 - padding)) >> 8 == 0
+    }
+
+    /// Bytes of the values that the payload begins with; no length that fits when there are none.
+    #[inline(never)]
+    fn measure(&self, payload: &[u8]) -> usize {
         let mut at = 0;
         for (i, op) in self.ops().iter().enumerate() {
             if self.optional >> i & 1 != 0 {
@@ -239,7 +254,7 @@ impl Plan {
                         continue;
                     }
                     Some(1) => at += 1,
-                    _ => return false,
+                    _ => return usize::MAX / 2,
                 }
             }
             if *op == Op::Text {
@@ -247,9 +262,6 @@ impl Plan {
             }
             at += op.fixed_len();
         }
-        let padding = payload.len().wrapping_sub(at);
-        // The padding is the top of the last word; shifted in two steps, since there may be none.
-        let last = load8(payload, payload.len().saturating_sub(8));
-        padding < 8 && last >> (8 * (7 - padding)) >> 8 == 0
+        at
     }
 }
