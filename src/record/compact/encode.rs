@@ -140,8 +140,8 @@ impl Encoder {
         }
         head.count = walk.count;
         head.end = head.position.saturating_add(walk.consumed as u64);
-        head.encode(codec, (walk.at - body_at) as u32, &mut out[at..])
-            .expect("the body lies behind the room for the head");
+        let head_len = head.encode(codec, (walk.at - body_at) as u32, &mut out[at..]);
+        debug_assert_eq!(head_len, Some(body_at - at), "room for the head was left");
         self.raw_bytes += raw_len;
         let (first_ticks, last_ticks) =
             if walk.count == 0 { (0, 0) } else { (walk.first, walk.last) };
