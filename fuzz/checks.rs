@@ -178,7 +178,7 @@ fn framed(data: &[u8]) -> Vec<u8> {
         out[at + 4..at + 6].copy_from_slice(&words.to_le_bytes());
         out[at] %= 8;
         out[at + 1..at + 4].fill(0);
-        if out[at + 6] == RECORD_PAD || out[at + 6] % 4 != 0 {
+        if out[at + 6] == RECORD_PAD || out[at + 6] & 3 != 0 {
             out[at + 6..at + 8].fill(0);
         }
         at += HEAD_BYTES + usize::from(words) * 8;

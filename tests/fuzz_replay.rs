@@ -6,7 +6,9 @@ mod checks;
 
 use std::path::Path;
 
-const TARGETS: [(&str, fn(&[u8])); 3] =
+type Check = fn(&[u8]);
+
+const TARGETS: [(&str, Check); 3] =
     [("run", checks::run), ("block", checks::block), ("segment", checks::segment)];
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
