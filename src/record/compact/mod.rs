@@ -39,7 +39,10 @@
 
 mod decode;
 mod encode;
+mod site;
+mod texts;
 mod varint;
+mod walk;
 
 use std::fmt;
 
@@ -193,6 +196,11 @@ struct Plan {
     n_ops: usize,
     /// Bit per argument: it may be absent.
     optional: u16,
+    /// Bytes of all arguments in a record, without those of texts.
+    fixed_len: usize,
+    n_texts: usize,
+    /// Where the first text's length stands, when nothing before it may be absent.
+    text_at: usize,
     shape: Shape,
 }
 
@@ -207,8 +215,15 @@ enum Shape {
 }
 
 impl Plan {
-    const RAW: Self =
-        Self { ops: [Op::Nothing; ARGUMENTS_MAX], n_ops: 0, optional: 0, shape: Shape::Raw };
+    const RAW: Self = Self {
+        ops: [Op::Nothing; ARGUMENTS_MAX],
+        n_ops: 0,
+        optional: 0,
+        fixed_len: 0,
+        n_texts: 0,
+        text_at: 0,
+        shape: Shape::Raw,
+    };
 
     fn of(schema: &Schema) -> Self {
         if !schema.fixed {
@@ -224,6 +239,13 @@ impl Plan {
             if plan.ops[i] != Op::Delta64 || plan.optional != 0 {
                 plan.shape = Shape::Mixed;
             }
+            if plan.ops[i] == Op::Text {
+                plan.n_texts += 1;
+                if plan.n_texts == 1 {
+                    plan.text_at = plan.fixed_len;
+                }
+            }
+            plan.fixed_len += plan.ops[i].fixed_len();
         }
         plan
     }
