@@ -145,7 +145,7 @@ impl Task {
             call: per_call(whole.iter().sum::<u64>() as f64 / whole.len() as f64),
             call_median: per_call(whole[whole.len() / 2] as f64),
             single: Percentiles::of(&mut timed, scale),
-            clock_step: timer.iter().filter(|t| **t > 0).min().map(|t| f64::from(*t) * scale),
+            clock_step: clock_step(&timer).map(|step| step * scale),
             timer: Percentiles::of(&mut timer, scale),
             ..Times::default()
         };
@@ -257,6 +257,13 @@ fn timer_alone() -> Vec<u32> {
         *slot = u32::try_from(ticks() - from).unwrap_or(u32::MAX);
     }
     timed
+}
+
+/// The smallest step that is not rare, in ticks: some processors move the counter by many at once.
+fn clock_step(timer: &[u32]) -> Option<f64> {
+    let mut steps: Vec<u32> = timer.iter().copied().filter(|step| *step > 0).collect();
+    steps.sort_unstable();
+    steps.get(steps.len() / 20).map(|step| f64::from(*step))
 }
 
 fn cpu(clock: ClockId) -> f64 {

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::event::Workload;
 use crate::logger::Name;
@@ -57,14 +57,16 @@ fn read_through_command(workload: Workload, dir: &Path) -> Result<Found> {
     Ok(found)
 }
 
+/// All files below `dir`; a logger may keep some in directories of its own.
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            bail!("{}: a directory in the output", entry.path().display());
+            found.extend(files(&entry.path())?);
+        } else {
+            found.push(entry.path());
         }
-        found.push(entry.path());
     }
     Ok(found)
 }

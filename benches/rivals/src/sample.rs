@@ -51,7 +51,7 @@ pub struct Times {
     /// The timer around nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timer: Option<Percentiles>,
-    /// The smallest step that the clock was seen to make.
+    /// The smallest step that the clock was often seen to make.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_step: Option<f64>,
     /// From the first call until the last event is on file, in seconds.
