@@ -129,12 +129,7 @@ impl Pace {
         group
     }
 
-    fn bench(
-        self,
-        group: &mut BenchmarkGroup<'_, WallTime>,
-        name: &str,
-        mut call: impl FnMut(),
-    ) {
+    fn bench(self, group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut call: impl FnMut()) {
         group.bench_function(name, |b| {
             b.iter_custom(|calls| match self {
                 Self::Saturated => timed(calls, &mut call),
