@@ -454,7 +454,7 @@ impl LoggerRef for Handle {
         !inner.is_ended() && inner.filter.enabled(target, level)
     }
 
-    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
+    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         if let Some(inner) = &self.0 {
             handle::write_local(&inner.lanes, &LaneRecord::new(site, id, flags, args));
         }
