@@ -14,22 +14,25 @@ pub(crate) enum Workload {
     Mixed,
     /// A user id, one of fifty paths (Zipf), an f64 and a bool.
     Structured,
+    /// The same, each value behind its kind, as where kinds are not known beforehand.
+    Told,
 }
 
 impl Workload {
     /// All of them with their names.
-    pub(crate) const ALL: [(&'static str, Self); 4] = [
+    pub(crate) const ALL: [(&'static str, Self); 5] = [
         ("one_u64 counter", Self::Counter),
         ("one_u64 random", Self::Random),
         ("mixed", Self::Mixed),
         ("structured", Self::Structured),
+        ("structured, told", Self::Told),
     ];
 
     fn kinds(self) -> &'static [Kind] {
         match self {
             Self::Counter | Self::Random => &[Kind::U64],
             Self::Mixed => &[Kind::U64, Kind::F64, Kind::Str],
-            Self::Structured => &[Kind::U64, Kind::Str, Kind::F64, Kind::Bool],
+            Self::Structured | Self::Told => &[Kind::U64, Kind::Str, Kind::F64, Kind::Bool],
         }
     }
 
@@ -50,10 +53,18 @@ impl Workload {
                     payload.extend_from_slice(&random.unit().to_le_bytes());
                     text("hello world", &mut payload);
                 }
-                Self::Structured => {
+                Self::Structured | Self::Told => {
+                    let told = self == Self::Told;
+                    let tell = |kind: Kind, out: &mut Vec<u8>| {
+                        out.extend(told.then_some(kind as u8));
+                    };
+                    tell(Kind::U64, &mut payload);
                     payload.extend_from_slice(&random.below(100_000).to_le_bytes());
+                    tell(Kind::Str, &mut payload);
                     text(&paths[random.zipf(paths.len())], &mut payload);
+                    tell(Kind::F64, &mut payload);
                     payload.extend_from_slice(&(random.unit() * 100.0).to_le_bytes());
+                    tell(Kind::Bool, &mut payload);
                     payload.push((random.below(100) < 97) as u8);
                 }
             }
@@ -66,7 +77,8 @@ impl Workload {
 impl Schemas for Workload {
     fn schema(&self, _id: u32) -> Option<Schema> {
         let kinds: Vec<u8> = self.kinds().iter().map(|&kind| kind as u8).collect();
-        Some(Schema::new(&kinds, Level::Info))
+        let known = Schema::new(&kinds, Level::Info);
+        Some(if *self == Self::Told { Schema::dynamic(Level::Info) } else { known })
     }
 }
 

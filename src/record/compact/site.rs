@@ -1,11 +1,12 @@
 //! Site: what the encoder remembers of a callsite, and how it writes the callsite's records.
 
 use super::encode::SLACK_BYTES;
+use super::plan::{Op, Plan, Shape};
 use super::texts::Texts;
 use super::varint::{BYTES_MAX, load1, load4, load8, put, store1, store4, store8, zigzag};
 use super::walk::Walk;
-use super::{Op, Plan, Shape};
-use crate::record::{HEAD_BYTES, Head};
+use super::{KINDS_DEFINED, Schema};
+use crate::record::{HEAD_BYTES, Head, RECORD_EVENT};
 
 /// Room for one record of a few integers, so that it is checked once.
 const WINDOW_BYTES: usize = 64;
@@ -16,22 +17,17 @@ pub(super) struct Site {
     pub(super) number: u32,
     pub(super) epoch: u32,
     pub(super) level: u8,
+    /// The entry of the callsite's records without flags.
+    pub(super) base: u16,
+    /// Another entry of the same callsite, itself when there is none.
+    pub(super) next: u16,
+    pub(super) schema: Option<Schema>,
     pub(super) plan: Plan,
     pub(super) last: [u64; super::ARGUMENTS_MAX],
 }
 
 impl Site {
-    /// True when the payload is exactly what the definition says, zero padding included.
-    #[inline(always)]
-    pub(super) fn fits(&self, payload: &[u8]) -> bool {
-        match self.plan.shape {
-            Shape::Words => payload.len() == 8 * self.plan.n_ops,
-            Shape::Mixed => self.plan.matches(payload),
-            Shape::Raw => false,
-        }
-    }
-
-    /// Writes the callsite's number, and its id when it has had none since the state was emptied.
+    /// Writes the number, and what it stands for when it is new since the state was emptied.
     #[inline(always)]
     pub(super) fn put_number(
         &mut self,
@@ -48,8 +44,23 @@ impl Site {
         self.number = *n_numbered;
         self.last = [0; super::ARGUMENTS_MAX];
         let at = put(out, at, u64::from(self.number));
+        self.put_declaration(out, at)
+    }
+
+    /// Writes what the number stands for.
+    #[inline(never)]
+    fn put_declaration(&self, out: &mut [u8], at: usize) -> usize {
         store4(out, at, self.id);
-        at + 4
+        store1(out, at + 4, self.plan.flags);
+        let Some(kinds) = self.plan.told_kinds() else {
+            store1(out, at + 5, KINDS_DEFINED);
+            return at + 6;
+        };
+        store1(out, at + 5, kinds.len() as u8);
+        for (i, &kind) in kinds.iter().enumerate() {
+            store1(out, at + 6 + i, kind);
+        }
+        at + 6 + kinds.len()
     }
 
     #[inline(always)]
@@ -76,7 +87,9 @@ impl Site {
     fn put_mixed(&mut self, texts: &mut Texts, payload: &[u8], out: &mut [u8], at: usize) -> usize {
         let (mut at, mut from) = (at, 0);
         for (i, (op, last)) in self.plan.ops().iter().zip(&mut self.last).enumerate() {
-            if self.plan.optional >> i & 1 != 0 {
+            let before = self.plan.before(i);
+            from += usize::from(before.kind.is_some());
+            if before.optional {
                 let present = load1(payload, from);
                 store1(out, at, present);
                 (at, from) = (at + 1, from + 1);
@@ -165,7 +178,7 @@ impl Site {
     ) -> u64 {
         const { assert!(BYTES_MAX * (N + 1) + 8 <= WINDOW_BYTES, "a record fits the window") };
         let len = HEAD_BYTES + 8 * N;
-        let word = Head::word(self.id, N as u16, 0, 0);
+        let word = Head::word(self.id, N as u16, 0, self.plan.flags);
         let mut last = [0; N];
         last.copy_from_slice(&self.last[..N]);
         let (mut at, mut before, mut n) = (walk.at, ticks, 0);
@@ -208,11 +221,13 @@ impl Site {
             let head = Head::parse(load8(head, 0), load8(head, 8));
             let passed = head.ticks.wrapping_sub(before);
             let fits = out.len() - at >= head.len() + SLACK_BYTES && raw_room >= head.len();
-            let alike =
-                head.callsite == self.id && head.kind | head.flags == 0 && passed >> 63 == 0;
+            let alike = head.callsite == self.id
+                && head.kind == RECORD_EVENT
+                && head.flags == self.plan.flags
+                && passed >> 63 == 0;
             let Some((record, behind)) = rest.split_at_checked(head.len()) else { break };
             let payload = &record[HEAD_BYTES..];
-            if !(fits && alike && self.fits(payload)) {
+            if !(fits && alike && self.plan.matches(payload)) {
                 break;
             }
             at = put(out, at, passed << 1 | 1);
@@ -223,45 +238,5 @@ impl Site {
         walk.at = at;
         walk.accept_many(n, records.len() - walk.consumed - rest.len(), before);
         before
-    }
-}
-
-impl Plan {
-    /// True when the payload's lengths and absent values are as the plan says and nothing but zero
-    /// padding is left.
-    #[inline(always)]
-    fn matches(&self, payload: &[u8]) -> bool {
-        let at = match (self.optional, self.n_texts) {
-            (0, 0) => self.fixed_len,
-            (0, 1) => self.fixed_len + load4(payload, self.text_at) as usize,
-            _ => self.measure(payload),
-        };
-        let padding = payload.len().wrapping_sub(at);
-        // The padding is the top of the last word; shifted in two steps, since there may be none.
-        let last = load8(payload, payload.len().saturating_sub(8));
-        padding < 8 && last >> (8 * (7 - padding)) >> 8 == 0
-    }
-
-    /// Bytes of the values that the payload begins with; no length that fits when there are none.
-    #[inline(never)]
-    fn measure(&self, payload: &[u8]) -> usize {
-        let mut at = 0;
-        for (i, op) in self.ops().iter().enumerate() {
-            if self.optional >> i & 1 != 0 {
-                match payload.get(at) {
-                    Some(0) => {
-                        at += 1;
-                        continue;
-                    }
-                    Some(1) => at += 1,
-                    _ => return usize::MAX / 2,
-                }
-            }
-            if *op == Op::Text {
-                at += load4(payload, at) as usize;
-            }
-            at += op.fixed_len();
-        }
-        at
     }
 }
