@@ -202,28 +202,25 @@ impl Encoder {
             } else {
                 None
             };
-            let index = alike.unwrap_or(base);
-            let site = &mut self.sites[index];
-            if alike.is_none() {
+            let site = &mut self.sites[alike.unwrap_or(base)];
+            walk.see(head.ticks, site.level);
+            let Some(index) = alike else {
                 walk.at = put(out, walk.at, 0);
                 walk.at = put(out, walk.at, 0);
                 copy(record, 0, record.len(), out, walk.at);
                 walk.at += record.len();
+                walk.accept(1, record.len(), head.ticks);
+                self.ticks = head.ticks;
+                continue;
+            };
+            if index == current {
+                walk.at = put(out, walk.at, ticks << 1 | 1);
             } else {
-                if index == current {
-                    walk.at = put(out, walk.at, ticks << 1 | 1);
-                } else {
-                    current = index;
-                    walk.at = put(out, walk.at, ticks << 1);
-                    walk.at = site.put_number(self.epoch, &mut self.n_numbered, out, walk.at);
-                }
-                walk.at = site.put_arguments(&mut self.texts, payload, out, walk.at);
+                current = index;
+                walk.at = put(out, walk.at, ticks << 1);
+                walk.at = site.put_number(self.epoch, &mut self.n_numbered, out, walk.at);
             }
-            self.ticks = head.ticks;
-            walk.accept(&head, record.len(), site.level);
-            if alike.is_some() {
-                self.ticks = site.put_alike(&mut self.texts, records, out, walk, self.ticks);
-            }
+            self.ticks = site.put_records(&mut self.texts, records, out, walk);
         }
         if walk.count == 0 {
             self.ticks = base_ticks;
@@ -251,7 +248,8 @@ impl Encoder {
             }
             let Some(index) = self.site(schemas, head.callsite, current) else { break };
             current = index;
-            walk.accept(&head, record.len(), self.sites[index].level);
+            walk.see(head.ticks, self.sites[index].level);
+            walk.accept(1, record.len(), head.ticks);
         }
         Ok(())
     }

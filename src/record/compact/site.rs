@@ -64,27 +64,13 @@ impl Site {
     }
 
     #[inline(always)]
-    pub(super) fn put_arguments(
+    fn put_arguments(
         &mut self,
         texts: &mut Texts,
         payload: &[u8],
         out: &mut [u8],
         at: usize,
     ) -> usize {
-        if self.plan.shape != Shape::Words {
-            return self.put_mixed(texts, payload, out, at);
-        }
-        let mut at = at;
-        for (word, last) in payload.chunks_exact(8).zip(&mut self.last) {
-            let value = load8(word, 0);
-            at = put(out, at, zigzag(value.wrapping_sub(*last) as i64));
-            *last = value;
-        }
-        at
-    }
-
-    #[inline(always)]
-    fn put_mixed(&mut self, texts: &mut Texts, payload: &[u8], out: &mut [u8], at: usize) -> usize {
         let (mut at, mut from) = (at, 0);
         for (i, (op, last)) in self.plan.ops().iter().zip(&mut self.last).enumerate() {
             let before = self.plan.before(i);
@@ -147,23 +133,23 @@ impl Site {
         at
     }
 
-    /// Writes the records that follow as long as they are of this callsite and as it says, and fit;
-    /// returns the ticks of the last one. What is no such record is left to the caller.
+    /// Writes the arguments of the next record, which matches and whose number is written, and then
+    /// the records that follow as long as they are of this callsite and as it says, and fit; returns
+    /// the ticks of the last one. What is no such record is left to the caller.
     #[inline(always)]
-    pub(super) fn put_alike(
+    pub(super) fn put_records(
         &mut self,
         texts: &mut Texts,
         records: &[u8],
         out: &mut [u8],
         walk: &mut Walk,
-        ticks: u64,
     ) -> u64 {
         match (self.plan.shape, self.plan.n_ops) {
-            (Shape::Words, 1) => self.put_words::<1>(records, out, walk, ticks),
-            (Shape::Words, 2) => self.put_words::<2>(records, out, walk, ticks),
-            (Shape::Words, 3) => self.put_words::<3>(records, out, walk, ticks),
-            (Shape::Words, 4) => self.put_words::<4>(records, out, walk, ticks),
-            _ => self.put_others(texts, records, out, walk, ticks),
+            (Shape::Words, 1) => self.put_words::<1>(records, out, walk),
+            (Shape::Words, 2) => self.put_words::<2>(records, out, walk),
+            (Shape::Words, 3) => self.put_words::<3>(records, out, walk),
+            (Shape::Words, 4) => self.put_words::<4>(records, out, walk),
+            _ => self.put_others(texts, records, out, walk),
         }
     }
 
@@ -174,24 +160,27 @@ impl Site {
         records: &[u8],
         out: &mut [u8],
         walk: &mut Walk,
-        ticks: u64,
     ) -> u64 {
         const { assert!(BYTES_MAX * (N + 1) + 8 <= WINDOW_BYTES, "a record fits the window") };
+        const { assert!(WINDOW_BYTES <= SLACK_BYTES, "the first record has a window") };
         let len = HEAD_BYTES + 8 * N;
         let word = Head::word(self.id, N as u16, 0, self.plan.flags);
         let mut last = [0; N];
         last.copy_from_slice(&self.last[..N]);
-        let (mut at, mut before, mut n) = (walk.at, ticks, 0);
+        let (mut at, mut before, mut n) = (walk.at, 0, 0);
         let n_max = (walk.raw_room - walk.raw_len) / len;
         for record in records[walk.consumed..].chunks_exact(len).take(n_max) {
             let ticks = load8(record, 8);
             let passed = ticks.wrapping_sub(before);
             let window = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<WINDOW_BYTES>());
             let Some(window) = window else { break };
-            if load8(record, 0) != word || passed >> 63 != 0 {
-                break;
+            let mut end = 0;
+            if n > 0 {
+                if load8(record, 0) != word || passed >> 63 != 0 {
+                    break;
+                }
+                end = put(window, 0, passed << 1 | 1);
             }
-            let mut end = put(window, 0, passed << 1 | 1);
             for (i, last) in last.iter_mut().enumerate() {
                 let value = load8(record, HEAD_BYTES + 8 * i);
                 end = put(window, end, zigzag(value.wrapping_sub(*last) as i64));
@@ -199,9 +188,10 @@ impl Site {
             }
             (at, before, n) = (at + end, ticks, n + 1);
         }
+        debug_assert!(n > 0, "the caller has made sure of the first record");
         self.last[..N].copy_from_slice(&last);
         walk.at = at;
-        walk.accept_many(n, n * len, before);
+        walk.accept(n, n * len, before);
         before
     }
 
@@ -212,31 +202,32 @@ impl Site {
         records: &[u8],
         out: &mut [u8],
         walk: &mut Walk,
-        ticks: u64,
     ) -> u64 {
-        let (mut at, mut before, mut n) = (walk.at, ticks, 0);
+        let (mut at, mut before, mut n) = (walk.at, 0, 0);
         let mut rest = &records[walk.consumed..];
         let mut raw_room = walk.raw_room - walk.raw_len;
         while let Some(head) = rest.first_chunk::<HEAD_BYTES>() {
             let head = Head::parse(load8(head, 0), load8(head, 8));
-            let passed = head.ticks.wrapping_sub(before);
-            let fits = out.len() - at >= head.len() + SLACK_BYTES && raw_room >= head.len();
-            let alike = head.callsite == self.id
-                && head.kind == RECORD_EVENT
-                && head.flags == self.plan.flags
-                && passed >> 63 == 0;
             let Some((record, behind)) = rest.split_at_checked(head.len()) else { break };
             let payload = &record[HEAD_BYTES..];
-            if !(fits && alike && self.plan.matches(payload)) {
-                break;
+            if n > 0 {
+                let passed = head.ticks.wrapping_sub(before);
+                let fits = out.len() - at >= head.len() + SLACK_BYTES && raw_room >= head.len();
+                let alike = head.callsite == self.id
+                    && head.kind == RECORD_EVENT
+                    && head.flags == self.plan.flags
+                    && passed >> 63 == 0;
+                if !(fits && alike && self.plan.matches(payload)) {
+                    break;
+                }
+                at = put(out, at, passed << 1 | 1);
             }
-            at = put(out, at, passed << 1 | 1);
             at = self.put_arguments(texts, payload, out, at);
             (before, n, rest) = (head.ticks, n + 1, behind);
             raw_room -= record.len();
         }
         walk.at = at;
-        walk.accept_many(n, records.len() - walk.consumed - rest.len(), before);
+        walk.accept(n, records.len() - walk.consumed - rest.len(), before);
         before
     }
 }
