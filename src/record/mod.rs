@@ -26,6 +26,7 @@ mod kind;
 mod level;
 mod loss;
 mod run;
+pub mod template;
 mod value;
 
 pub use anchor::{Anchor, Timeline};
