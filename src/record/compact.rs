@@ -1,1 +1,0 @@
-//! Compact: records encoded one by one against what the block has seen before.
