@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use crate::record::{
     Definition, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Level, Losses, Role, Value, Values,
+    template,
 };
 
 use super::escape;
-use super::template::Template;
 
 /// A definition with what all its events have in common made once.
 #[derive(Debug)]
 pub struct Shape {
     /// The static half of the events.
     pub definition: Arc<Definition>,
-    pub(super) template: Option<Template>,
     /// Index of the value that is the message, when no template makes it.
     pub(super) message: Option<usize>,
     /// The name to show for each value; `None` for those that are no fields.
@@ -39,8 +38,10 @@ impl Shape {
     /// nothing is hidden, and JSON has no key twice.
     #[must_use]
     pub fn new(definition: Arc<Definition>) -> Self {
-        let template = definition.template.as_deref().map(Template::parse);
-        let message = if template.is_some() { None } else { message_of(&definition.fields) };
+        let message = match definition.template {
+            Some(_) => None,
+            None => message_of(&definition.fields),
+        };
         let names = names(&definition.fields, message);
         let quoted = |name: &Option<String>| {
             let mut key = vec![b'"'];
@@ -61,7 +62,6 @@ impl Shape {
             text_keys: names.iter().map(worded).collect(),
             json_head: json_head(&definition),
             json_tail: json_tail(&definition),
-            template,
             message,
             names,
             text_target,
@@ -208,22 +208,48 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Writes the message with nothing escaped; the caller's writer does that.
-    ///
-    /// # Errors
-    ///
-    /// Fails when `out` does.
-    pub fn write_message(&self, out: &mut dyn std::fmt::Write) -> std::fmt::Result {
-        if let Some(template) = &self.shape.template {
-            return template.write(self, out);
+    /// The message with nothing escaped, empty when there is none; `made` holds it when it has to
+    /// be formatted.
+    #[must_use]
+    pub fn message<'m>(&self, made: &'m mut String) -> &'m str
+    where
+        'a: 'm,
+    {
+        made.clear();
+        if let Some(template) = &self.shape.definition.template {
+            self.format(template, made);
+            return made;
         }
-        let Some(index) = self.shape.message else { return Ok(()) };
-        match self.values().nth(index) {
-            Some((_, value)) => super::value::display(value, out),
-            None => Ok(()),
+        match self.shape.message.and_then(|index| self.values().nth(index)) {
+            Some((_, Value::Str(text) | Value::Text(text))) => text,
+            Some((_, value)) => {
+                // A string takes all that is written to it.
+                let _ = super::value::display(value, made);
+                made
+            }
+            None => "",
         }
     }
+
+    fn format(&self, template: &str, out: &mut String) {
+        let is_argument = |(field, _): &(&Field, Value<'_>)| field.role == Role::Argument;
+        let mut few = [("", Value::Empty); ARGUMENTS_FEW];
+        let mut n = 0;
+        for (field, value) in self.values().filter(is_argument) {
+            if n == few.len() {
+                let all = self.values().filter(is_argument);
+                let all: Vec<_> = all.map(|(field, value)| (&*field.name, value)).collect();
+                return template::format(template, &all, out);
+            }
+            few[n] = (&field.name, value);
+            n += 1;
+        }
+        template::format(template, &few[..n], out);
+    }
 }
+
+/// Messages with no more arguments than this are formatted without an allocation.
+const ARGUMENTS_FEW: usize = 8;
 
 /// Events that were not accepted, at the place where they are missing.
 #[derive(Debug, Clone, Copy)]

@@ -2,35 +2,27 @@
 
 use crate::record::{Cause, Level, Value};
 
-use super::escape::{self, Through};
+use super::escape;
 use super::time::Calendar;
-use super::{Event, Lost, Thread, number, value};
+use super::{Event, Lost, Renderer, Thread, number, value};
 
 /// Appends one event as one line.
-pub(super) fn event(event: &Event<'_>, calendar: &mut Calendar, out: &mut Vec<u8>) {
+pub(super) fn event(event: &Event<'_>, renderer: &mut Renderer, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"time":""#);
-    calendar.iso(event.time_ns, out);
+    renderer.calendar.iso(event.time_ns, out);
     out.extend_from_slice(&event.shape.json_head);
-    message(event, out);
+    let message = event.message(&mut renderer.message);
+    if !message.is_empty() {
+        out.extend_from_slice(br#","message":""#);
+        escape::json(message, out);
+        out.push(b'"');
+    }
     fields(event, out);
     if event.is_truncated() {
         out.extend_from_slice(br#","truncated":true"#);
     }
     thread(event.thread(), event.pid, out);
     out.extend_from_slice(&event.shape.json_tail);
-}
-
-fn message(event: &Event<'_>, out: &mut Vec<u8>) {
-    const KEY: &[u8] = br#","message":""#;
-    let start = out.len();
-    out.extend_from_slice(KEY);
-    // A vector takes all that is written to it.
-    let _ = event.write_message(&mut Through { out, escape: escape::json });
-    if out.len() == start + KEY.len() {
-        out.truncate(start);
-    } else {
-        out.push(b'"');
-    }
 }
 
 fn fields(event: &Event<'_>, out: &mut Vec<u8>) {

@@ -7,7 +7,6 @@ pub mod escape;
 mod event;
 mod json;
 mod number;
-mod template;
 mod text;
 mod time;
 pub mod value;
@@ -67,7 +66,7 @@ impl Renderer {
     /// Appends the event as one line.
     pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match self.format {
-            Format::Json => json::event(event, &mut self.calendar, out),
+            Format::Json => json::event(event, self, out),
             Format::Logfmt => text::logfmt(event, self, out),
             _ => text::event(event, self, out),
         }

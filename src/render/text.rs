@@ -2,7 +2,7 @@
 
 use crate::record::{Level, Value};
 
-use super::escape::{self, Through};
+use super::escape;
 use super::{Event, Format, Lost, Renderer, Thread, number, value};
 
 const RESET: &[u8] = b"\x1b[0m";
@@ -21,12 +21,10 @@ pub(super) fn event(event: &Event<'_>, renderer: &mut Renderer, out: &mut Vec<u8
         out.push(b':');
         unpaint(renderer, out);
     }
-    let start = out.len();
-    out.push(b' ');
-    // A vector takes all that is written to it.
-    let _ = event.write_message(&mut Through { out, escape: escape::plain });
-    if out.len() == start + 1 {
-        out.truncate(start);
+    let message = event.message(&mut renderer.message);
+    if !message.is_empty() {
+        out.push(b' ');
+        escape::plain(message, out);
     }
     fields(event, renderer, out);
     if event.is_truncated() {
@@ -122,14 +120,11 @@ pub(super) fn logfmt(event: &Event<'_>, renderer: &mut Renderer, out: &mut Vec<u
         out.extend_from_slice(b" target=");
         escape::word(&definition.target, out);
     }
-    let mut message = std::mem::take(&mut renderer.message);
-    message.clear();
-    let _ = event.write_message(&mut message);
+    let message = event.message(&mut renderer.message);
     if !message.is_empty() {
         out.extend_from_slice(b" msg=");
-        escape::word(&message, out);
+        escape::word(message, out);
     }
-    renderer.message = message;
     fields(event, renderer, out);
     if event.is_truncated() {
         out.extend_from_slice(b" truncated=true");

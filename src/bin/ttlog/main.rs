@@ -1,0 +1,3 @@
+//! ttlog: reads back what the library logged.
+
+fn main() {}
