@@ -215,20 +215,35 @@ impl<'a> Event<'a> {
     where
         'a: 'm,
     {
+        if let Some(text) = self.borrowed_message() {
+            return text;
+        }
         made.clear();
         if let Some(template) = &self.shape.definition.template {
             self.format(template, made);
-            return made;
+        } else if let Some((_, value)) = self.message_value() {
+            // A string takes all that is written to it.
+            let _ = super::value::display(value, made);
         }
-        match self.shape.message.and_then(|index| self.values().nth(index)) {
-            Some((_, Value::Str(text) | Value::Text(text))) => text,
-            Some((_, value)) => {
-                // A string takes all that is written to it.
-                let _ = super::value::display(value, made);
-                made
-            }
-            None => "",
+        made
+    }
+
+    /// The message when it stands in the record or its definition as it is.
+    #[must_use]
+    pub fn borrowed_message(&self) -> Option<&'a str> {
+        if let Some(template) = &self.shape.definition.template {
+            let is_plain = !template.contains(['{', '}']);
+            return is_plain.then_some(template);
         }
+        match self.message_value() {
+            Some((_, Value::Str(text) | Value::Text(text))) => Some(text),
+            Some(_) => None,
+            None => Some(""),
+        }
+    }
+
+    fn message_value(&self) -> Option<(&'a Field, Value<'a>)> {
+        self.shape.message.and_then(|index| self.values().nth(index))
     }
 
     fn format(&self, template: &str, out: &mut String) {

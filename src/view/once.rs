@@ -63,6 +63,7 @@ pub(super) struct Lane {
     /// What the sorting key of the lane's next record must not be below (above in reverse).
     pub(super) key: Option<u64>,
     seen: bool,
+    told_first: bool,
     used: u64,
 }
 
@@ -71,6 +72,8 @@ pub(super) struct Lane {
 pub(super) struct Told {
     /// Events lost since the lane's previous run.
     pub(super) lost: Option<Box<Losses>>,
+    /// In reverse: events lost before the lane's first run.
+    pub(super) first: Option<Box<Losses>>,
     /// Records whose numbers were skipped, and which no loss explains.
     pub(super) missing: u64,
 }
@@ -107,11 +110,18 @@ impl Lane {
     /// it, between it and the run that was read before.
     pub(super) fn precede(&mut self, head: &RunHead) -> Told {
         let mut told = Told::default();
-        if let Some(later) = self.losses.as_deref() {
-            let fresh = later.since(&head.losses);
-            told.lost = (!fresh.is_empty()).then(|| Box::new(fresh));
+        let fresh = self.losses.as_deref().map(|later| later.since(&head.losses));
+        // A run that was read before, and comes again, changes nothing.
+        if fresh.as_ref().is_none_or(|fresh| !fresh.is_empty()) {
+            told.lost = fresh.map(Box::new);
+            self.losses = Some(Box::new(head.losses));
         }
-        self.losses = Some(Box::new(head.losses));
+        if head.position == 0 && head.first_record == 0 && !head.losses.is_empty() {
+            if !self.told_first {
+                told.first = Some(Box::new(head.losses));
+            }
+            self.told_first = true;
+        }
         self.take(head);
         told
     }
@@ -149,13 +159,6 @@ impl Lanes {
         let (_, limit, _) = used.select_nth_unstable(quarter);
         let limit = *limit;
         self.lanes.retain(|_, lane| lane.used > limit);
-    }
-
-    /// In reverse order: what the first run of each lane says was lost before it, now that no
-    /// earlier run can come.
-    pub(super) fn lost_before_first(&mut self) -> Vec<(LaneId, Losses)> {
-        let lanes = self.lanes.drain();
-        lanes.filter_map(|(id, lane)| Some((id, *lane.losses?))).filter(|l| !l.1.is_empty()).collect()
     }
 }
 
@@ -210,8 +213,10 @@ mod tests {
         let mut lane = Lane::default();
         assert_eq!(lane.precede(&run(4, 1, 7)), Told::default());
         assert_eq!(lane.precede(&run(2, 2, 3)).lost.unwrap().total(), 4);
+        assert_eq!(lane.precede(&run(2, 2, 3)), Told::default());
+        let first = lane.precede(&run(0, 2, 3));
+        assert_eq!((first.lost, first.first.unwrap().total()), (None, 3));
         assert_eq!(lane.precede(&run(0, 2, 3)), Told::default());
-        assert_eq!(lane.losses.unwrap().total(), 3);
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub struct Query {
     pub(super) until_ns: i64,
     pub(super) targets: Vec<String>,
     pub(super) reverse: bool,
+    /// Only looks for damage: everything is read, no event is shown.
+    pub(super) check: bool,
 }
 
 impl Default for Query {
@@ -28,6 +30,7 @@ impl Query {
             until_ns: i64::MAX,
             targets: Vec::new(),
             reverse: false,
+            check: false,
         }
     }
 
@@ -78,18 +81,13 @@ impl Query {
 
     pub(super) fn wants(&self, level: Level, target: &str) -> bool {
         let by_target = || self.targets.iter().any(|pattern| matches(pattern, target));
-        self.levels & bit(level) != 0 && (self.targets.is_empty() || by_target())
+        !self.check && self.levels & bit(level) != 0 && (self.targets.is_empty() || by_target())
     }
 
-    /// True when nothing is filtered by time, so that a lane is seen from its start.
-    pub(super) const fn is_from_start(&self) -> bool {
-        self.since_ns == i64::MIN
-    }
-
-    /// True when every event is wanted.
-    pub(super) fn is_everything(&self) -> bool {
-        let open = self.is_from_start() && self.until_ns == i64::MAX;
-        open && self.levels == ALL_LEVELS && self.targets.is_empty()
+    /// True when no block is passed over, so that numbers that are skipped mean damage.
+    pub(super) fn is_gapless(&self) -> bool {
+        let always = self.since_ns == i64::MIN && self.until_ns == i64::MAX;
+        always && self.levels == ALL_LEVELS && !self.reverse
     }
 }
 
@@ -165,6 +163,6 @@ mod tests {
         assert!(wanted(Level::Warn) && wanted(Level::Error) && !wanted(Level::Info));
         let query = Query::new().levels(Level::Debug, Level::Debug);
         assert!(query.wants(Level::Debug, "") && !query.wants(Level::Trace, ""));
-        assert!(Query::new().is_everything() && !query.is_everything());
+        assert!(Query::new().is_gapless() && !query.is_gapless());
     }
 }
