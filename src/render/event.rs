@@ -183,7 +183,7 @@ impl<'a> Event<'a> {
     }
 
     /// The named fields that have a value, duplicates renamed.
-    pub fn fields(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
+    pub fn fields(self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
         let shape = self.shape;
         self.values().enumerate().filter_map(move |(i, (_, value))| {
             let name = shape.name(i)?;

@@ -8,6 +8,7 @@ use crate::record::{Anchor, Level, Losses, Timeline};
 use crate::render::{self, Event, Shape, Thread};
 
 use super::Value;
+use super::once::{LaneId, Skipped};
 
 /// Something that stands in a log.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub(super) struct Tables {
 pub(super) enum Mark {
     Lost { losses: Box<Losses>, origin: u32 },
     Damage(Damage),
+    Gap { lane: LaneId, skipped: Skipped, damage: Damage },
 }
 
 impl Tables {

@@ -29,6 +29,12 @@ impl Ranges {
         start < end && self.0.get(at).is_some_and(|range| range.0 < end)
     }
 
+    /// True when `start..end` is not empty and all of it is in.
+    fn has_all(&self, start: u64, end: u64) -> bool {
+        let at = self.0.partition_point(|range| range.1 <= start);
+        start < end && self.0.get(at).is_some_and(|range| range.0 <= start && range.1 >= end)
+    }
+
     /// Adds `start..end` and joins it with what it touches.
     pub(super) fn add(&mut self, start: u64, end: u64) {
         if start >= end {
@@ -48,7 +54,19 @@ impl Ranges {
         }
     }
 
-    fn end(&self) -> u64 {
+    /// How many of `start..end` are in.
+    fn count(&self, start: u64, end: u64) -> u64 {
+        let inside = |range: &(u64, u64)| range.1.min(end).saturating_sub(range.0.max(start));
+        self.0.iter().map(inside).sum()
+    }
+
+    /// The lowest position, the highest that can be when there is none.
+    pub(super) fn start(&self) -> u64 {
+        self.0.first().map_or(u64::MAX, |range| range.0)
+    }
+
+    /// Behind the highest position, 0 when there is none.
+    pub(super) fn end(&self) -> u64 {
         self.0.last().map_or(0, |range| range.1)
     }
 }
@@ -74,8 +92,17 @@ pub(super) struct Told {
     pub(super) lost: Option<Box<Losses>>,
     /// In reverse: events lost before the lane's first run.
     pub(super) first: Option<Box<Losses>>,
-    /// Records whose numbers were skipped, and which no loss explains.
-    pub(super) missing: u64,
+    /// Numbers of records that were skipped; a run still to come may have them.
+    pub(super) skipped: Option<Skipped>,
+}
+
+/// Numbers of records that no run had so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Skipped {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// How many of them are known to have been evicted.
+    pub(super) evicted: u64,
 }
 
 impl Lane {
@@ -100,7 +127,7 @@ impl Lane {
         if self.seen && head.count > 0 && head.first_record > expected {
             let evicted: u64 =
                 Level::ALL.iter().map(|level| fresh.get(Cause::Evicted, *level)).sum();
-            told.missing = (head.first_record - expected).saturating_sub(evicted);
+            told.skipped = Some(Skipped { from: expected, to: head.first_record, evicted });
         }
         self.take(head);
         told
@@ -150,6 +177,18 @@ impl Lanes {
         let lane = self.lanes.entry(id).or_default();
         lane.used = self.clock;
         lane
+    }
+
+    /// True when a stretch of a lane, which is not empty, was read already.
+    pub(super) fn has_all(&self, id: LaneId, start: u64, end: u64) -> bool {
+        self.lanes.get(&id).is_some_and(|lane| lane.bytes.has_all(start, end))
+    }
+
+    /// How many records are still missing of those that were skipped.
+    pub(super) fn missing(&self, id: LaneId, skipped: &Skipped) -> u64 {
+        let Some(lane) = self.lanes.get(&id) else { return 0 };
+        let had = lane.numbers.count(skipped.from, skipped.to);
+        (skipped.to - skipped.from).saturating_sub(had).saturating_sub(skipped.evicted)
     }
 
     /// Drops the quarter of the lanes that were quiet for longest.
@@ -223,11 +262,17 @@ mod tests {
     fn skipped_numbers_are_missing_unless_evicted() {
         let mut lane = Lane::default();
         lane.follow(&run(0, 2, 0), false);
-        assert_eq!(lane.follow(&run(5, 1, 0), false).missing, 3);
+        let skipped = lane.follow(&run(5, 1, 0), false).skipped.unwrap();
+        assert_eq!((skipped.from, skipped.to, skipped.evicted), (2, 5, 0));
         let mut evicted = run(10, 1, 0);
         evicted.losses.add(Cause::Evicted, Level::Debug, 4);
-        assert_eq!(lane.follow(&evicted, false).missing, 0);
-        assert_eq!(lane.follow(&run(6, 1, 0), false).missing, 0);
+        let evicted = lane.follow(&evicted, false).skipped.unwrap();
+        assert_eq!((evicted.from, evicted.to, evicted.evicted), (6, 10, 4));
+        assert_eq!(lane.follow(&run(3, 1, 0), false).skipped, None);
+        let mut lanes = Lanes::default();
+        *lanes.lane((1, 0, 0)) = lane;
+        assert_eq!(lanes.missing((1, 0, 0), &skipped), 2, "number 3 came late");
+        assert_eq!(lanes.missing((1, 0, 0), &evicted), 0);
     }
 
     #[test]

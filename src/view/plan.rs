@@ -96,7 +96,11 @@ impl Axis {
             least = least.min(*due);
             *due = least;
         };
-        if self.reverse { dues.iter_mut().for_each(hold) } else { dues.iter_mut().rev().for_each(hold) }
+        if self.reverse {
+            dues.iter_mut().for_each(hold)
+        } else {
+            dues.iter_mut().rev().for_each(hold)
+        }
     }
 }
 
@@ -227,7 +231,8 @@ impl Files {
         let mut again = None;
         let mut end = file.at;
         loop {
-            let entry = reader.next_entry().map_err(|error| Error::new(&file.path, error.into()))?;
+            let entry =
+                reader.next_entry().map_err(|error| Error::new(&file.path, error.into()))?;
             match entry {
                 None => break,
                 Some(Entry::Block(block)) => {
@@ -295,7 +300,8 @@ impl Files {
             app: header.app.clone(),
             host: header.host.clone(),
         };
-        let known = self.loggers.entry(header.logger).or_insert_with(|| Arc::new(Logger::default()));
+        let known =
+            self.loggers.entry(header.logger).or_insert_with(|| Arc::new(Logger::default()));
         if **known != logger {
             *known = Arc::new(logger);
         }

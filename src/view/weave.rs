@@ -10,7 +10,7 @@ use crate::render::Shape;
 use crate::store::block::{BlockHeader, sections};
 
 use super::item::{Damage, Logger, Mark, Origin, Tables};
-use super::once::{Lane, Lanes, Told};
+use super::once::{Lane, LaneId, Lanes, Told};
 use super::query::{Query, bit};
 use super::stream::{Entry, MARK, Stream};
 
@@ -85,7 +85,12 @@ struct Weave<'l, 'a> {
 
 impl Loom<'_> {
     /// The stream of one block; `payload` has passed its checksum.
-    pub(super) fn block(&mut self, place: Place<'_>, header: &BlockHeader, payload: &[u8]) -> Stream {
+    pub(super) fn block(
+        &mut self,
+        place: Place<'_>,
+        header: &BlockHeader,
+        payload: &[u8],
+    ) -> Stream {
         let mut weave = Weave::new(self, place);
         let Some(sections) = sections(payload, header) else {
             weave.damage("the block's parts do not fit together", Some(header.records.into()));
@@ -157,10 +162,11 @@ impl<'l, 'a> Weave<'l, 'a> {
         let name = head.thread.as_str().into();
         self.tables.origins.push(Origin { tid: head.tid, name });
         let first_ticks = Head::read(records).map(|head| head.ticks);
-        let key = first_ticks.or(self.entries.last().map(|e| e.key)).unwrap_or_else(|| self.start());
+        let key =
+            first_ticks.or(self.entries.last().map(|e| e.key)).unwrap_or_else(|| self.start());
         if !reverse {
             let key = lane.key.map_or(key, |before| before.max(key));
-            self.told_before(&told, key, origin);
+            self.told_before(&told, id, key, origin);
         } else if let Some(losses) = told.first.filter(|losses| !losses.is_empty()) {
             self.lost(&losses, key, origin);
         }
@@ -173,19 +179,19 @@ impl<'l, 'a> Weave<'l, 'a> {
         *self.loom.lanes.lane(id) = lane;
     }
 
-    fn told_before(&mut self, told: &Told, key: u64, origin: u32) {
+    fn told_before(&mut self, told: &Told, lane: LaneId, key: u64, origin: u32) {
         if let Some(losses) = &told.lost {
             self.lost(losses, key, origin);
         }
-        if told.missing > 0 && self.place.tells_gaps {
+        if let Some(skipped) = told.skipped.filter(|_| self.place.tells_gaps) {
             let damage = Damage {
                 file: self.place.file.to_owned(),
                 offset: self.place.offset,
-                records: Some(told.missing),
+                records: None,
                 reason: "events are missing by their numbers".into(),
                 is_gap: true,
             };
-            self.mark(Mark::Damage(damage), key);
+            self.mark(Mark::Gap { lane, skipped, damage }, key);
         }
     }
 
@@ -201,7 +207,12 @@ impl<'l, 'a> Weave<'l, 'a> {
         let reverse = self.loom.query.reverse;
         let from = self.entries.len();
         let mut at = 0;
-        let mut floor = if reverse { None } else { lane.key };
+        // Runs come in the order of their positions as a rule; one that does not has its own place.
+        let in_order = match reverse {
+            true => head.end <= lane.bytes.start(),
+            false => head.position >= lane.bytes.end(),
+        };
+        let mut floor = if reverse || !in_order { None } else { lane.key };
         while let Some(record) = Head::read(&records[at..]) {
             let len = record.len();
             let position = head.position + at as u64;
@@ -222,10 +233,10 @@ impl<'l, 'a> Weave<'l, 'a> {
             self.push(Entry { key, at: self.bytes.len() as u32, origin, shape });
             self.bytes.extend_from_slice(bytes);
         }
-        if reverse {
-            self.hold_below(lane, from);
-        } else {
-            lane.key = floor.or(lane.key);
+        match (reverse, in_order) {
+            (true, true) => self.hold_below(lane, from),
+            (false, true) => lane.key = floor.or(lane.key),
+            _ => {}
         }
     }
 

@@ -51,7 +51,7 @@ pub use encode::{Encoded, Encoder};
 /// Bytes of records that one block may hold, decoded.
 pub const RAW_BYTES_MAX: usize = 4 << 20;
 /// Callsites that one block may name.
-pub const SITES_MAX: usize = 4096;
+pub const SITES_MAX: usize = 1024;
 /// Arguments beyond which a callsite's records are stored as they lie.
 pub const ARGUMENTS_MAX: usize = 16;
 
