@@ -51,6 +51,12 @@ impl Source {
             || outside::owners(dir).is_ok_and(|owners| !owners.is_empty())
     }
 
+    /// The segments and spill files, as they are listed now.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.list().0.into_iter().map(|(path, _)| path).collect()
+    }
+
     /// Reads what the query asks for.
     #[must_use]
     pub fn query(&self, query: &Query) -> Items {
