@@ -17,11 +17,11 @@ fn ttlog(args: &[&str]) -> Command {
 }
 
 fn output(args: &[&str]) -> (String, String, Option<i32>) {
-    split(ttlog(args).output().unwrap())
+    split(ttlog(args).output().expect("the command starts"))
 }
 
 fn split(output: Output) -> (String, String, Option<i32>) {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let text = |bytes| String::from_utf8(bytes).expect("text");
     (text(output.stdout), text(output.stderr), output.status.code())
 }
 
@@ -199,8 +199,9 @@ fn a_closed_pipe_is_quiet() {
     (0..50_000).for_each(|n| lane.number(n * 1_000, n));
     Writer::new(1).write(dir.path(), &[vec![lane.all()]]);
     for args in [&[][..], &["-n", "40000"], &["-r"]] {
-        let mut child = ttlog(args).arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = child.spawn().unwrap();
+        let mut command = ttlog(args);
+        command.arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0));

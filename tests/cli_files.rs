@@ -8,12 +8,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::{Lane, Writer};
+use ttlog::record::{Cause, Level, Losses};
 
 fn run(args: &[&str], paths: &[&Path]) -> (String, String, Option<i32>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ttlog"));
     command.args(args).args(paths).env_remove("TTLOG_DIR").stdin(Stdio::null());
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let output = command.output().expect("the command starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
     (text(output.stdout), text(output.stderr), output.status.code())
 }
 
@@ -59,7 +60,11 @@ fn damage_is_a_line_with_file_offset_reason_and_cost() {
 #[test]
 fn info_tells_what_a_segment_holds() {
     let dir = tempfile::tempdir().unwrap();
-    let path = Writer::new(255).write(dir.path(), &[vec![lane(100).all()]]);
+    let mut losses = Losses::NONE;
+    losses.add(Cause::Full, Level::Info, 5);
+    let mut lane = lane(99).losing(losses);
+    lane.request(99_000, "done", 1);
+    let path = Writer::new(255).write(dir.path(), &[vec![lane.all()]]);
     let (out, err, code) = run(&["info"], &[&path]);
     assert_eq!((err.as_str(), code), ("", Some(0)));
     assert!(out.starts_with(path.to_str().unwrap()));
@@ -67,7 +72,9 @@ fn info_tells_what_a_segment_holds() {
         "sample 1",
         "4242 of user 0 on here",
         "00000000000000ff, segment 1, sealed",
-        "100 (INFO)",
+        "100 (INFO WARN)",
+        "callsites  2",
+        "lost       5",
         "2026-11-21T10:00:00.000000000Z to 2026-11-21T10:00:00.000099000Z",
     ] {
         assert!(out.contains(part), "{part} in {out}");

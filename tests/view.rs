@@ -11,10 +11,11 @@ use ttlog::view::{Item, Query, Source, Value};
 fn numbers(source: &Source, query: &Query) -> Vec<i64> {
     let mut numbers = Vec::new();
     for item in source.query(query) {
-        match item.unwrap() {
+        match item.expect("the sample can be read") {
             Item::Record(record) => {
                 let message = record.message();
-                numbers.push(message.strip_prefix("n=").map_or(0, |n| n.parse().unwrap()));
+                numbers
+                    .push(message.strip_prefix("n=").map_or(0, |n| n.parse().expect("a number")));
             }
             Item::Lost(lost) => numbers.push(-(lost.losses().total() as i64)),
             other => panic!("{other:?}"),

@@ -77,9 +77,7 @@ pub fn key(text: &str, out: &mut Vec<u8>) {
         return;
     }
     for c in text.chars() {
-        if matches!(c, ' ' | '=' | '"' | '\\') {
-            plain_char(c, out);
-        } else if is_hidden(c) {
+        if matches!(c, ' ' | '=' | '"' | '\\') || is_hidden(c) {
             plain_char(c, out);
         } else {
             push(c, out);
@@ -92,7 +90,7 @@ pub fn key(text: &str, out: &mut Vec<u8>) {
 pub fn printable(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     plain(text, &mut out);
-    String::from_utf8(out).expect("escapes are ASCII and the rest is text")
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn escape(text: &str, out: &mut Vec<u8>, from_class: u8, special: fn(char, &mut Vec<u8>)) {

@@ -161,13 +161,13 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// An event from a whole record; `None` when `bytes` do not start with one.
+    /// An event from a record at the start of `bytes`; one without values when they are none.
     #[must_use]
-    pub fn from_record(shape: &'a Shape, bytes: &'a [u8]) -> Option<Self> {
-        let head = Head::read(bytes)?;
-        let payload = bytes.get(HEAD_BYTES..head.len())?;
+    pub fn from_record(shape: &'a Shape, bytes: &'a [u8]) -> Self {
+        let head = Head::read(bytes).unwrap_or(Head::parse(0, 0));
+        let payload = bytes.get(HEAD_BYTES..head.len()).unwrap_or_default();
         let thread = Thread::default();
-        Some(Self { shape, head, payload, time_ns: 0, thread, pid: 0, late: false })
+        Self { shape, head, payload, time_ns: 0, thread, pid: 0, late: false }
     }
 
     /// How severe it is.

@@ -195,14 +195,13 @@ impl Record {
     #[must_use]
     pub fn event(&self) -> Event<'_> {
         let bytes = self.bytes.get(self.at as usize..).unwrap_or_default();
-        let mut event = Event::from_record(self.shape(), bytes);
-        if let Some(event) = &mut event {
-            event.time_ns = self.time_ns;
-            event.thread = self.tables.thread(self.origin);
-            event.pid = self.tables.logger.pid;
-            event.late = self.late;
+        Event {
+            time_ns: self.time_ns,
+            thread: self.tables.thread(self.origin),
+            pid: self.tables.logger.pid,
+            late: self.late,
+            ..Event::from_record(self.shape(), bytes)
         }
-        event.expect("only whole records become items")
     }
 
     fn shape(&self) -> &Shape {

@@ -216,6 +216,7 @@ impl Files {
             tries_left -= 1;
             file.at = 0;
             file.seen.clear();
+            self.open.retain(|(open, _)| *open != index);
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -1,7 +1,5 @@
 //! Makes logs without a logger: lanes, runs and segments byte by byte.
 
-#![expect(dead_code, reason = "each test file uses a part of it")]
-
 use std::path::{Path, PathBuf};
 
 use ttlog::record::{
@@ -12,14 +10,14 @@ use ttlog::store::segment::SegmentHeader;
 use ttlog::store::{Builder, name};
 
 /// 2026-11-21T10:00:00Z, where the ticks of every sample begin.
-pub const START_NS: i64 = 1_795_255_200_000_000_000;
+pub(crate) const START_NS: i64 = 1_795_255_200_000_000_000;
 /// Callsite of `n={}` at INFO from `app::db`.
-pub const NUMBER: u32 = 1;
+pub(crate) const NUMBER: u32 = 1;
 /// Callsite of a message with the field `user.id` at WARN from `app::http`.
-pub const REQUEST: u32 = 2;
+pub(crate) const REQUEST: u32 = 2;
 
 /// The static halves of all samples.
-pub fn definitions() -> Vec<Definition> {
+pub(crate) fn definitions() -> Vec<Definition> {
     let field = |name: &str, kind: Kind, role| Field { name: name.into(), kind: kind as u8, role };
     let number = Definition {
         id: NUMBER,
@@ -46,7 +44,7 @@ pub fn definitions() -> Vec<Definition> {
 }
 
 /// One record as it lies in a lane.
-pub fn record(callsite: u32, ticks: u64, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn record(callsite: u32, ticks: u64, payload: &[u8]) -> Vec<u8> {
     let words = payload.len().div_ceil(8);
     let word = Head::word(callsite, words as u16, RECORD_EVENT, 0);
     let mut bytes = word.to_le_bytes().to_vec();
@@ -58,40 +56,40 @@ pub fn record(callsite: u32, ticks: u64, payload: &[u8]) -> Vec<u8> {
 
 /// All that a thread has logged.
 #[derive(Debug, Clone, Default)]
-pub struct Lane {
-    pub head: RunHead,
+pub(crate) struct Lane {
+    pub(crate) head: RunHead,
     bytes: Vec<u8>,
     starts: Vec<usize>,
 }
 
 impl Lane {
-    pub fn new(lane: u32, thread: &str) -> Self {
+    pub(crate) fn new(lane: u32, thread: &str) -> Self {
         let head = RunHead { lane, tid: 100 + lane, thread: thread.into(), ..RunHead::default() };
         Self { head, ..Self::default() }
     }
 
-    pub fn number(&mut self, ticks: u64, n: u64) {
+    pub(crate) fn number(&mut self, ticks: u64, n: u64) {
         self.push(&record(NUMBER, ticks, &n.to_le_bytes()));
     }
 
-    pub fn request(&mut self, ticks: u64, message: &str, user: u64) {
+    pub(crate) fn request(&mut self, ticks: u64, message: &str, user: u64) {
         let mut payload = (message.len() as u32).to_le_bytes().to_vec();
         payload.extend_from_slice(message.as_bytes());
         payload.extend_from_slice(&user.to_le_bytes());
         self.push(&record(REQUEST, ticks, &payload));
     }
 
-    pub fn push(&mut self, record: &[u8]) {
+    pub(crate) fn push(&mut self, record: &[u8]) {
         self.starts.push(self.bytes.len());
         self.bytes.extend_from_slice(record);
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.starts.len()
     }
 
     /// The run of records `from..to`.
-    pub fn run(&self, from: usize, to: usize) -> RawRun {
+    pub(crate) fn run(&self, from: usize, to: usize) -> RawRun {
         let at = |n: usize| self.starts.get(n).copied().unwrap_or(self.bytes.len());
         let head = RunHead {
             position: at(from) as u64,
@@ -103,11 +101,11 @@ impl Lane {
         RawRun { head, bytes: self.bytes[at(from)..at(to)].to_vec() }
     }
 
-    pub fn all(&self) -> RawRun {
+    pub(crate) fn all(&self) -> RawRun {
         self.run(0, self.len())
     }
 
-    pub fn losing(mut self, losses: Losses) -> Self {
+    pub(crate) fn losing(mut self, losses: Losses) -> Self {
         self.head.losses = losses;
         self
     }
@@ -115,15 +113,15 @@ impl Lane {
 
 /// One logger that writes segments.
 #[derive(Debug, Clone)]
-pub struct Writer {
-    pub header: SegmentHeader,
-    pub codec: u8,
-    pub runs_bytes: usize,
-    pub anchors: Vec<Anchor>,
+pub(crate) struct Writer {
+    pub(crate) header: SegmentHeader,
+    pub(crate) codec: u8,
+    pub(crate) runs_bytes: usize,
+    pub(crate) anchors: Vec<Anchor>,
 }
 
 impl Writer {
-    pub fn new(logger: u64) -> Self {
+    pub(crate) fn new(logger: u64) -> Self {
         let header = SegmentHeader {
             logger,
             boot: [7; 16],
@@ -142,7 +140,7 @@ impl Writer {
     }
 
     /// The bytes of the next segment; each inner list becomes at least one block.
-    pub fn bytes(&mut self, blocks: &[Vec<RawRun>], sealed: bool) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, blocks: &[Vec<RawRun>], sealed: bool) -> Vec<u8> {
         self.header.number += 1;
         let mut builder =
             Builder::new(self.header.clone()).codec(self.codec).runs_bytes(self.runs_bytes);
@@ -150,21 +148,25 @@ impl Writer {
         self.anchors.iter().for_each(|anchor| builder.add_anchor(*anchor));
         for block in blocks {
             for run in block {
-                builder.push_run(run).unwrap();
+                builder.push_run(run).expect("a sample can be made");
                 builder.add_lost(run.head.losses.total() as u32);
             }
-            builder.seal_block().unwrap();
+            builder.seal_block().expect("a sample can be made");
         }
-        if sealed { builder.finish().unwrap() } else { builder.finish_unsealed().unwrap() }
+        if sealed {
+            builder.finish().expect("a sample can be made")
+        } else {
+            builder.finish_unsealed().expect("a sample can be made")
+        }
     }
 
     /// Writes the next segment into a directory.
-    pub fn write(&mut self, dir: &Path, blocks: &[Vec<RawRun>]) -> PathBuf {
+    pub(crate) fn write(&mut self, dir: &Path, blocks: &[Vec<RawRun>]) -> PathBuf {
         let bytes = self.bytes(blocks, true);
         let header = &self.header;
         let name = name::segment(&header.app, header.created_ns, header.logger, header.number);
         let path = dir.join(name);
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, bytes).expect("a sample can be made");
         path
     }
 }

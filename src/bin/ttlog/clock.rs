@@ -52,7 +52,9 @@ fn parse(text: &str, now: &Zoned) -> Option<i64> {
     if let Ok(time) = text.parse::<DateTime>() {
         return to_ns(time.to_zoned(zone.clone()).ok()?.timestamp());
     }
-    if let Ok(time) = text.parse::<Time>() {
+    if text.contains(':')
+        && let Ok(time) = text.parse::<Time>()
+    {
         return to_ns(now.with().time(time).build().ok()?.timestamp());
     }
     let signed = text.starts_with(['-', '+']);

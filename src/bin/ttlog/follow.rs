@@ -55,7 +55,7 @@ pub(crate) fn run(
         }
         std::thread::sleep(POLL);
         items.refresh(clock::now_ns().saturating_sub(HOLD_NS));
-        while let Some(item) = items.next() {
+        for item in items.by_ref() {
             if let Err(error) = &item
                 && !told.insert(error.to_string())
             {

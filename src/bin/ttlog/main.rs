@@ -11,6 +11,7 @@ mod output;
 mod parse;
 mod paths;
 mod record;
+mod sink;
 mod temp;
 mod verify;
 

@@ -1,32 +1,26 @@
 //! `ttlog record`: stores the lines of any program.
 
 use std::io::{self, BufRead};
-use std::path::Path;
 
 use crate::args::RecordArgs;
 use crate::parse::ParsedLine;
+use crate::sink::Sink;
 use crate::{Failure, clock};
 
 /// The longest line that is looked at; what stands behind is dropped and the event marked.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// Stores the lines of standard input until it ends.
+/// Stores the lines of standard input until it ends, in their order.
 pub(crate) fn run(args: &RecordArgs) -> Result<u8, Failure> {
+    let mut sink = Sink::open(&args.dir)?;
     let mut input = io::stdin().lock();
-    let lines = std::iter::from_fn(|| next(&mut input).transpose());
-    write(&args.dir, lines)?;
-    Ok(0)
-}
-
-/// Logs the lines in their order.
-fn write(dir: &Path, lines: impl Iterator<Item = io::Result<ParsedLine>>) -> Result<(), Failure> {
-    for line in lines {
-        let mut line = line.map_err(|error| Failure::Other(format!("standard input: {error}")))?;
-        line.time_ns.get_or_insert_with(clock::now_ns);
-        let _ = (dir, line);
-        return Err(Failure::Other("this build cannot record yet".into()));
+    let explain = |error| Failure::Other(format!("standard input: {error}"));
+    while let Some(line) = next(&mut input).map_err(explain)? {
+        let time_ns = line.time_ns.unwrap_or_else(clock::now_ns);
+        sink.push(time_ns, &line)?;
     }
-    Ok(())
+    sink.finish()?;
+    Ok(0)
 }
 
 /// The next line, `None` at the end.
