@@ -173,7 +173,10 @@ pub fn seal_aligned(
     header: &BlockHeader,
     align: usize,
 ) -> Option<usize> {
-    debug_assert!(align.is_power_of_two() && offset % align as u64 == 0, "blocks are aligned");
+    debug_assert!(
+        align.is_power_of_two() && offset.is_multiple_of(align as u64),
+        "blocks are aligned"
+    );
     debug_assert!(header.defs_offset <= header.stored_len, "the runs lie in the payload");
     let end = HEADER_BYTES + header.stored_len as usize;
     let padded = end.next_multiple_of(align);

@@ -219,8 +219,10 @@ impl SegmentReader {
                 let mut payload = Vec::new();
                 let whole = header.is_known() && self.read_block(&block, &mut payload).is_ok();
                 let entries = index::decode(&payload, self.salt, offset).filter(|_| whole);
-                let all = entries.as_ref().is_some_and(|entries| self.n_passed >= entries.len());
-                if all && self.agrees { Ok(None) } else { damage(self, Reason::Index) }
+                // Without a trailer at the file's end there was nothing to compare with.
+                let whole = entries
+                    .is_some_and(|entries| self.index.is_none() || self.n_passed >= entries.len());
+                if whole && self.agrees { Ok(None) } else { damage(self, Reason::Index) }
             }
             KIND_EVENTS if header.is_known() => Ok(Some(Entry::Block(block))),
             KIND_EVENTS => damage(self, Reason::Newer),
@@ -294,7 +296,7 @@ impl SegmentReader {
         let Some(offset) = index::trailer_offset(&trailer) else { return Ok(()) };
         let payload_at = offset.saturating_add(HEADER_BYTES as u64);
         let payload_len = trailer_at.saturating_sub(payload_at) + index::TRAILER_BYTES as u64;
-        if offset < self.at || payload_at > trailer_at || offset % self.align != 0 {
+        if offset < self.at || payload_at > trailer_at || !offset.is_multiple_of(self.align) {
             return Ok(());
         }
         if payload_len > index::PAYLOAD_BYTES_MAX as u64 {

@@ -41,7 +41,7 @@ const CRC_AT: usize = COPY_BYTES - 4;
 pub const COPY_BYTES: usize = 512;
 /// Bytes before the first block.
 pub const SEGMENT_HEADER_BYTES: usize = 2 * COPY_BYTES;
-const _: () = assert!(SEGMENT_HEADER_BYTES % ALIGN == 0, "the first block is aligned");
+const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(ALIGN), "the first block is aligned");
 
 /// First bytes of a segment. The high bit, the line ends and the end-of-file character show what a
 /// transfer as text would have done.

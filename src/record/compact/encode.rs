@@ -2,14 +2,20 @@
 
 use std::collections::HashMap;
 
-use super::varint::{copy, load1, load4, load8, put, store1, store4, store8, zigzag};
-use super::{Malformed, Op, Plan, RAW_BYTES_MAX, SITES_MAX, SLOTS, SPELLED, Schemas, Shape};
-use crate::record::{CODEC_COMPACT, CODEC_RAW, HEAD_BYTES, Head, Level, RECORD_PAD, RunHead};
+use super::plan::{Plan, Shape, read_told};
+use super::site::Site;
+use super::texts::Texts;
+use super::varint::{copy, put, zigzag};
+use super::walk::{Next, Walk};
+use super::{ARGUMENTS_MAX, Form, Malformed, RAW_BYTES_MAX, SITES_MAX, Schemas};
+use crate::record::{
+    CODEC_COMPACT, CODEC_RAW, FLAG_DYNAMIC, HEAD_BYTES, Level, RECORD_EVENT, RECORD_PAD, RunHead,
+};
 
 /// Room that a record needs in the output beyond its own length: a varint of ticks, the number and
 /// id of its callsite, what each argument may be longer than it lies, and the bytes that a store
 /// of a fixed width changes behind the last one.
-const SLACK_BYTES: usize = 192;
+pub(super) const SLACK_BYTES: usize = 192;
 /// Levels as bits, when nobody knows which.
 const ALL_LEVELS: u8 = (1 << Level::ALL.len()) - 1;
 
@@ -48,16 +54,8 @@ pub struct Encoder {
 }
 
 const GUESSES: usize = 256;
-
-#[derive(Debug)]
-struct Site {
-    id: u32,
-    number: u32,
-    epoch: u32,
-    level: u8,
-    plan: Plan,
-    last: [u64; super::ARGUMENTS_MAX],
-}
+/// Entries that one callsite may have beside its first: records with other flags or kinds.
+const VARIANTS_MAX: usize = 8;
 
 impl Default for Encoder {
     fn default() -> Self {
@@ -147,8 +145,8 @@ impl Encoder {
         }
         head.count = walk.count;
         head.end = head.position.saturating_add(walk.consumed as u64);
-        head.encode(codec, (walk.at - body_at) as u32, &mut out[at..])
-            .expect("the body lies behind the room for the head");
+        let head_len = head.encode(codec, (walk.at - body_at) as u32, &mut out[at..]);
+        debug_assert_eq!(head_len, Some(body_at - at), "room for the head was left");
         self.raw_bytes += raw_len;
         let (first_ticks, last_ticks) =
             if walk.count == 0 { (0, 0) } else { (walk.first, walk.last) };
@@ -196,11 +194,17 @@ impl Encoder {
             if out.len() - walk.at < record.len() + SLACK_BYTES || walk.is_full(record.len()) {
                 break;
             }
-            let Some(index) = self.site(schemas, head.callsite, current) else { break };
-            let site = &mut self.sites[index];
+            let Some(base) = self.site(schemas, head.callsite, current) else { break };
             let payload = &record[HEAD_BYTES..];
             let ticks = head.ticks.wrapping_sub(self.ticks);
-            if head.flags | head.kind != 0 || ticks >> 63 != 0 || !site.fits(payload) {
+            let alike = if head.kind == RECORD_EVENT && ticks >> 63 == 0 {
+                self.variant(base, head.flags, payload)
+            } else {
+                None
+            };
+            let index = alike.unwrap_or(base);
+            let site = &mut self.sites[index];
+            if alike.is_none() {
                 walk.at = put(out, walk.at, 0);
                 walk.at = put(out, walk.at, 0);
                 copy(record, 0, record.len(), out, walk.at);
@@ -217,6 +221,9 @@ impl Encoder {
             }
             self.ticks = head.ticks;
             walk.accept(&head, record.len(), site.level);
+            if alike.is_some() {
+                self.ticks = site.put_alike(&mut self.texts, records, out, walk, self.ticks);
+            }
         }
         if walk.count == 0 {
             self.ticks = base_ticks;
@@ -249,11 +256,11 @@ impl Encoder {
         Ok(())
     }
 
-    /// Index of the callsite with this id, `None` when the block names too many.
+    /// Index of the first entry of the callsite, `None` when the block names too many.
     #[inline(always)]
     fn site(&mut self, schemas: &impl Schemas, id: u32, current: usize) -> Option<usize> {
-        if self.sites.get(current).is_some_and(|site| site.id == id) {
-            return Some(current);
+        if let Some(site) = self.sites.get(current).filter(|site| site.id == id) {
+            return Some(usize::from(site.base));
         }
         let guess = usize::from(self.site_guess[id as usize % GUESSES]);
         if self.sites.get(guess).is_some_and(|site| site.id == id) {
@@ -275,7 +282,10 @@ impl Encoder {
                     number: 0,
                     epoch: 0,
                     level: schema.map_or(ALL_LEVELS, |schema| 1 << schema.level() as u8),
-                    plan: schema.map_or(Plan::RAW, |schema| Plan::of(&schema)),
+                    base: index,
+                    next: index,
+                    schema,
+                    plan: schema.map_or(Plan::RAW, |schema| Plan::defined(&schema, 0)),
                     last: [0; super::ARGUMENTS_MAX],
                 });
                 self.ids.push(id);
@@ -286,271 +296,61 @@ impl Encoder {
         self.site_guess[id as usize % GUESSES] = index;
         Some(usize::from(index))
     }
-}
 
-/// Progress through the records of one run.
-struct Walk {
-    at: usize,
-    consumed: usize,
-    /// Bytes taken without a pad.
-    raw_len: usize,
-    raw_room: usize,
-    count: u32,
-    first: u64,
-    last: u64,
-    levels: u8,
-}
-
-struct Next<'a> {
-    head: Head,
-    record: &'a [u8],
-}
-
-impl Walk {
-    fn new(at: usize, raw_room: usize) -> Self {
-        let (first, last) = (u64::MAX, 0);
-        Self { at, consumed: 0, raw_len: 0, raw_room, count: 0, first, last, levels: 0 }
+    /// Index of the entry of the callsite by which such a record can be coded, `None` when it is to
+    /// be stored as it lies.
+    #[inline(always)]
+    fn variant(&mut self, base: usize, flags: u8, payload: &[u8]) -> Option<usize> {
+        let site = &self.sites[base];
+        if flags == 0 && site.plan.matches(payload) {
+            return Some(base);
+        }
+        self.find_variant(base, flags, payload)
     }
 
-    /// The record after those taken, `None` when there is no more.
-    #[inline(always)]
-    fn next<'a>(&self, records: &'a [u8]) -> Result<Option<Next<'a>>, Malformed> {
-        let rest = &records[self.consumed.min(records.len())..];
-        if rest.is_empty() {
-            return Ok(None);
+    #[inline(never)]
+    fn find_variant(&mut self, base: usize, flags: u8, payload: &[u8]) -> Option<usize> {
+        let (mut index, mut n_variants) = (base, 0);
+        loop {
+            let next = usize::from(self.sites[index].next);
+            if next == index {
+                break;
+            }
+            index = next;
+            n_variants += 1;
+            let plan = &self.sites[index].plan;
+            if plan.flags == flags && plan.matches(payload) {
+                return Some(index);
+            }
         }
-        let Some(head) = Head::read(rest) else {
-            return Err(Malformed { at: self.consumed, what: "expected a whole record" });
+        if n_variants == VARIANTS_MAX || self.sites.len() == SITES_MAX {
+            return None;
+        }
+        let Site { id, level, schema, .. } = self.sites[base];
+        let schema = schema?;
+        let plan = if schema.form == Form::Told || flags & FLAG_DYNAMIC != 0 {
+            let mut kinds = [0; ARGUMENTS_MAX];
+            let n_kinds = read_told(payload, flags, &mut kinds)?;
+            Plan::told(&kinds[..n_kinds], flags)
+        } else {
+            Plan::defined(&schema, flags)
         };
-        Ok(Some(Next { head, record: &rest[..head.len()] }))
-    }
-
-    fn is_full(&self, len: usize) -> bool {
-        self.raw_room - self.raw_len < len
-    }
-
-    #[inline(always)]
-    fn accept(&mut self, head: &Head, len: usize, level: u8) {
-        self.consumed += len;
-        self.raw_len += len;
-        self.count += 1;
-        self.first = self.first.min(head.ticks);
-        self.last = self.last.max(head.ticks);
-        self.levels |= level;
-    }
-}
-
-impl Site {
-    /// True when the payload is exactly what the definition says, zero padding included.
-    #[inline(always)]
-    fn fits(&self, payload: &[u8]) -> bool {
-        match self.plan.shape {
-            Shape::Words => payload.len() == 8 * self.plan.n_ops,
-            Shape::Mixed => self.plan.matches(payload),
-            Shape::Raw => false,
+        if plan.shape == Shape::Raw || !plan.matches(payload) {
+            return None;
         }
+        let new = self.sites.len();
+        self.sites[index].next = new as u16;
+        self.sites.push(Site {
+            id,
+            number: 0,
+            epoch: 0,
+            level,
+            base: base as u16,
+            next: new as u16,
+            schema: None,
+            plan,
+            last: [0; ARGUMENTS_MAX],
+        });
+        Some(new)
     }
-
-    /// Writes the callsite's number, and its id when it has had none since the state was emptied.
-    #[inline(always)]
-    fn put_number(&mut self, epoch: u32, n_numbered: &mut u32, out: &mut [u8], at: usize) -> usize {
-        if self.epoch == epoch {
-            return put(out, at, u64::from(self.number));
-        }
-        self.epoch = epoch;
-        *n_numbered += 1;
-        self.number = *n_numbered;
-        self.last = [0; super::ARGUMENTS_MAX];
-        let at = put(out, at, u64::from(self.number));
-        store4(out, at, self.id);
-        at + 4
-    }
-
-    #[inline(always)]
-    fn put_arguments(
-        &mut self,
-        texts: &mut Texts,
-        payload: &[u8],
-        out: &mut [u8],
-        at: usize,
-    ) -> usize {
-        if self.plan.shape != Shape::Words {
-            return self.put_mixed(texts, payload, out, at);
-        }
-        let mut at = at;
-        for (word, last) in payload.chunks_exact(8).zip(&mut self.last) {
-            let value = load8(word, 0);
-            at = put(out, at, zigzag(value.wrapping_sub(*last) as i64));
-            *last = value;
-        }
-        at
-    }
-
-    fn put_mixed(&mut self, texts: &mut Texts, payload: &[u8], out: &mut [u8], at: usize) -> usize {
-        let (mut at, mut from) = (at, 0);
-        for (i, (op, last)) in self.plan.ops().iter().zip(&mut self.last).enumerate() {
-            if self.plan.optional >> i & 1 != 0 {
-                let present = load1(payload, from);
-                store1(out, at, present);
-                (at, from) = (at + 1, from + 1);
-                if present == 0 {
-                    continue;
-                }
-            }
-            match op {
-                Op::Nothing => {}
-                Op::Byte => {
-                    store1(out, at, load1(payload, from));
-                    at += 1;
-                }
-                Op::Delta16 => {
-                    let value = u64::from(load4(payload, from) as u16);
-                    let delta = (value as u16).wrapping_sub(*last as u16) as i16;
-                    at = put(out, at, zigzag(i64::from(delta)));
-                    *last = value;
-                }
-                Op::Delta32 => {
-                    let value = load4(payload, from);
-                    let delta = value.wrapping_sub(*last as u32) as i32;
-                    at = put(out, at, zigzag(i64::from(delta)));
-                    *last = u64::from(value);
-                }
-                Op::Delta64 | Op::Duration => {
-                    let value = load8(payload, from);
-                    at = put(out, at, zigzag(value.wrapping_sub(*last) as i64));
-                    *last = value;
-                    if *op == Op::Duration {
-                        store4(out, at, load4(payload, from + 8));
-                        at += 4;
-                    }
-                }
-                Op::Copy4 => {
-                    store4(out, at, load4(payload, from));
-                    at += 4;
-                }
-                Op::Copy8 | Op::Copy16 => {
-                    store8(out, at, load8(payload, from));
-                    at += 8;
-                    if *op == Op::Copy16 {
-                        store8(out, at, load8(payload, from + 8));
-                        at += 8;
-                    }
-                }
-                Op::Text => {
-                    let len = load4(payload, from) as usize;
-                    at = texts.put(payload, from + 4, len, out, at);
-                    from += len;
-                }
-            }
-            from += op.fixed_len();
-        }
-        at
-    }
-}
-
-impl Plan {
-    /// True when the payload's lengths and absent values are as the plan says and nothing but zero
-    /// padding is left.
-    #[inline(always)]
-    fn matches(&self, payload: &[u8]) -> bool {
-        let mut at = 0;
-        for (i, op) in self.ops().iter().enumerate() {
-            if self.optional >> i & 1 != 0 {
-                match payload.get(at) {
-                    Some(0) => {
-                        at += 1;
-                        continue;
-                    }
-                    Some(1) => at += 1,
-                    _ => return false,
-                }
-            }
-            if *op == Op::Text {
-                at += load4(payload, at) as usize;
-            }
-            at += op.fixed_len();
-        }
-        let padding = payload.len().wrapping_sub(at);
-        // The padding is the top of the last word; shifted in two steps, since there may be none.
-        let last = load8(payload, payload.len().saturating_sub(8));
-        padding < 8 && last >> (8 * (7 - padding)) >> 8 == 0
-    }
-}
-
-/// Where in the payload the texts lie that the decoder keeps, by slot.
-///
-/// Two neighbouring slots may hold a text; the one used longer ago is given to the next.
-#[derive(Debug)]
-struct Texts {
-    slots: Box<[(u32, u32); SLOTS + 1]>,
-    newest: Box<[u8; (SLOTS + 1) / 2]>,
-}
-
-/// No text is as long.
-const NO_TEXT: u32 = u32::MAX;
-/// Pairs of slots; the last slot's number means "spelled out".
-const PAIRS: u64 = SLOTS as u64 / 2;
-
-impl Texts {
-    fn new() -> Self {
-        Self { slots: Box::new([(0, NO_TEXT); SLOTS + 1]), newest: Box::new([0; (SLOTS + 1) / 2]) }
-    }
-
-    fn clear(&mut self) {
-        self.slots.fill((0, NO_TEXT));
-    }
-
-    #[inline(always)]
-    fn put(&mut self, from: &[u8], start: usize, len: usize, out: &mut [u8], at: usize) -> usize {
-        let text = &from[start..start + len];
-        let pair = (hash(text) * PAIRS / 128) as usize;
-        let newest = self.newest[pair];
-        for way in [newest, newest ^ 1] {
-            let slot = (pair * 2) as u8 + way;
-            let (kept_at, kept_len) = self.slots[usize::from(slot)];
-            if kept_len as usize == len && is_at(out, kept_at as usize, text) {
-                self.newest[pair] = way;
-                store1(out, at, slot);
-                return at + 1;
-            }
-        }
-        let way = newest ^ 1;
-        self.newest[pair] = way;
-        let slot = (pair * 2) as u8 + way;
-        store1(out, at, SPELLED);
-        store1(out, at + 1, slot);
-        let at = put(out, at + 2, len as u64);
-        copy(from, start, len, out, at);
-        self.slots[usize::from(slot)] = (at as u32, len as u32);
-        at + len
-    }
-}
-
-/// True when the text lies at `at` in `out`.
-#[inline(always)]
-fn is_at(out: &[u8], at: usize, text: &[u8]) -> bool {
-    let Some(kept) = out.get(at..).and_then(|rest| rest.get(..text.len())) else { return false };
-    if text.len() < 8 {
-        return kept == text;
-    }
-    // The last eight bytes overlap those before: no loop over single bytes.
-    let tail = text.len() - 8;
-    load8(kept, tail) == load8(text, tail)
-        && kept.chunks_exact(8).zip(text.chunks_exact(8)).all(|(a, b)| load8(a, 0) == load8(b, 0))
-}
-
-/// A number below 128 for the text from its length and its first, middle and last bytes. It is no part of
-/// the format: the slot is told.
-#[inline(always)]
-fn hash(text: &[u8]) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let len = text.len();
-    let mixed = if len >= 8 {
-        let (first, middle, last) =
-            (load8(text, 0), load8(text, len / 2 - 4), load8(text, len - 8));
-        (first.wrapping_mul(ODD) ^ middle).wrapping_mul(ODD) ^ last
-    } else {
-        text.iter().fold(0, |word, &byte| word << 8 | u64::from(byte))
-    };
-    (mixed ^ len as u64).wrapping_mul(ODD) >> 57
 }

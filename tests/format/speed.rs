@@ -1,13 +1,10 @@
-//! Measures the encoding: `cargo test --release --test format_speed -- --ignored --nocapture`.
-
-#[path = "support/workload.rs"]
-mod workload;
+//! Measures the encoding: `cargo test --release --test format -- speed --ignored --nocapture`.
 
 use std::time::Instant;
 
+use crate::workload::Workload;
 use ttlog::record::compact::{Decoder, Encoder};
 use ttlog::record::{CODEC_COMPACT, Head, RunHead};
-use workload::Workload;
 
 const BLOCK_BYTES: usize = 256 << 10;
 
@@ -28,8 +25,7 @@ fn encoding_and_decoding_keep_up() {
                 .run(&workload, RunHead::default(), &records, &mut block, 0, CODEC_COMPACT)
                 .unwrap();
             let encoded = start.elapsed().as_secs_f64() / done.consumed as f64;
-            let mut bytes = Vec::new();
-            bytes.reserve(5 << 20);
+            let mut bytes = Vec::with_capacity(5 << 20);
             let start = Instant::now();
             let mut decoder = Decoder::new(&block[..done.written], &workload);
             decoder.next_into(&mut bytes).unwrap().unwrap();

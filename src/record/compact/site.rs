@@ -1,0 +1,242 @@
+//! Site: what the encoder remembers of a callsite, and how it writes the callsite's records.
+
+use super::encode::SLACK_BYTES;
+use super::plan::{Op, Plan, Shape};
+use super::texts::Texts;
+use super::varint::{BYTES_MAX, load1, load4, load8, put, store1, store4, store8, zigzag};
+use super::walk::Walk;
+use super::{KINDS_DEFINED, Schema};
+use crate::record::{HEAD_BYTES, Head, RECORD_EVENT};
+
+/// Room for one record of a few integers, so that it is checked once.
+const WINDOW_BYTES: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) id: u32,
+    pub(super) number: u32,
+    pub(super) epoch: u32,
+    pub(super) level: u8,
+    /// The entry of the callsite's records without flags.
+    pub(super) base: u16,
+    /// Another entry of the same callsite, itself when there is none.
+    pub(super) next: u16,
+    pub(super) schema: Option<Schema>,
+    pub(super) plan: Plan,
+    pub(super) last: [u64; super::ARGUMENTS_MAX],
+}
+
+impl Site {
+    /// Writes the number, and what it stands for when it is new since the state was emptied.
+    #[inline(always)]
+    pub(super) fn put_number(
+        &mut self,
+        epoch: u32,
+        n_numbered: &mut u32,
+        out: &mut [u8],
+        at: usize,
+    ) -> usize {
+        if self.epoch == epoch {
+            return put(out, at, u64::from(self.number));
+        }
+        self.epoch = epoch;
+        *n_numbered += 1;
+        self.number = *n_numbered;
+        self.last = [0; super::ARGUMENTS_MAX];
+        let at = put(out, at, u64::from(self.number));
+        self.put_declaration(out, at)
+    }
+
+    /// Writes what the number stands for.
+    #[inline(never)]
+    fn put_declaration(&self, out: &mut [u8], at: usize) -> usize {
+        store4(out, at, self.id);
+        store1(out, at + 4, self.plan.flags);
+        let Some(kinds) = self.plan.told_kinds() else {
+            store1(out, at + 5, KINDS_DEFINED);
+            return at + 6;
+        };
+        store1(out, at + 5, kinds.len() as u8);
+        for (i, &kind) in kinds.iter().enumerate() {
+            store1(out, at + 6 + i, kind);
+        }
+        at + 6 + kinds.len()
+    }
+
+    #[inline(always)]
+    pub(super) fn put_arguments(
+        &mut self,
+        texts: &mut Texts,
+        payload: &[u8],
+        out: &mut [u8],
+        at: usize,
+    ) -> usize {
+        if self.plan.shape != Shape::Words {
+            return self.put_mixed(texts, payload, out, at);
+        }
+        let mut at = at;
+        for (word, last) in payload.chunks_exact(8).zip(&mut self.last) {
+            let value = load8(word, 0);
+            at = put(out, at, zigzag(value.wrapping_sub(*last) as i64));
+            *last = value;
+        }
+        at
+    }
+
+    #[inline(always)]
+    fn put_mixed(&mut self, texts: &mut Texts, payload: &[u8], out: &mut [u8], at: usize) -> usize {
+        let (mut at, mut from) = (at, 0);
+        for (i, (op, last)) in self.plan.ops().iter().zip(&mut self.last).enumerate() {
+            let before = self.plan.before(i);
+            from += usize::from(before.kind.is_some());
+            if before.optional {
+                let present = load1(payload, from);
+                store1(out, at, present);
+                (at, from) = (at + 1, from + 1);
+                if present == 0 {
+                    continue;
+                }
+            }
+            match op {
+                Op::Nothing => {}
+                Op::Byte => {
+                    store1(out, at, load1(payload, from));
+                    at += 1;
+                }
+                Op::Delta16 => {
+                    let value = u64::from(load4(payload, from) as u16);
+                    let delta = (value as u16).wrapping_sub(*last as u16) as i16;
+                    at = put(out, at, zigzag(i64::from(delta)));
+                    *last = value;
+                }
+                Op::Delta32 => {
+                    let value = load4(payload, from);
+                    let delta = value.wrapping_sub(*last as u32) as i32;
+                    at = put(out, at, zigzag(i64::from(delta)));
+                    *last = u64::from(value);
+                }
+                Op::Delta64 | Op::Duration => {
+                    let value = load8(payload, from);
+                    at = put(out, at, zigzag(value.wrapping_sub(*last) as i64));
+                    *last = value;
+                    if *op == Op::Duration {
+                        store4(out, at, load4(payload, from + 8));
+                        at += 4;
+                    }
+                }
+                Op::Copy4 => {
+                    store4(out, at, load4(payload, from));
+                    at += 4;
+                }
+                Op::Copy8 | Op::Copy16 => {
+                    store8(out, at, load8(payload, from));
+                    at += 8;
+                    if *op == Op::Copy16 {
+                        store8(out, at, load8(payload, from + 8));
+                        at += 8;
+                    }
+                }
+                Op::Text => {
+                    let len = load4(payload, from) as usize;
+                    at = texts.put(payload, from + 4, len, out, at);
+                    from += len;
+                }
+            }
+            from += op.fixed_len();
+        }
+        at
+    }
+
+    /// Writes the records that follow as long as they are of this callsite and as it says, and fit;
+    /// returns the ticks of the last one. What is no such record is left to the caller.
+    #[inline(always)]
+    pub(super) fn put_alike(
+        &mut self,
+        texts: &mut Texts,
+        records: &[u8],
+        out: &mut [u8],
+        walk: &mut Walk,
+        ticks: u64,
+    ) -> u64 {
+        match (self.plan.shape, self.plan.n_ops) {
+            (Shape::Words, 1) => self.put_words::<1>(records, out, walk, ticks),
+            (Shape::Words, 2) => self.put_words::<2>(records, out, walk, ticks),
+            (Shape::Words, 3) => self.put_words::<3>(records, out, walk, ticks),
+            (Shape::Words, 4) => self.put_words::<4>(records, out, walk, ticks),
+            _ => self.put_others(texts, records, out, walk, ticks),
+        }
+    }
+
+    /// Records of so many 64-bit integers: one comparison tells that all of a head is as before.
+    #[inline(never)]
+    fn put_words<const N: usize>(
+        &mut self,
+        records: &[u8],
+        out: &mut [u8],
+        walk: &mut Walk,
+        ticks: u64,
+    ) -> u64 {
+        const { assert!(BYTES_MAX * (N + 1) + 8 <= WINDOW_BYTES, "a record fits the window") };
+        let len = HEAD_BYTES + 8 * N;
+        let word = Head::word(self.id, N as u16, 0, self.plan.flags);
+        let mut last = [0; N];
+        last.copy_from_slice(&self.last[..N]);
+        let (mut at, mut before, mut n) = (walk.at, ticks, 0);
+        let n_max = (walk.raw_room - walk.raw_len) / len;
+        for record in records[walk.consumed..].chunks_exact(len).take(n_max) {
+            let ticks = load8(record, 8);
+            let passed = ticks.wrapping_sub(before);
+            let window = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<WINDOW_BYTES>());
+            let Some(window) = window else { break };
+            if load8(record, 0) != word || passed >> 63 != 0 {
+                break;
+            }
+            let mut end = put(window, 0, passed << 1 | 1);
+            for (i, last) in last.iter_mut().enumerate() {
+                let value = load8(record, HEAD_BYTES + 8 * i);
+                end = put(window, end, zigzag(value.wrapping_sub(*last) as i64));
+                *last = value;
+            }
+            (at, before, n) = (at + end, ticks, n + 1);
+        }
+        self.last[..N].copy_from_slice(&last);
+        walk.at = at;
+        walk.accept_many(n, n * len, before);
+        before
+    }
+
+    #[inline(never)]
+    fn put_others(
+        &mut self,
+        texts: &mut Texts,
+        records: &[u8],
+        out: &mut [u8],
+        walk: &mut Walk,
+        ticks: u64,
+    ) -> u64 {
+        let (mut at, mut before, mut n) = (walk.at, ticks, 0);
+        let mut rest = &records[walk.consumed..];
+        let mut raw_room = walk.raw_room - walk.raw_len;
+        while let Some(head) = rest.first_chunk::<HEAD_BYTES>() {
+            let head = Head::parse(load8(head, 0), load8(head, 8));
+            let passed = head.ticks.wrapping_sub(before);
+            let fits = out.len() - at >= head.len() + SLACK_BYTES && raw_room >= head.len();
+            let alike = head.callsite == self.id
+                && head.kind == RECORD_EVENT
+                && head.flags == self.plan.flags
+                && passed >> 63 == 0;
+            let Some((record, behind)) = rest.split_at_checked(head.len()) else { break };
+            let payload = &record[HEAD_BYTES..];
+            if !(fits && alike && self.plan.matches(payload)) {
+                break;
+            }
+            at = put(out, at, passed << 1 | 1);
+            at = self.put_arguments(texts, payload, out, at);
+            (before, n, rest) = (head.ticks, n + 1, behind);
+            raw_room -= record.len();
+        }
+        walk.at = at;
+        walk.accept_many(n, records.len() - walk.consumed - rest.len(), before);
+        before
+    }
+}

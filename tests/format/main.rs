@@ -1,0 +1,11 @@
+//! The file format: what is written comes back, and what is damaged is told.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
+mod compact;
+mod damage;
+mod golden;
+mod hostile;
+mod sample;
+mod speed;
+mod survey;
+mod workload;
