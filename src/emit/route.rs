@@ -44,11 +44,7 @@ impl<A: Args> handle::Record for LaneRecord<A> {
 
     #[inline(always)]
     fn head(&self, ticks: u64, words: u16, flags: u8) -> [u8; HEAD_BYTES] {
-        let word = Head::word(self.id, words, RECORD_EVENT, self.flags | flags);
-        let mut head = [0; HEAD_BYTES];
-        head[..8].copy_from_slice(&word.to_le_bytes());
-        head[8..].copy_from_slice(&ticks.to_le_bytes());
-        head
+        Head::encode(self.id, words, RECORD_EVENT, self.flags | flags, ticks)
     }
 
     #[inline(always)]

@@ -52,6 +52,8 @@ pub const FORMAT: u16 = 1;
 pub const CLOCK_TSC: u8 = 1;
 /// Clock: ticks are nanoseconds of `CLOCK_MONOTONIC`.
 pub const CLOCK_MONOTONIC: u8 = 2;
+/// Clock: ticks are nanoseconds of UTC since 1970, told by who logged (`ttlog record`).
+pub const CLOCK_UTC: u8 = 3;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
 const _: () = assert!(
