@@ -1,5 +1,6 @@
 //! Makes a large log, to measure the command on: run with `--ignored` and `TTLOG_SPEED_DIR` set.
 
+#[expect(dead_code, reason = "only what makes a log is needed")]
 mod common;
 
 use common::{Lane, Writer};
