@@ -12,8 +12,8 @@ const LINES_MAX: usize = 500;
 /// Longest ARCHITECTURE.md: what a newcomer reads first has to stay short.
 const ARCHITECTURE_LINES_MAX: usize = 150;
 
-/// Who may name whom with `crate::`. A module may always name itself; nobody names `logger`, `view`
-/// or the command, so they stand on no right-hand side.
+/// Who may name whom with `crate::`. A module may always name itself. Nobody names `view` or the
+/// command, so they stand on no right-hand side.
 const LAYERS: &[(&str, &[&str])] = &[
     // What everybody speaks of, and what knows nobody.
     ("record", &[]),
@@ -36,10 +36,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What puts the parts together.
     ("config", &["emit", "error", "lane", "record"]),
     ("adopt", &["emit", "io", "lane", "notice", "record", "store"]),
+    ("pipe", &["config", "emit", "error", "lane", "logger", "record"]),
     (
         "logger",
         &[
-            "adopt", "config", "emit", "error", "io", "lane", "notice", "record", "scribe",
+            "adopt", "config", "emit", "error", "io", "lane", "notice", "pipe", "record", "scribe",
             "stats", "store",
         ],
     ),
