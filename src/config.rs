@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::Error;
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 use crate::lane::place::LanesChoice;
 use crate::record::{CODEC_COMPACT, CODEC_RAW};
 

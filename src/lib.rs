@@ -1,10 +1,52 @@
 //! The black box of a service: events in nanoseconds, safe from `kill -9`, read back by one command.
+//!
+//! ```text
+//!  thread A  info!(…) ──► lane A ┐
+//!  thread B  info!(…) ──► lane B ├─► scribe ──► staging ──► segment files ─┐
+//!  thread C  info!(…) ──► lane C ┘                                         ├─► view ──► ttlog
+//!                           └───── in shared memory ─┴─────────────────────┘
+//! ```
+//!
+//! A call copies its arguments into its thread's *lane*, a ring of bytes in shared memory, and
+//! returns. One thread for each logger, the *scribe*, encodes what lanes hold into blocks, which
+//! another writes to *segments*. What a call accepted is in one of the three at every moment, so
+//! that it is readable however the process ends.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! fn main() -> Result<(), ttlog::Error> {
+//!     ttlog::init("logs")?;
+//!     ttlog::info!(user.id = 42, "hello {}", "world");
+//!     Ok(())
+//! } // and then, in a shell: ttlog logs
+//! ```
+//!
+//! Nothing has to be held or flushed before `main` returns. [`Builder`] has the settings, [`Handle`]
+//! tells how the logger is and waits for the disk, and [`view`] reads logs back; [`info!`] and its
+//! siblings have tracing's grammar, which [`event!`] describes.
+//!
+//! # When the disk does not keep up
+//!
+//! A full lane is exchanged for a larger one; then its thread waits while the disk makes progress.
+//! After one second without any, events are lost at once, counted in [`Stats`] by level and
+//! [`Cause`], and told in the log where they are missing, until there is progress again.
+//!
+//! # Features
+//!
+//! | feature | effect |
+//! | --- | --- |
+//! | `cli` | builds the command `ttlog`, with the crates that it needs |
+//! | `max_level_off`, `…_error`, `…_warn`, `…_info`, `…_debug`, `…_trace` | calls that are more verbose are removed when the program is compiled |
+//! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
+//! | `tracing`, `log` (default), `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
 
 mod adopt;
 mod config;
 mod emit;
 mod error;
 mod io;
+#[doc(hidden)]
 pub mod lane;
 mod logger;
 #[macro_use]
@@ -12,10 +54,13 @@ mod macros;
 mod notice;
 #[doc(hidden)]
 pub mod pipe;
+#[doc(hidden)]
 pub mod record;
+#[doc(hidden)]
 pub mod render;
 mod scribe;
 mod stats;
+#[doc(hidden)]
 pub mod store;
 mod sync;
 pub mod view;
@@ -27,7 +72,7 @@ pub use emit::level::STATIC_MAX_LEVEL;
 pub use emit::value::Value;
 pub use error::Error;
 pub use logger::{FlushFuture, Flushed, Handle, init};
-pub use record::Level;
+pub use record::{Cause, Level};
 pub use stats::{Health, Stats};
 
 /// What the macros expand to, and hooks for the project's own tests. No part of the interface.
@@ -45,3 +90,8 @@ pub mod __private {
     pub use crate::emit::template::is_deferrable;
     pub use crate::emit::{callsite, clock, emit, emit_message};
 }
+
+/// Compiles what README.md shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

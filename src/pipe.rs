@@ -8,13 +8,15 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::Builder;
 use crate::emit::{callsite, clock};
+use crate::error::Error;
 use crate::lane::handle::{self, Record};
+use crate::logger::Handle;
 use crate::record::{
     Anchor, Definition, FLAG_DYNAMIC, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Kind, Level,
     RECORD_EVENT, Role,
 };
-use crate::{Builder, Error, Handle};
 
 /// Sets of names that get a definition of their own; the fields of others become part of the
 /// message.
