@@ -80,10 +80,37 @@ impl<'a> Cursor<'a> {
         let out = std::mem::take(&mut self.out);
         debug_assert!(out.len() >= bytes.len(), "the payload was measured");
         if let Some((head, rest)) = out.split_at_mut_checked(bytes.len()) {
-            head.copy_from_slice(bytes);
+            copy(bytes, head);
             self.out = rest;
         }
     }
+}
+
+/// Copies a slice into another of the same length. Most texts are short, and for those two moves
+/// that overlap cost a quarter of what the call of memcpy does.
+#[inline(always)]
+fn copy(from: &[u8], to: &mut [u8]) {
+    if !copy_ends::<8>(from, to) && !copy_ends::<16>(from, to) {
+        to.copy_from_slice(from);
+    }
+}
+
+/// Copies what is `N` to `2 * N` bytes long by its first and its last `N`; else does nothing.
+#[inline(always)]
+fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
+    if from.len() > 2 * N {
+        return false;
+    }
+    let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else {
+        return false;
+    };
+    if let Some(to) = to.first_chunk_mut() {
+        *to = *first;
+    }
+    if let Some(to) = to.last_chunk_mut() {
+        *to = *last;
+    }
+    true
 }
 
 macro_rules! fixed {
