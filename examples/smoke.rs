@@ -1,30 +1,26 @@
 //! smoke
-use std::time::{Duration, Instant};
+#[inline(never)]
+fn one_call(x: u64) {
+    ttlog::info!("x={}", x);
+}
+#[inline(never)]
+fn four(u: u64, l: f64, ok: bool, p: &str) {
+    ttlog::info!(user_id = u, path = p, latency = l, ok, "request done");
+}
 fn main() {
     let dir = std::env::args().nth(1).unwrap();
     let n: u64 = std::env::args().nth(2).unwrap().parse().unwrap();
-    let t: u64 = std::env::args().nth(3).unwrap().parse().unwrap();
-    let h = ttlog::init(&dir).unwrap();
-    let s = String::from("hello world");
-    let begin = Instant::now();
-    std::thread::scope(|sc| {
-        for th in 0..t {
-            let s = &s;
-            sc.spawn(move || {
-                let b = Instant::now();
-                for i in 0..n {
-                    ttlog::info!("{} {} {}", i * t + th, i as f64 * 0.5, s);
-                }
-                println!(
-                    "thread {:?} {:.1} ns/call",
-                    b.elapsed(),
-                    b.elapsed().as_nanos() as f64 / n as f64
-                );
-            });
-        }
-    });
-    let f = h.flush(Duration::from_secs(30));
-    let e = begin.elapsed();
-    println!("{f:?} {e:?} {:.1} M/s", (n * t) as f64 / e.as_secs_f64() / 1e6);
-    println!("{:?} {:?}", h.stats(), h.health());
+    let h = ttlog::Builder::new(&dir).init().unwrap();
+    let b = std::time::Instant::now();
+    for i in 0..n {
+        one_call(i);
+    }
+    println!("{:.1} ns", b.elapsed().as_nanos() as f64 / n as f64);
+    let b = std::time::Instant::now();
+    for i in 0..n {
+        four(i, i as f64, true, "/api/v1/orders");
+    }
+    println!("{:.1} ns", b.elapsed().as_nanos() as f64 / n as f64);
+    println!("{:?}", h.flush(std::time::Duration::from_secs(60)));
+    println!("{:?}", h.stats());
 }

@@ -69,7 +69,7 @@ fn adopt(disk: &dyn Disk, dir: &Path, owner: &Owner, owner_path: &Path) -> io::R
     for segment in &mut segments {
         segment.mend(disk)?;
     }
-    let same_boot = owner.boot == clock::boot_id();
+    let same_boot = owner.boot == owner::boot_id();
     let snapshot = match outside::snapshot(owner) {
         Ok(snapshot) if same_boot => snapshot,
         Ok(_) => Snapshot::default(),

@@ -73,6 +73,10 @@ pub struct Builder {
     pub(crate) rotate: Rotate,
     pub(crate) compression: Compression,
     pub(crate) disabled: bool,
+    /// Ticks are UTC, told by who logs.
+    pub(crate) utc_ticks: bool,
+    /// How long a full lane is waited for without progress, before its events are lost.
+    pub(crate) patience: Duration,
     /// What the environment says that could not be used.
     pub(crate) warnings: Vec<String>,
 }
@@ -92,6 +96,8 @@ impl Builder {
             rotate: Rotate::size(64 << 20),
             compression: Compression::Compact,
             disabled: false,
+            utc_ticks: false,
+            patience: Duration::from_secs(1),
             warnings: Vec::new(),
         }
     }

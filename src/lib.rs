@@ -10,11 +10,15 @@ mod logger;
 #[macro_use]
 mod macros;
 mod notice;
+#[doc(hidden)]
+pub mod pipe;
 pub mod record;
+pub mod render;
 mod scribe;
 mod stats;
 pub mod store;
 mod sync;
+pub mod view;
 
 pub use config::{Builder, Compression, Durability, Rotate};
 pub use emit::field;

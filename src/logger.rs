@@ -26,17 +26,16 @@ use crate::lane::owner::{self, Owner};
 use crate::lane::place::{LanesChoice, Place};
 use crate::lane::staging::{BUFFER_BYTES, Staging};
 use crate::lane::{handle, living, process};
-use crate::notice;
 use crate::record::{Definition, Level};
 use crate::scribe::progress::{Ask, Mark, Progress, Ticket, Unanswered};
 use crate::scribe::{Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
 use crate::stats::{Health, Stats};
-use crate::store::{name, segment::SegmentHeader};
+use crate::store::name;
+use crate::store::segment::{CLOCK_UTC, SegmentHeader};
+use crate::{notice, pipe};
 
 /// Memory that staging may take.
 const STAGING_BYTES_MAX: usize = 4 << 20;
-/// How long a full lane is waited for without progress, before its events are lost.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the disk.
 const EXIT_WAIT: Duration = Duration::from_secs(3);
 
@@ -236,12 +235,13 @@ impl Inner {
             logger: owner.owner.logger,
             place,
             lane_bytes: config.lane_bytes_used(),
-            patience: PATIENCE,
+            patience: config.patience,
         })
         .map_err(memory)?;
         let lanes = Arc::new(lanes);
         let staging = Staging::new(&lanes, STAGING_BYTES_MAX).map_err(memory)?;
-        lanes.place.add_anchor(clock::anchor());
+        let now = if config.utc_ticks { pipe::utc_anchor } else { clock::anchor };
+        lanes.place.add_anchor(now());
         let catalog = Arc::new(Catalog::default());
         let sink = CatalogSink { catalog: catalog.clone(), lanes: lanes.clone() };
         let sink = callsite::add_sink(Arc::new(sink));
@@ -263,7 +263,7 @@ impl Inner {
             durability: config.durability,
             write_within: config.write_within,
             codec: config.codec(),
-            now: clock::anchor,
+            now,
         });
         let scribe = spawn("ttlog-scribe", move || scribe.run())?;
         Ok(Arc::new(Self {
@@ -320,6 +320,11 @@ impl Drop for RemoveOnFailure<'_> {
 }
 
 impl Handle {
+    /// The lanes, unless the logger is disabled or has ended.
+    pub(crate) fn lanes(&self) -> Option<&Arc<Lanes>> {
+        self.inner().ok().flatten().map(|inner| &inner.lanes)
+    }
+
     fn inner(&self) -> Result<Option<&Arc<Inner>>, Error> {
         if process::is_forked() {
             return Err(Error::new(Kind::Forked));
@@ -454,7 +459,7 @@ impl LoggerRef for Handle {
         !inner.is_ended() && inner.filter.enabled(target, level)
     }
 
-    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
+    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         if let Some(inner) = &self.0 {
             handle::write_local(&inner.lanes, &LaneRecord::new(site, id, flags, args));
         }
@@ -574,8 +579,8 @@ fn owner_of(config: &Builder, dir: &Path, logger: u64, place: &Place) -> std::io
         logger,
         app,
         version,
-        boot: clock::boot_id(),
-        clock: clock::kind(),
+        boot: owner::boot_id(),
+        clock: if config.utc_ticks { CLOCK_UTC } else { clock::kind() },
         mount: adopt::mount_namespace(),
         pid: std::process::id(),
         start_ns: clock::wall_ns(),

@@ -10,7 +10,7 @@ use crate::record::Kind;
 
 /// The values of a record whose length is known. What a lane takes.
 #[expect(clippy::len_without_is_empty, reason = "no payload is a payload of length 0")]
-pub trait Args {
+pub trait Args: Copy {
     /// Bytes of the payload, not padded.
     fn len(&self) -> usize;
     /// Writes exactly [`Args::len`] bytes.

@@ -136,26 +136,6 @@ pub fn anchor() -> Anchor {
     best.1
 }
 
-/// The kernel's random id of this boot; zeros when it is not told.
-#[must_use]
-pub fn boot_id() -> [u8; 16] {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    parse_boot_id(&text).unwrap_or_default()
-}
-
-fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
-    let digits: Vec<u32> =
-        text.trim().chars().filter(|c| *c != '-').map(|c| c.to_digit(16)).collect::<Option<_>>()?;
-    let mut id = [0; 16];
-    if digits.len() != 32 {
-        return None;
-    }
-    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = (pair[0] << 4 | pair[1]) as u8;
-    }
-    Some(id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,14 +166,5 @@ mod tests {
         line.add(anchor());
         let error = (line.wall_ns(ticks) - wall).abs();
         assert!(error < 5_000_000, "{error} ns off");
-    }
-
-    #[test]
-    fn boot_ids_are_read() {
-        let id = parse_boot_id("01234567-89ab-cdef-0011-2233445566ff\n").unwrap();
-        assert_eq!(id[..4], [0x01, 0x23, 0x45, 0x67]);
-        assert_eq!(id[15], 0xff);
-        assert_eq!(parse_boot_id("nonsense"), None);
-        assert_eq!(boot_id(), boot_id());
     }
 }

@@ -90,10 +90,10 @@ fn emit_ready<R: Route, L: List>(
     }
     if const { L::COUNT > COUNT_MAX } {
         let args = Encoded::new(ready, text, true);
-        to.push(site, to.id(site), flags | FLAG_DYNAMIC, &args);
+        to.push(site, to.id(site), flags | FLAG_DYNAMIC, args);
     } else {
         let args = Encoded::new(ready, text, false);
-        to.push(site, to.id(site), flags, &args);
+        to.push(site, to.id(site), flags, args);
     }
 }
 
@@ -107,8 +107,8 @@ fn emit_unusual<R: Route, L: List>(
     flags: u8,
 ) {
     match site.resolve(const { &Shape::of::<L>() }) {
-        Some((id, true)) => to.push(site, id, flags | FLAG_DYNAMIC, &args.dynamic()),
-        Some((id, false)) => to.push(site, id, flags, &args),
+        Some((id, true)) => to.push(site, id, flags | FLAG_DYNAMIC, args.dynamic()),
+        Some((id, false)) => to.push(site, id, flags, args),
         None => {}
     }
 }

@@ -9,21 +9,21 @@ use crate::record::{HEAD_BYTES, Head, Level, RECORD_EVENT};
 
 /// A record as a lane wants it.
 #[derive(Debug)]
-pub(crate) struct LaneRecord<'a, A> {
+pub(crate) struct LaneRecord<A> {
     site: &'static Callsite,
     id: u32,
     flags: u8,
-    args: &'a A,
+    args: A,
 }
 
-impl<'a, A: Args> LaneRecord<'a, A> {
+impl<A: Args> LaneRecord<A> {
     #[inline(always)]
-    pub(crate) fn new(site: &'static Callsite, id: u32, flags: u8, args: &'a A) -> Self {
+    pub(crate) fn new(site: &'static Callsite, id: u32, flags: u8, args: A) -> Self {
         Self { site, id, flags, args }
     }
 }
 
-impl<A: Args> handle::Record for LaneRecord<'_, A> {
+impl<A: Args> handle::Record for LaneRecord<A> {
     #[inline(always)]
     fn payload_len(&self) -> usize {
         self.args.len()
@@ -44,11 +44,7 @@ impl<A: Args> handle::Record for LaneRecord<'_, A> {
 
     #[inline(always)]
     fn head(&self, ticks: u64, words: u16, flags: u8) -> [u8; HEAD_BYTES] {
-        let word = Head::word(self.id, words, RECORD_EVENT, self.flags | flags);
-        let mut head = [0; HEAD_BYTES];
-        head[..8].copy_from_slice(&word.to_le_bytes());
-        head[8..].copy_from_slice(&ticks.to_le_bytes());
-        head
+        Head::encode(self.id, words, RECORD_EVENT, self.flags | flags, ticks)
     }
 
     #[inline(always)]
@@ -69,7 +65,7 @@ pub trait Route: Copy {
     /// The id of a callsite whose kinds have been seen.
     fn id(self, site: &Callsite) -> u32;
     /// Hands a record over. `id` is the site's, or the one of its other definition.
-    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: &A);
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: A);
 }
 
 /// To the logger that `init` installed: the callsite's word.
@@ -90,9 +86,9 @@ impl Route for Global {
     }
 
     #[inline(always)]
-    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         let epoch = (self.0 >> 32) as u32;
-        handle::write_global(epoch, &LaneRecord::new(site, id, flags, args));
+        handle::write_global(epoch, LaneRecord::new(site, id, flags, args));
     }
 }
 
@@ -101,7 +97,7 @@ pub trait LoggerRef {
     /// True when the logger wants events of this target and level.
     fn wants(&self, target: &str, level: Level) -> bool;
     /// Takes a record of a callsite that has been defined under this id.
-    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: &A);
+    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A);
 }
 
 impl<T: LoggerRef + ?Sized> LoggerRef for &T {
@@ -110,7 +106,7 @@ impl<T: LoggerRef + ?Sized> LoggerRef for &T {
     }
 
     #[inline]
-    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
+    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         (**self).push(site, id, flags, args);
     }
 }
@@ -134,7 +130,7 @@ impl<H: LoggerRef + ?Sized> Route for Local<'_, H> {
     }
 
     #[inline(always)]
-    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: &A) {
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         self.0.push(site, id, flags, args);
     }
 }

@@ -106,32 +106,45 @@ pub(crate) fn turn_off_this_thread() {
     });
 }
 
-/// Writes a record into this thread's lane of the global logger, whose serial number the callsite
-/// knows.
+/// This thread's producer for the global logger.
 #[inline(always)]
-pub(crate) fn write_global<R: Record>(serial: u32, record: &R) {
+fn global_producer<'a>() -> &'a Producer {
+    // A closure that did more would not be inlined into the call.
+    let producer = GLOBAL.with(std::ptr::from_ref::<Producer>);
+    // SAFETY: (T2) without a destructor it lives as long as its thread, and `&Producer` is not Send.
+    unsafe { &*producer }
+}
+
+/// Writes a record into this thread's lane of the global logger, whose serial number the callsite
+/// knows. The record comes by value, so that it exists in memory on the cold way alone.
+#[inline(always)]
+pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
     let Some(ticks) = R::fast_ticks() else { return write_with_slow_clock(serial, record) };
     let payload = record.payload_len();
     let len = HEAD_BYTES + payload.next_multiple_of(8);
-    GLOBAL.with(|producer| {
-        if !producer.write(serial, len, |out| fill(record, ticks, out, payload)) {
-            cold(producer, serial, record);
-        }
-    });
+    let producer = global_producer();
+    if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
+        refused(producer, serial, record);
+    }
 }
 
 /// The same where reading the clock is a call.
 #[cold]
 #[inline(never)]
-fn write_with_slow_clock<R: Record>(serial: u32, record: &R) {
+fn write_with_slow_clock<R: Record>(serial: u32, record: R) {
     let ticks = record.ticks();
     let payload = record.payload_len();
     let len = HEAD_BYTES + payload.next_multiple_of(8);
-    GLOBAL.with(|producer| {
-        if !producer.write(serial, len, |out| fill(record, ticks, out, payload)) {
-            cold(producer, serial, record);
-        }
-    });
+    let producer = global_producer();
+    if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
+        refused(producer, serial, record);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn refused<R: Record>(producer: &Producer, serial: u32, record: R) {
+    cold(producer, serial, &record);
 }
 
 /// Writes a record into this thread's lane of a logger that the caller names.
@@ -171,8 +184,6 @@ fn fill<R: Record + ?Sized>(record: &R, ticks: u64, out: &mut [u8], payload: usi
     record.payload(&mut values[..payload]);
 }
 
-#[cold]
-#[inline(never)]
 fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     if INTERNAL.get() {
         return;

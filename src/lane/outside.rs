@@ -79,8 +79,8 @@ pub fn owners(log_dir: &Path) -> io::Result<(Vec<Found>, Vec<String>)> {
 
 /// Why a logger's lanes are not to be looked at, if so (S10).
 #[must_use]
-pub fn unseen(owner: &Owner, boot: &[u8; 16]) -> Option<&'static str> {
-    if owner.boot != *boot {
+pub fn unseen(owner: &Owner) -> Option<&'static str> {
+    if owner.boot != owner::boot_id() {
         return Some("its lanes are of another boot: what was not written then is gone");
     }
     None

@@ -152,6 +152,26 @@ impl Owner {
     }
 }
 
+/// The kernel's id of this boot, zeros when it does not tell.
+#[must_use]
+pub(crate) fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    parse_boot_id(&text).unwrap_or_default()
+}
+
+fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u32> =
+        text.trim().chars().filter(|c| *c != '-').map(|c| c.to_digit(16)).collect::<Option<_>>()?;
+    let mut id = [0; 16];
+    if digits.len() != 32 {
+        return None;
+    }
+    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = (pair[0] << 4 | pair[1]) as u8;
+    }
+    Some(id)
+}
+
 /// What a try at a lock found.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -239,6 +259,15 @@ mod tests {
             log_dir: "/var/log/ä b".into(),
             lanes: Some(LanesHint { path: "/dev/shm/x".into(), device: 1, inode: 2 }),
         }
+    }
+
+    #[test]
+    fn boot_ids_are_read() {
+        let id = parse_boot_id("01234567-89ab-cdef-0011-2233445566ff\n").unwrap();
+        assert_eq!(id[..4], [0x01, 0x23, 0x45, 0x67]);
+        assert_eq!(id[15], 0xff);
+        assert_eq!(parse_boot_id("nonsense"), None);
+        assert_eq!(boot_id(), boot_id());
     }
 
     #[test]

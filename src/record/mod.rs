@@ -78,6 +78,20 @@ impl Head {
         callsite as u64 | (words as u64) << 32 | (kind as u64) << 48 | (flags as u64) << 56
     }
 
+    /// The first sixteen bytes of a record.
+    #[inline(always)]
+    #[must_use]
+    pub const fn encode(
+        callsite: u32,
+        words: u16,
+        kind: u8,
+        flags: u8,
+        ticks: u64,
+    ) -> [u8; HEAD_BYTES] {
+        let word = Self::word(callsite, words, kind, flags);
+        (word as u128 | (ticks as u128) << 64).to_le_bytes()
+    }
+
     /// Takes apart the first two words of a record.
     #[inline(always)]
     #[must_use]

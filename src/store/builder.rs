@@ -1,10 +1,14 @@
 //! Builder: makes a segment in memory, for recovery and tests.
 
+use std::collections::HashMap;
+
 use super::block::{self, BlockHeader, HEADER_BYTES, KIND_EVENTS, PAYLOAD_BYTES_MAX};
 use super::index;
 use super::segment::SegmentHeader;
 use crate::record::compact::{Encoded, Encoder, Malformed};
-use crate::record::{Anchor, CODEC_COMPACT, Definition, Definitions, RawRun, RunHead, Timeline};
+use crate::record::{
+    Anchor, CODEC_COMPACT, Definition, Definitions, Losses, RawRun, RunHead, Timeline,
+};
 
 /// Payload bytes of runs in a block, as a rule.
 const RUNS_BYTES: usize = 256 << 10;
@@ -22,7 +26,10 @@ pub struct Builder {
     block: Vec<u8>,
     runs_len: usize,
     summary: Encoded,
-    lost: u32,
+    /// Events lost that the block's runs tell.
+    lost: u64,
+    /// What each lane and generation told last.
+    losses: HashMap<(u32, u32), Losses>,
     /// Whole blocks that were not taken yet.
     bytes: Vec<u8>,
     /// Where `bytes` begin in the file.
@@ -47,6 +54,7 @@ impl Builder {
             runs_len: 0,
             summary: Encoded::default(),
             lost: 0,
+            losses: HashMap::new(),
             bytes,
             offset: 0,
             entries: Vec::new(),
@@ -107,6 +115,7 @@ impl Builder {
             }
             self.add(&done);
             if done.written > 0 && rest.is_empty() {
+                self.add_losses(&run.head);
                 return Ok(());
             }
             if done.written == 0 && self.runs_len == 0 {
@@ -116,11 +125,6 @@ impl Builder {
             head.first_record += u64::from(done.count);
             self.seal_block()?;
         }
-    }
-
-    /// Adds to the number of lost events that the block's header tells.
-    pub fn add_lost(&mut self, lost: u32) {
-        self.lost = self.lost.saturating_add(lost);
     }
 
     /// Ends the block that is being filled, if it has a run.
@@ -157,7 +161,7 @@ impl Builder {
             raw_len: self.encoder.raw_bytes() as u32,
             seq: self.entries.len() as u64,
             records: self.summary.count,
-            lost: self.lost,
+            lost: u32::try_from(self.lost).unwrap_or(u32::MAX),
             first_wall_ns: self.timeline.wall_ns(first_ticks),
             last_wall_ns: self.timeline.wall_ns(last_ticks),
             defs_offset: self.runs_len as u32,
@@ -204,6 +208,12 @@ impl Builder {
             .ok_or(Malformed { at: 0, what: "expected fewer blocks" })?;
         self.bytes.extend_from_slice(&index);
         Ok(self.bytes)
+    }
+
+    fn add_losses(&mut self, head: &RunHead) {
+        let told = self.losses.entry((head.lane, head.generation)).or_default();
+        self.lost = self.lost.saturating_add(head.losses.since(told).total());
+        *told = head.losses;
     }
 
     fn end(&self) -> u64 {

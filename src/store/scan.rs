@@ -24,7 +24,7 @@ pub(super) enum Next {
 
 /// Looks for the next block from `offset` on, at multiples of `align`, in a file of `len` bytes.
 pub(super) fn scan(file: &File, offset: u64, len: u64, align: u64, salt: Salt) -> io::Result<Next> {
-    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut chunk = vec![0; chunk_len(offset, len)];
     let mut at = offset;
     let mut data_end = offset;
     while at < len {
@@ -67,7 +67,7 @@ pub(super) fn tail_of(file: &File, offset: u64, sealed: bool) -> io::Result<bool
     }
     let len = file.metadata()?.len();
     let limit = offset.saturating_add(UNFINISHED_BYTES_MAX);
-    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut chunk = vec![0; chunk_len(limit, len)];
     let mut at = limit;
     // Zeros behind are what was reserved.
     while at < len {
@@ -82,6 +82,11 @@ pub(super) fn tail_of(file: &File, offset: u64, sealed: bool) -> io::Result<bool
         at += read as u64;
     }
     Ok(true)
+}
+
+/// Bytes to read at a time: no more than there are.
+fn chunk_len(at: u64, len: u64) -> usize {
+    len.saturating_sub(at).min(CHUNK_BYTES as u64) as usize
 }
 
 /// Where data begins at or behind `at`, so that a hole costs nothing; `at` where nobody knows.

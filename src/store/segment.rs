@@ -52,6 +52,8 @@ pub const FORMAT: u16 = 1;
 pub const CLOCK_TSC: u8 = 1;
 /// Clock: ticks are nanoseconds of `CLOCK_MONOTONIC`.
 pub const CLOCK_MONOTONIC: u8 = 2;
+/// Clock: ticks are nanoseconds of UTC since 1970, told by who logged (`ttlog record`).
+pub const CLOCK_UTC: u8 = 3;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
 const _: () = assert!(
@@ -109,7 +111,7 @@ impl SegmentHeader {
         first[UID_AT..LENS_AT].copy_from_slice(&self.uid.to_le_bytes());
         let mut at = TEXTS_AT;
         for (i, text) in [&self.app, &self.version, &self.host].into_iter().enumerate() {
-            let text = &text.as_bytes()[..text.floor_char_boundary_at(TEXT_BYTES_MAX[i])];
+            let text = cut(text, TEXT_BYTES_MAX[i]).as_bytes();
             first[LENS_AT + i] = text.len() as u8;
             first[at..at + text.len()].copy_from_slice(text);
             at += text.len();
@@ -193,16 +195,11 @@ fn decode_texts(bytes: &[u8]) -> Option<[String; 3]> {
     zeros.then_some(texts)
 }
 
-trait Cut {
-    fn floor_char_boundary_at(&self, len_max: usize) -> usize;
-}
-
-impl Cut for str {
-    fn floor_char_boundary_at(&self, len_max: usize) -> usize {
-        let mut len = self.len().min(len_max);
-        while !self.is_char_boundary(len) {
-            len -= 1;
-        }
-        len
+/// As many whole characters as fit so many bytes.
+fn cut(text: &str, len_max: usize) -> &str {
+    let mut len = text.len().min(len_max);
+    while !text.is_char_boundary(len) {
+        len -= 1;
     }
+    &text[..len]
 }

@@ -4,7 +4,10 @@ use crate::sample;
 use crate::workload::{Random, Workload, push};
 use proptest::prelude::*;
 use ttlog::record::compact::{Decoder, Encoder, RAW_BYTES_MAX, Schemas};
-use ttlog::record::{CODEC_COMPACT, CODEC_RAW, Definitions, Head, RECORD_PAD, RawRun, RunHead};
+use ttlog::record::{
+    CODEC_COMPACT, CODEC_RAW, Definitions, FLAG_DYNAMIC, FLAG_THREAD, Head, Kind, RECORD_PAD,
+    RawRun, RunHead,
+};
 
 fn definitions() -> Definitions {
     let mut definitions = Definitions::default();
@@ -79,7 +82,33 @@ fn record() -> impl Strategy<Value = Vec<u8>> {
             }
             out
         });
-    prop_oneof![6 => valid, 2 => garbage, 2 => spoiled]
+    prop_oneof![6 => valid, 4 => flagged(), 2 => garbage, 2 => spoiled]
+}
+
+/// A record with flags, as they may stand: a thread's id first, kinds told or not.
+fn flagged() -> impl Strategy<Value = Vec<u8>> {
+    (1..=6u32, 0..8u8, any::<u64>(), 0..1u64 << 20).prop_map(|(id, flags, seed, ticks)| {
+        let mut random = Random(seed);
+        let mut payload = Vec::new();
+        if flags & FLAG_THREAD != 0 {
+            payload.extend_from_slice(&random.below(4).to_le_bytes());
+        }
+        if flags & FLAG_DYNAMIC != 0 {
+            for _ in 0..random.below(4) {
+                match random.below(4) {
+                    0 => payload.push(Kind::Empty as u8),
+                    1 => payload.extend_from_slice(&[Kind::U8 as u8, 7]),
+                    2 => payload.extend_from_slice(&[Kind::Str as u8, 2, 0, 0, 0, b'h', b'i']),
+                    _ => payload.extend_from_slice(&[Kind::U16 as u8 | Kind::OPTIONAL, 1, 1, 2]),
+                }
+            }
+        } else {
+            payload.extend(sample::payload(id, &mut random));
+        }
+        let mut out = Vec::new();
+        push(&mut out, id, flags, ticks, &payload);
+        out
+    })
 }
 
 proptest! {

@@ -56,3 +56,22 @@ fn golden_files_are_made_anew() {
         std::fs::write(path(name), written).unwrap();
     }
 }
+
+#[test]
+fn vectors_in_the_document_are_those_of_the_golden_file() {
+    let document = include_str!("../../FORMAT.md");
+    let golden = std::fs::read(path("v1-compact.ttlog")).unwrap();
+    let mut n_bytes = 0;
+    for line in document.lines() {
+        // A line of a vector: an offset of four places, two spaces, bytes.
+        let Some((at, bytes)) = line.split_at_checked(4) else { continue };
+        let Ok(at) = usize::from_str_radix(at.trim(), 16) else { continue };
+        let bytes = bytes.split_whitespace();
+        let bytes = bytes.map_while(|byte| (byte.len() == 2).then(|| u8::from_str_radix(byte, 16)));
+        for (i, byte) in bytes.map_while(Result::ok).enumerate() {
+            assert_eq!(golden[at + i], byte, "{line}");
+            n_bytes += 1;
+        }
+    }
+    assert!(n_bytes > 150, "{n_bytes} bytes were compared");
+}

@@ -14,22 +14,40 @@ pub(crate) enum Workload {
     Mixed,
     /// A user id, one of fifty paths (Zipf), an f64 and a bool.
     Structured,
+    /// The same, each value behind its kind, as where kinds are not known beforehand.
+    Told,
+    /// Thirty callsites (Zipf), a third each of the random, mixed and structured.
+    Service,
 }
 
 impl Workload {
     /// All of them with their names.
-    pub(crate) const ALL: [(&'static str, Self); 4] = [
+    pub(crate) const ALL: [(&'static str, Self); 6] = [
         ("one_u64 counter", Self::Counter),
         ("one_u64 random", Self::Random),
         ("mixed", Self::Mixed),
         ("structured", Self::Structured),
+        ("structured, told", Self::Told),
+        ("service", Self::Service),
     ];
 
     fn kinds(self) -> &'static [Kind] {
         match self {
             Self::Counter | Self::Random => &[Kind::U64],
             Self::Mixed => &[Kind::U64, Kind::F64, Kind::Str],
-            Self::Structured => &[Kind::U64, Kind::Str, Kind::F64, Kind::Bool],
+            Self::Structured | Self::Told | Self::Service => {
+                &[Kind::U64, Kind::Str, Kind::F64, Kind::Bool]
+            }
+        }
+    }
+
+    /// The records of one callsite.
+    fn of(self, id: u32) -> Self {
+        match (self, id % 3) {
+            (Self::Service, 0) => Self::Random,
+            (Self::Service, 1) => Self::Mixed,
+            (Self::Service, _) => Self::Structured,
+            (one, _) => one,
         }
     }
 
@@ -42,7 +60,8 @@ impl Workload {
         for n in 0..count as u64 {
             ticks += 26 + random.below(8);
             let mut payload = Vec::new();
-            match self {
+            let id = if self == Self::Service { 1 + random.zipf(30) as u32 } else { 1 };
+            match self.of(id) {
                 Self::Counter => payload.extend_from_slice(&n.to_le_bytes()),
                 Self::Random => payload.extend_from_slice(&random.below(65_536).to_le_bytes()),
                 Self::Mixed => {
@@ -50,23 +69,32 @@ impl Workload {
                     payload.extend_from_slice(&random.unit().to_le_bytes());
                     text("hello world", &mut payload);
                 }
-                Self::Structured => {
+                Self::Structured | Self::Told | Self::Service => {
+                    let told = self == Self::Told;
+                    let tell = |kind: Kind, out: &mut Vec<u8>| {
+                        out.extend(told.then_some(kind as u8));
+                    };
+                    tell(Kind::U64, &mut payload);
                     payload.extend_from_slice(&random.below(100_000).to_le_bytes());
+                    tell(Kind::Str, &mut payload);
                     text(&paths[random.zipf(paths.len())], &mut payload);
+                    tell(Kind::F64, &mut payload);
                     payload.extend_from_slice(&(random.unit() * 100.0).to_le_bytes());
+                    tell(Kind::Bool, &mut payload);
                     payload.push((random.below(100) < 97) as u8);
                 }
             }
-            push(&mut out, 1, 0, ticks, &payload);
+            push(&mut out, id, 0, ticks, &payload);
         }
         out
     }
 }
 
 impl Schemas for Workload {
-    fn schema(&self, _id: u32) -> Option<Schema> {
-        let kinds: Vec<u8> = self.kinds().iter().map(|&kind| kind as u8).collect();
-        Some(Schema::new(&kinds, Level::Info))
+    fn schema(&self, id: u32) -> Option<Schema> {
+        let kinds: Vec<u8> = self.of(id).kinds().iter().map(|&kind| kind as u8).collect();
+        let known = Schema::new(&kinds, Level::Info);
+        Some(if *self == Self::Told { Schema::dynamic(Level::Info) } else { known })
     }
 }
 

@@ -1,8 +1,11 @@
 //! Decode: brings back the records of a block's runs as they lay in their lanes.
 
+use super::plan::{Op, Plan, Shape};
 use super::varint::{copy, get, load1, load4, load8, store1, store4, store8, unzigzag};
-use super::{Malformed, Op, Plan, RAW_BYTES_MAX, SITES_MAX, SLOTS, SPELLED, Schemas, Shape};
-use crate::record::{CODEC_COMPACT, CODEC_RAW, HEAD_BYTES, Head, RawRun, RunHead};
+use super::{
+    ARGUMENTS_MAX, KINDS_DEFINED, Malformed, RAW_BYTES_MAX, SITES_MAX, SLOTS, SPELLED, Schemas,
+};
+use crate::record::{CODEC_COMPACT, CODEC_RAW, HEAD_BYTES, Head, RECORD_EVENT, RawRun, RunHead};
 
 /// Room kept in front of what is written next, for stores of fixed width and all arguments but
 /// texts.
@@ -24,7 +27,7 @@ pub struct Decoder<'a, S> {
 struct Site {
     id: u32,
     plan: Plan,
-    last: [u64; super::ARGUMENTS_MAX],
+    last: [u64; ARGUMENTS_MAX],
 }
 
 impl<S: Schemas> Iterator for Decoder<'_, S> {
@@ -171,12 +174,21 @@ impl<'a, S: Schemas> Decoder<'a, S> {
     #[inline(never)]
     fn new_site(&mut self, index: usize, at: usize) -> Result<(usize, usize), Malformed> {
         let id = load4(self.runs, at);
-        let plan = self.schemas.schema(id).map_or(Plan::RAW, |schema| Plan::of(&schema));
+        let (flags, n_kinds) = (load1(self.runs, at + 4), load1(self.runs, at + 5));
+        let mut end = at + 6;
+        let plan = if n_kinds == KINDS_DEFINED {
+            self.schemas.schema(id).map(|schema| Plan::defined(&schema, flags))
+        } else {
+            let kinds = &self.runs[end.min(self.runs.len())..];
+            end += usize::from(n_kinds);
+            kinds.get(..usize::from(n_kinds)).map(|kinds| Plan::told(kinds, flags))
+        };
+        let plan = plan.unwrap_or(Plan::RAW);
         if index != self.sites.len() || index >= SITES_MAX || plan.shape == Shape::Raw {
             return Err(Malformed { at, what: "expected a callsite that is defined" });
         }
-        self.sites.push(Site { id, plan, last: [0; super::ARGUMENTS_MAX] });
-        Ok((index, at + 4))
+        self.sites.push(Site { id, plan, last: [0; ARGUMENTS_MAX] });
+        Ok((index, end))
     }
 }
 
@@ -212,7 +224,7 @@ impl Site {
         let Ok(words) = u16::try_from((end - to - HEAD_BYTES).div_ceil(8)) else {
             return Err(Malformed { at, what: "expected a shorter record" });
         };
-        store8(bytes, to, Head::word(self.id, words, 0, 0));
+        store8(bytes, to, Head::word(self.id, words, RECORD_EVENT, self.plan.flags));
         store8(bytes, to + 8, ticks);
         Ok((at, to + HEAD_BYTES + usize::from(words) * 8))
     }
@@ -227,7 +239,12 @@ impl Site {
     ) -> Result<(usize, usize), Malformed> {
         let (mut at, mut to) = (at, to);
         for (i, (op, last)) in self.plan.ops().iter().zip(&mut self.last).enumerate() {
-            if self.plan.optional >> i & 1 != 0 {
+            let before = self.plan.before(i);
+            if let Some(kind) = before.kind {
+                store1(bytes, to, kind);
+                to += 1;
+            }
+            if before.optional {
                 let present = load1(data, at);
                 if present > 1 {
                     return Err(Malformed { at, what: "expected a value or none" });

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
+use super::plan::{Plan, Shape, read_told};
 use super::site::Site;
 use super::texts::Texts;
 use super::varint::{copy, put, zigzag};
 use super::walk::{Next, Walk};
-use super::{Malformed, Plan, RAW_BYTES_MAX, SITES_MAX, Schemas};
-use crate::record::{CODEC_COMPACT, CODEC_RAW, HEAD_BYTES, Level, RECORD_PAD, RunHead};
+use super::{ARGUMENTS_MAX, Form, Malformed, RAW_BYTES_MAX, SITES_MAX, Schemas};
+use crate::record::{
+    CODEC_COMPACT, CODEC_RAW, FLAG_DYNAMIC, HEAD_BYTES, Level, RECORD_EVENT, RECORD_PAD, RunHead,
+};
 
 /// Room that a record needs in the output beyond its own length: a varint of ticks, the number and
 /// id of its callsite, what each argument may be longer than it lies, and the bytes that a store
@@ -51,6 +54,8 @@ pub struct Encoder {
 }
 
 const GUESSES: usize = 256;
+/// Entries that one callsite may have beside its first: records with other flags or kinds.
+const VARIANTS_MAX: usize = 8;
 
 impl Default for Encoder {
     fn default() -> Self {
@@ -189,30 +194,33 @@ impl Encoder {
             if out.len() - walk.at < record.len() + SLACK_BYTES || walk.is_full(record.len()) {
                 break;
             }
-            let Some(index) = self.site(schemas, head.callsite, current) else { break };
-            let site = &mut self.sites[index];
+            let Some(base) = self.site(schemas, head.callsite, current) else { break };
             let payload = &record[HEAD_BYTES..];
             let ticks = head.ticks.wrapping_sub(self.ticks);
-            if head.flags | head.kind != 0 || ticks >> 63 != 0 || !site.fits(payload) {
+            let alike = if head.kind == RECORD_EVENT && ticks >> 63 == 0 {
+                self.variant(base, head.flags, payload)
+            } else {
+                None
+            };
+            let site = &mut self.sites[alike.unwrap_or(base)];
+            walk.see(head.ticks, site.level);
+            let Some(index) = alike else {
                 walk.at = put(out, walk.at, 0);
                 walk.at = put(out, walk.at, 0);
                 copy(record, 0, record.len(), out, walk.at);
                 walk.at += record.len();
-            } else {
-                if index == current {
-                    walk.at = put(out, walk.at, ticks << 1 | 1);
-                } else {
-                    current = index;
-                    walk.at = put(out, walk.at, ticks << 1);
-                    walk.at = site.put_number(self.epoch, &mut self.n_numbered, out, walk.at);
-                }
-                walk.at = site.put_arguments(&mut self.texts, payload, out, walk.at);
-            }
-            self.ticks = head.ticks;
-            walk.accept(&head, record.len(), site.level);
+                walk.accept(1, record.len(), head.ticks);
+                self.ticks = head.ticks;
+                continue;
+            };
             if index == current {
-                self.ticks = site.put_alike(&mut self.texts, records, out, walk, self.ticks);
+                walk.at = put(out, walk.at, ticks << 1 | 1);
+            } else {
+                current = index;
+                walk.at = put(out, walk.at, ticks << 1);
+                walk.at = site.put_number(self.epoch, &mut self.n_numbered, out, walk.at);
             }
+            self.ticks = site.put_records(&mut self.texts, records, out, walk);
         }
         if walk.count == 0 {
             self.ticks = base_ticks;
@@ -240,16 +248,17 @@ impl Encoder {
             }
             let Some(index) = self.site(schemas, head.callsite, current) else { break };
             current = index;
-            walk.accept(&head, record.len(), self.sites[index].level);
+            walk.see(head.ticks, self.sites[index].level);
+            walk.accept(1, record.len(), head.ticks);
         }
         Ok(())
     }
 
-    /// Index of the callsite with this id, `None` when the block names too many.
+    /// Index of the first entry of the callsite, `None` when the block names too many.
     #[inline(always)]
     fn site(&mut self, schemas: &impl Schemas, id: u32, current: usize) -> Option<usize> {
-        if self.sites.get(current).is_some_and(|site| site.id == id) {
-            return Some(current);
+        if let Some(site) = self.sites.get(current).filter(|site| site.id == id) {
+            return Some(usize::from(site.base));
         }
         let guess = usize::from(self.site_guess[id as usize % GUESSES]);
         if self.sites.get(guess).is_some_and(|site| site.id == id) {
@@ -271,7 +280,10 @@ impl Encoder {
                     number: 0,
                     epoch: 0,
                     level: schema.map_or(ALL_LEVELS, |schema| 1 << schema.level() as u8),
-                    plan: schema.map_or(Plan::RAW, |schema| Plan::of(&schema)),
+                    base: index,
+                    next: index,
+                    schema,
+                    plan: schema.map_or(Plan::RAW, |schema| Plan::defined(&schema, 0)),
                     last: [0; super::ARGUMENTS_MAX],
                 });
                 self.ids.push(id);
@@ -281,5 +293,62 @@ impl Encoder {
         };
         self.site_guess[id as usize % GUESSES] = index;
         Some(usize::from(index))
+    }
+
+    /// Index of the entry of the callsite by which such a record can be coded, `None` when it is to
+    /// be stored as it lies.
+    #[inline(always)]
+    fn variant(&mut self, base: usize, flags: u8, payload: &[u8]) -> Option<usize> {
+        let site = &self.sites[base];
+        if flags == 0 && site.plan.matches(payload) {
+            return Some(base);
+        }
+        self.find_variant(base, flags, payload)
+    }
+
+    #[inline(never)]
+    fn find_variant(&mut self, base: usize, flags: u8, payload: &[u8]) -> Option<usize> {
+        let (mut index, mut n_variants) = (base, 0);
+        loop {
+            let next = usize::from(self.sites[index].next);
+            if next == index {
+                break;
+            }
+            index = next;
+            n_variants += 1;
+            let plan = &self.sites[index].plan;
+            if plan.flags == flags && plan.matches(payload) {
+                return Some(index);
+            }
+        }
+        if n_variants == VARIANTS_MAX || self.sites.len() == SITES_MAX {
+            return None;
+        }
+        let Site { id, level, schema, .. } = self.sites[base];
+        let schema = schema?;
+        let plan = if schema.form == Form::Told || flags & FLAG_DYNAMIC != 0 {
+            let mut kinds = [0; ARGUMENTS_MAX];
+            let n_kinds = read_told(payload, flags, &mut kinds)?;
+            Plan::told(&kinds[..n_kinds], flags)
+        } else {
+            Plan::defined(&schema, flags)
+        };
+        if plan.shape == Shape::Raw || !plan.matches(payload) {
+            return None;
+        }
+        let new = self.sites.len();
+        self.sites[index].next = new as u16;
+        self.sites.push(Site {
+            id,
+            number: 0,
+            epoch: 0,
+            level,
+            base: base as u16,
+            next: new as u16,
+            schema: None,
+            plan,
+            last: [0; ARGUMENTS_MAX],
+        });
+        Some(new)
     }
 }

@@ -10,7 +10,7 @@
 //!                                                       | varint number | new: id u32 |
 //!     number 0        | the record as it lay in the lane: 16 + 8 * words bytes |
 //!     number known    | the record's arguments |
-//!     next new number | its callsite's id, 4 bytes | the record's arguments |
+//!     next new number | id u32 | flags u8 | n u8 | n kinds u8 | the record's arguments |
 //!
 //! an argument:
 //!     U16..U64, I16..I64, Char    zigzag varint against its last value in this callsite
@@ -21,9 +21,13 @@
 //!     Empty                       nothing
 //! ```
 //!
-//! `same` says that the callsite is that of the last record before it in this run that was not
-//! stored as it lay. Callsites are numbered from 1 as they come; a slot keeps the bytes that were
-//! last spelled out for it. All of this is empty at a block's start and behind a raw run.
+//! `same` says that the number is that of the last record before it in this run that was not
+//! stored as it lay. Numbers count from 1 as they come: each stands for a callsite, its records'
+//! flags, and the kinds of their values. `n` is 255, and no kinds follow, when the kinds are the
+//! definition's; else the records tell them, and each value lies behind its kind. Records with the
+//! flag for a thread have one more argument before the others, a U64 that nothing tells. A slot
+//! keeps the bytes that were last spelled out for it. All of this is empty at a block's start and
+//! behind a raw run.
 //!
 //! A varint holds its length as the zeros below its lowest set bit: `0bxxxx_xxx1` is one byte,
 //! `0bxxxx_xx10` two, up to `0x80` for eight; a zero byte is followed by eight.
@@ -39,6 +43,7 @@
 
 mod decode;
 mod encode;
+mod plan;
 mod site;
 mod texts;
 mod varint;
@@ -61,6 +66,8 @@ pub const ARGUMENTS_MAX: usize = 16;
 /// Slots of the table of texts; the number behind the last one spells a text out.
 const SLOTS: usize = 255;
 const SPELLED: u8 = 255;
+/// Instead of a number of kinds: those of the definition.
+const KINDS_DEFINED: u8 = 255;
 
 /// Bytes that are not what they should be, at an offset into the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +92,18 @@ pub struct Schema {
     kinds: [u8; ARGUMENTS_MAX],
     n_kinds: u8,
     level: Level,
-    /// False when records are stored as they lie.
-    fixed: bool,
+    form: Form,
+}
+
+/// What a definition says of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// They hold values of these kinds.
+    Defined,
+    /// They tell the kinds of their values.
+    Told,
+    /// More than this encoding knows of.
+    Unknown,
 }
 
 impl Schema {
@@ -97,28 +114,30 @@ impl Schema {
         let known = |kind: &u8| Kind::from_u8(kind & !Kind::OPTIONAL).is_some();
         let fixed = kinds.len() <= ARGUMENTS_MAX && kinds.iter().all(known);
         let n_kinds = if fixed { kinds.len() } else { 0 };
+        let form = if fixed { Form::Defined } else { Form::Unknown };
         let mut packed = [0; ARGUMENTS_MAX];
         packed[..n_kinds].copy_from_slice(&kinds[..n_kinds]);
-        Self { kinds: packed, n_kinds: n_kinds as u8, level, fixed }
+        Self { kinds: packed, n_kinds: n_kinds as u8, level, form }
     }
 
     /// The schema of a callsite whose records tell the kinds of their values themselves.
     #[must_use]
     pub const fn dynamic(level: Level) -> Self {
-        Self { kinds: [0; ARGUMENTS_MAX], n_kinds: 0, level, fixed: false }
+        Self { kinds: [0; ARGUMENTS_MAX], n_kinds: 0, level, form: Form::Told }
     }
 
     /// The schema of a definition.
     #[must_use]
     pub fn of(definition: &Definition) -> Self {
-        if definition.dynamic || definition.fields.len() > ARGUMENTS_MAX {
+        if definition.dynamic {
             return Self::dynamic(definition.level);
         }
-        let mut kinds = [0; ARGUMENTS_MAX];
+        // One more than there is room for, so that too many are seen to be too many.
+        let mut kinds = [0; ARGUMENTS_MAX + 1];
         for (kind, field) in kinds.iter_mut().zip(&definition.fields) {
             *kind = field.kind;
         }
-        Self::new(&kinds[..definition.fields.len()], definition.level)
+        Self::new(&kinds[..definition.fields.len().min(kinds.len())], definition.level)
     }
 
     /// The level of the callsite.
@@ -141,117 +160,5 @@ pub trait Schemas {
 impl Schemas for Definitions {
     fn schema(&self, id: u32) -> Option<Schema> {
         self.get(id).map(|definition| Schema::of(definition))
-    }
-}
-
-/// How one argument is coded: a [`Kind`] without the differences that coding does not see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Op {
-    Nothing,
-    Byte,
-    Delta16,
-    Delta32,
-    Delta64,
-    Copy4,
-    Copy8,
-    Copy16,
-    Duration,
-    Text,
-}
-
-impl Op {
-    const fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Empty => Self::Nothing,
-            Kind::U8 | Kind::I8 | Kind::Bool => Self::Byte,
-            Kind::U16 | Kind::I16 => Self::Delta16,
-            Kind::U32 | Kind::I32 | Kind::Char => Self::Delta32,
-            Kind::U64 | Kind::I64 => Self::Delta64,
-            Kind::F32 => Self::Copy4,
-            Kind::F64 => Self::Copy8,
-            Kind::U128 | Kind::I128 => Self::Copy16,
-            Kind::Duration => Self::Duration,
-            Kind::Str | Kind::Text | Kind::Bytes | Kind::Error => Self::Text,
-        }
-    }
-
-    /// Bytes of the argument in a record, without those of a text.
-    const fn fixed_len(self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Byte => 1,
-            Self::Delta16 => 2,
-            Self::Delta32 | Self::Copy4 | Self::Text => 4,
-            Self::Delta64 | Self::Copy8 => 8,
-            Self::Copy16 => 16,
-            Self::Duration => 12,
-        }
-    }
-}
-
-/// How the records of one callsite are coded.
-#[derive(Debug, Clone, Copy)]
-struct Plan {
-    ops: [Op; ARGUMENTS_MAX],
-    n_ops: usize,
-    /// Bit per argument: it may be absent.
-    optional: u16,
-    /// Bytes of all arguments in a record, without those of texts.
-    fixed_len: usize,
-    n_texts: usize,
-    /// Where the first text's length stands, when nothing before it may be absent.
-    text_at: usize,
-    shape: Shape,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// Stored as it lies.
-    Raw,
-    /// 64-bit integers alone.
-    Words,
-    /// Anything else.
-    Mixed,
-}
-
-impl Plan {
-    const RAW: Self = Self {
-        ops: [Op::Nothing; ARGUMENTS_MAX],
-        n_ops: 0,
-        optional: 0,
-        fixed_len: 0,
-        n_texts: 0,
-        text_at: 0,
-        shape: Shape::Raw,
-    };
-
-    fn of(schema: &Schema) -> Self {
-        if !schema.fixed {
-            return Self::RAW;
-        }
-        let mut plan = Self { n_ops: schema.kinds().len(), shape: Shape::Words, ..Self::RAW };
-        for (i, &kind) in schema.kinds().iter().enumerate() {
-            let Some(known) = Kind::from_u8(kind & !Kind::OPTIONAL) else { return Self::RAW };
-            plan.ops[i] = Op::of(known);
-            if kind & Kind::OPTIONAL != 0 {
-                plan.optional |= 1 << i;
-            }
-            if plan.ops[i] != Op::Delta64 || plan.optional != 0 {
-                plan.shape = Shape::Mixed;
-            }
-            if plan.ops[i] == Op::Text {
-                plan.n_texts += 1;
-                if plan.n_texts == 1 {
-                    plan.text_at = plan.fixed_len;
-                }
-            }
-            plan.fixed_len += plan.ops[i].fixed_len();
-        }
-        plan
-    }
-
-    #[inline(always)]
-    fn ops(&self) -> &[Op] {
-        &self.ops[..self.n_ops.min(ARGUMENTS_MAX)]
     }
 }

@@ -1,11 +1,12 @@
 //! Site: what the encoder remembers of a callsite, and how it writes the callsite's records.
 
 use super::encode::SLACK_BYTES;
+use super::plan::{Op, Plan, Shape};
 use super::texts::Texts;
 use super::varint::{BYTES_MAX, load1, load4, load8, put, store1, store4, store8, zigzag};
 use super::walk::Walk;
-use super::{Op, Plan, Shape};
-use crate::record::{HEAD_BYTES, Head};
+use super::{KINDS_DEFINED, Schema};
+use crate::record::{HEAD_BYTES, Head, RECORD_EVENT};
 
 /// Room for one record of a few integers, so that it is checked once.
 const WINDOW_BYTES: usize = 64;
@@ -16,22 +17,17 @@ pub(super) struct Site {
     pub(super) number: u32,
     pub(super) epoch: u32,
     pub(super) level: u8,
+    /// The entry of the callsite's records without flags.
+    pub(super) base: u16,
+    /// Another entry of the same callsite, itself when there is none.
+    pub(super) next: u16,
+    pub(super) schema: Option<Schema>,
     pub(super) plan: Plan,
     pub(super) last: [u64; super::ARGUMENTS_MAX],
 }
 
 impl Site {
-    /// True when the payload is exactly what the definition says, zero padding included.
-    #[inline(always)]
-    pub(super) fn fits(&self, payload: &[u8]) -> bool {
-        match self.plan.shape {
-            Shape::Words => payload.len() == 8 * self.plan.n_ops,
-            Shape::Mixed => self.plan.matches(payload),
-            Shape::Raw => false,
-        }
-    }
-
-    /// Writes the callsite's number, and its id when it has had none since the state was emptied.
+    /// Writes the number, and what it stands for when it is new since the state was emptied.
     #[inline(always)]
     pub(super) fn put_number(
         &mut self,
@@ -48,35 +44,38 @@ impl Site {
         self.number = *n_numbered;
         self.last = [0; super::ARGUMENTS_MAX];
         let at = put(out, at, u64::from(self.number));
+        self.put_declaration(out, at)
+    }
+
+    /// Writes what the number stands for.
+    #[inline(never)]
+    fn put_declaration(&self, out: &mut [u8], at: usize) -> usize {
         store4(out, at, self.id);
-        at + 4
+        store1(out, at + 4, self.plan.flags);
+        let Some(kinds) = self.plan.told_kinds() else {
+            store1(out, at + 5, KINDS_DEFINED);
+            return at + 6;
+        };
+        store1(out, at + 5, kinds.len() as u8);
+        for (i, &kind) in kinds.iter().enumerate() {
+            store1(out, at + 6 + i, kind);
+        }
+        at + 6 + kinds.len()
     }
 
     #[inline(always)]
-    pub(super) fn put_arguments(
+    fn put_arguments(
         &mut self,
         texts: &mut Texts,
         payload: &[u8],
         out: &mut [u8],
         at: usize,
     ) -> usize {
-        if self.plan.shape != Shape::Words {
-            return self.put_mixed(texts, payload, out, at);
-        }
-        let mut at = at;
-        for (word, last) in payload.chunks_exact(8).zip(&mut self.last) {
-            let value = load8(word, 0);
-            at = put(out, at, zigzag(value.wrapping_sub(*last) as i64));
-            *last = value;
-        }
-        at
-    }
-
-    #[inline(always)]
-    fn put_mixed(&mut self, texts: &mut Texts, payload: &[u8], out: &mut [u8], at: usize) -> usize {
         let (mut at, mut from) = (at, 0);
         for (i, (op, last)) in self.plan.ops().iter().zip(&mut self.last).enumerate() {
-            if self.plan.optional >> i & 1 != 0 {
+            let before = self.plan.before(i);
+            from += usize::from(before.kind.is_some());
+            if before.optional {
                 let present = load1(payload, from);
                 store1(out, at, present);
                 (at, from) = (at + 1, from + 1);
@@ -134,23 +133,23 @@ impl Site {
         at
     }
 
-    /// Writes the records that follow as long as they are of this callsite and as it says, and fit;
-    /// returns the ticks of the last one. What is no such record is left to the caller.
+    /// Writes the arguments of the next record, which matches and whose number is written, and then
+    /// the records that follow as long as they are of this callsite and as it says, and fit; returns
+    /// the ticks of the last one. What is no such record is left to the caller.
     #[inline(always)]
-    pub(super) fn put_alike(
+    pub(super) fn put_records(
         &mut self,
         texts: &mut Texts,
         records: &[u8],
         out: &mut [u8],
         walk: &mut Walk,
-        ticks: u64,
     ) -> u64 {
         match (self.plan.shape, self.plan.n_ops) {
-            (Shape::Words, 1) => self.put_words::<1>(records, out, walk, ticks),
-            (Shape::Words, 2) => self.put_words::<2>(records, out, walk, ticks),
-            (Shape::Words, 3) => self.put_words::<3>(records, out, walk, ticks),
-            (Shape::Words, 4) => self.put_words::<4>(records, out, walk, ticks),
-            _ => self.put_others(texts, records, out, walk, ticks),
+            (Shape::Words, 1) => self.put_words::<1>(records, out, walk),
+            (Shape::Words, 2) => self.put_words::<2>(records, out, walk),
+            (Shape::Words, 3) => self.put_words::<3>(records, out, walk),
+            (Shape::Words, 4) => self.put_words::<4>(records, out, walk),
+            _ => self.put_others(texts, records, out, walk),
         }
     }
 
@@ -161,24 +160,27 @@ impl Site {
         records: &[u8],
         out: &mut [u8],
         walk: &mut Walk,
-        ticks: u64,
     ) -> u64 {
         const { assert!(BYTES_MAX * (N + 1) + 8 <= WINDOW_BYTES, "a record fits the window") };
+        const { assert!(WINDOW_BYTES <= SLACK_BYTES, "the first record has a window") };
         let len = HEAD_BYTES + 8 * N;
-        let word = Head::word(self.id, N as u16, 0, 0);
+        let word = Head::word(self.id, N as u16, 0, self.plan.flags);
         let mut last = [0; N];
         last.copy_from_slice(&self.last[..N]);
-        let (mut at, mut before, mut n) = (walk.at, ticks, 0);
+        let (mut at, mut before, mut n) = (walk.at, 0, 0);
         let n_max = (walk.raw_room - walk.raw_len) / len;
         for record in records[walk.consumed..].chunks_exact(len).take(n_max) {
             let ticks = load8(record, 8);
             let passed = ticks.wrapping_sub(before);
             let window = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<WINDOW_BYTES>());
             let Some(window) = window else { break };
-            if load8(record, 0) != word || passed >> 63 != 0 {
-                break;
+            let mut end = 0;
+            if n > 0 {
+                if load8(record, 0) != word || passed >> 63 != 0 {
+                    break;
+                }
+                end = put(window, 0, passed << 1 | 1);
             }
-            let mut end = put(window, 0, passed << 1 | 1);
             for (i, last) in last.iter_mut().enumerate() {
                 let value = load8(record, HEAD_BYTES + 8 * i);
                 end = put(window, end, zigzag(value.wrapping_sub(*last) as i64));
@@ -186,9 +188,10 @@ impl Site {
             }
             (at, before, n) = (at + end, ticks, n + 1);
         }
+        debug_assert!(n > 0, "the caller has made sure of the first record");
         self.last[..N].copy_from_slice(&last);
         walk.at = at;
-        walk.accept_many(n, n * len, before);
+        walk.accept(n, n * len, before);
         before
     }
 
@@ -199,69 +202,32 @@ impl Site {
         records: &[u8],
         out: &mut [u8],
         walk: &mut Walk,
-        ticks: u64,
     ) -> u64 {
-        let (mut at, mut before, mut n) = (walk.at, ticks, 0);
+        let (mut at, mut before, mut n) = (walk.at, 0, 0);
         let mut rest = &records[walk.consumed..];
         let mut raw_room = walk.raw_room - walk.raw_len;
         while let Some(head) = rest.first_chunk::<HEAD_BYTES>() {
             let head = Head::parse(load8(head, 0), load8(head, 8));
-            let passed = head.ticks.wrapping_sub(before);
-            let fits = out.len() - at >= head.len() + SLACK_BYTES && raw_room >= head.len();
-            let alike =
-                head.callsite == self.id && head.kind | head.flags == 0 && passed >> 63 == 0;
             let Some((record, behind)) = rest.split_at_checked(head.len()) else { break };
             let payload = &record[HEAD_BYTES..];
-            if !(fits && alike && self.fits(payload)) {
-                break;
+            if n > 0 {
+                let passed = head.ticks.wrapping_sub(before);
+                let fits = out.len() - at >= head.len() + SLACK_BYTES && raw_room >= head.len();
+                let alike = head.callsite == self.id
+                    && head.kind == RECORD_EVENT
+                    && head.flags == self.plan.flags
+                    && passed >> 63 == 0;
+                if !(fits && alike && self.plan.matches(payload)) {
+                    break;
+                }
+                at = put(out, at, passed << 1 | 1);
             }
-            at = put(out, at, passed << 1 | 1);
             at = self.put_arguments(texts, payload, out, at);
             (before, n, rest) = (head.ticks, n + 1, behind);
             raw_room -= record.len();
         }
         walk.at = at;
-        walk.accept_many(n, records.len() - walk.consumed - rest.len(), before);
+        walk.accept(n, records.len() - walk.consumed - rest.len(), before);
         before
-    }
-}
-
-impl Plan {
-    /// True when the payload's lengths and absent values are as the plan says and nothing but zero
-    /// padding is left.
-    #[inline(always)]
-    fn matches(&self, payload: &[u8]) -> bool {
-        let at = match (self.optional, self.n_texts) {
-            (0, 0) => self.fixed_len,
-            (0, 1) => self.fixed_len + load4(payload, self.text_at) as usize,
-            _ => self.measure(payload),
-        };
-        let padding = payload.len().wrapping_sub(at);
-        // The padding is the top of the last word; shifted in two steps, since there may be none.
-        let last = load8(payload, payload.len().saturating_sub(8));
-        padding < 8 && last >> (8 * (7 - padding)) >> 8 == 0
-    }
-
-    /// Bytes of the values that the payload begins with; no length that fits when there are none.
-    #[inline(never)]
-    fn measure(&self, payload: &[u8]) -> usize {
-        let mut at = 0;
-        for (i, op) in self.ops().iter().enumerate() {
-            if self.optional >> i & 1 != 0 {
-                match payload.get(at) {
-                    Some(0) => {
-                        at += 1;
-                        continue;
-                    }
-                    Some(1) => at += 1,
-                    _ => return usize::MAX / 2,
-                }
-            }
-            if *op == Op::Text {
-                at += load4(payload, at) as usize;
-            }
-            at += op.fixed_len();
-        }
-        at
     }
 }

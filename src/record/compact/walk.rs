@@ -44,22 +44,19 @@ impl Walk {
         self.raw_room - self.raw_len < len
     }
 
+    /// Says that a record with these ticks, of a callsite of this level, is taken next.
     #[inline(always)]
-    pub(super) fn accept(&mut self, head: &Head, len: usize, level: u8) {
-        self.consumed += len;
-        self.raw_len += len;
-        self.count += 1;
-        self.first = self.first.min(head.ticks);
-        self.last = self.last.max(head.ticks);
+    pub(super) fn see(&mut self, ticks: u64, level: u8) {
+        self.first = self.first.min(ticks);
         self.levels |= level;
     }
 
-    /// Takes records at once whose ticks do not fall; `ticks` are those of the last.
+    /// Takes records whose ticks do not fall from the first, which was seen, to the last.
     #[inline(always)]
-    pub(super) fn accept_many(&mut self, n: usize, len: usize, ticks: u64) {
+    pub(super) fn accept(&mut self, n: usize, len: usize, last_ticks: u64) {
         self.consumed += len;
         self.raw_len += len;
         self.count += n as u32;
-        self.last = self.last.max(ticks);
+        self.last = self.last.max(last_ticks);
     }
 }

@@ -1,0 +1,215 @@
+//! Args: the command line as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ttlog::record::Level;
+use ttlog::render::Format;
+
+/// Reads back what programs logged with ttlog, also those that were killed.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+    #[command(flatten)]
+    pub(crate) cat: CatArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ttlog logs                           everything in ./logs, oldest first
+  ttlog -n 50 logs                     the last 50 events, also of a process that was killed
+  ttlog -f -l warn -t 'app::db*'       follow warnings and errors of app::db
+  ttlog -S -15m -g timeout -o json     the last quarter of an hour, as JSON lines
+  ttlog -S '2026-11-21 10:00' -U '15 min ago' logs
+  ttlog verify logs && echo clean      look for damage
+  other-program | ttlog record logs    store the lines of any program
+
+Exit status: 0 ok, 1 error or damage, 2 usage, 3 nothing matched (--exit-status), 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Shows events (the default)
+    #[command(after_help = EXAMPLES)]
+    Cat(CatArgs),
+    /// Tells what a segment or a directory holds: writer, blocks, times, callsites, losses
+    #[command(after_help = "Examples:\n  ttlog info logs\n  ttlog info logs/*.ttlog")]
+    Info(PathArgs),
+    /// Reads everything and tells damage, a line each; exit status 1 when there is any
+    #[command(after_help = "Examples:\n  ttlog verify logs && echo clean")]
+    Verify(PathArgs),
+    /// Stores the lines of any program from standard input
+    #[command(after_help = RECORD_HELP)]
+    Record(RecordArgs),
+}
+
+const RECORD_HELP: &str = "\
+JSON objects and logfmt keep their fields; time (time, timestamp, ts), level (level, severity) and
+message (message, msg) are understood. Any other line is a message.
+
+Examples:
+  journalctl -o cat -f | ttlog record logs
+  kubectl logs pod | ttlog record logs";
+
+#[derive(Debug, Args)]
+pub(crate) struct PathArgs {
+    /// Directories, segments, spill files; `-` is standard input
+    /// [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// The directory to log into
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CatArgs {
+    #[command(flatten)]
+    pub(crate) paths: PathArgs,
+    /// Shows the last N events, the first N with `+N` [default with -f: 10]
+    #[arg(short = 'n', long = "lines", value_name = "N", allow_hyphen_values = true)]
+    pub(crate) lines: Option<Lines>,
+    /// Newest first
+    #[arg(short, long, conflicts_with = "follow")]
+    pub(crate) reverse: bool,
+    /// Goes on with what is logged from now on
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// From this time on: RFC 3339, `2026-11-21 10:00`, `today`, `-15m`, `15 min ago`, `@unix`
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) since: Option<String>,
+    /// Up to this time, not included
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) until: Option<String>,
+    /// This level and above: `warn`, `debug..warn`, or `=info` for one alone
+    #[arg(short, long, visible_short_alias = 'p', value_name = "LEVEL")]
+    pub(crate) level: Option<Levels>,
+    /// A target and those below it, or a glob: 'app::db*'; may be repeated
+    #[arg(short, long, value_name = "GLOB")]
+    pub(crate) target: Vec<String>,
+    /// Events whose message or fields match; any case unless RE has a capital
+    #[arg(short, long, value_name = "RE")]
+    pub(crate) grep: Option<String>,
+    /// Any case, whatever RE holds
+    #[arg(short, long, requires = "grep")]
+    pub(crate) ignore_case: bool,
+    /// Events that do not match RE
+    #[arg(short = 'v', long, requires = "grep")]
+    pub(crate) invert_match: bool,
+    /// How events are shown
+    #[arg(short, long, value_enum, default_value_t = Mode::Short, value_name = "MODE")]
+    pub(crate) output: Mode,
+    /// Colours [env: NO_COLOR, CLICOLOR_FORCE]
+    #[arg(long, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub(crate) color: Colour,
+    /// Shows and reads times in UTC rather than in the local zone
+    #[arg(long)]
+    pub(crate) utc: bool,
+    /// Exit status 3 when nothing matched
+    #[arg(long)]
+    pub(crate) exit_status: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    Short,
+    ShortIso,
+    Verbose,
+    Json,
+    Logfmt,
+}
+
+impl Mode {
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Short => Format::Short,
+            Self::ShortIso => Format::ShortIso,
+            Self::Verbose => Format::Verbose,
+            Self::Json => Format::Json,
+            Self::Logfmt => Format::Logfmt,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// How many lines, from which end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lines {
+    First(u64),
+    Last(u64),
+}
+
+impl std::str::FromStr for Lines {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let explain = |_| "use a number such as 50, or +50 for the first 50".to_owned();
+        match text.strip_prefix('+') {
+            Some(first) => first.parse().map(Self::First).map_err(explain),
+            None => text.parse().map(Self::Last).map_err(explain),
+        }
+    }
+}
+
+/// The levels from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Levels(pub(crate) Level, pub(crate) Level);
+
+impl std::str::FromStr for Levels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let level = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
+            "warning" => Ok(Level::Warn),
+            "err" => Ok(Level::Error),
+            other => other.parse::<Level>().map_err(|error| {
+                format!("{error}; examples: warn (and above), debug..warn, =info")
+            }),
+        };
+        if let Some(one) = text.strip_prefix('=') {
+            return Ok(Self(level(one)?, level(one)?));
+        }
+        let Some((from, to)) = text.split_once("..") else {
+            return Ok(Self(level(text)?, Level::Error));
+        };
+        let from = if from.is_empty() { Level::Trace } else { level(from)? };
+        let to = if to.is_empty() { Level::Error } else { level(to)? };
+        Ok(if from <= to { Self(from, to) } else { Self(to, from) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn levels_are_ranges() {
+        let levels = |text: &str| text.parse::<Levels>().map(|levels| (levels.0, levels.1));
+        assert_eq!(levels("WARN"), Ok((Level::Warn, Level::Error)));
+        assert_eq!(levels("debug..warn"), Ok((Level::Debug, Level::Warn)));
+        assert_eq!(levels("error..info"), Ok((Level::Info, Level::Error)));
+        assert_eq!(levels("=info"), Ok((Level::Info, Level::Info)));
+        assert_eq!(levels("..info"), Ok((Level::Trace, Level::Info)));
+        assert!(levels("loud").unwrap_err().contains("examples"));
+        assert_eq!("+5".parse(), Ok(Lines::First(5)));
+        assert_eq!("5".parse(), Ok(Lines::Last(5)));
+        assert!("-5".parse::<Lines>().is_err());
+    }
+}

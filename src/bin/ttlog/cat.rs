@@ -1,0 +1,160 @@
+//! `ttlog cat`: shows events.
+
+use std::io;
+
+use ttlog::render::Renderer;
+use ttlog::view::{Error, Item, Items, Query};
+
+use crate::args::{CatArgs, Lines};
+use crate::backwards::Backwards;
+use crate::grep::Grep;
+use crate::output::{self, Output};
+use crate::{EXIT_ERROR, EXIT_NONE, Failure, clock, follow, paths};
+
+/// What to do with each item, and what came of it.
+#[derive(Debug)]
+pub(crate) struct Shower {
+    pub(crate) renderer: Renderer,
+    pub(crate) grep: Option<Grep>,
+    pub(crate) n_matched: u64,
+    pub(crate) failed: bool,
+}
+
+/// Shows the events that the command line asks for.
+pub(crate) fn run(args: &CatArgs) -> Result<u8, Failure> {
+    let query = query(args)?;
+    let mut renderer = Renderer::new(args.output.format());
+    if !args.utc {
+        renderer = renderer.in_zone(clock::local_offset);
+    }
+    if output::is_coloured(args.color) {
+        renderer = renderer.coloured();
+    }
+    let grep = Grep::new(args)?;
+    let input = paths::open(&args.paths.paths)?;
+    let mut shower = Shower { renderer, grep, n_matched: 0, failed: input.failed };
+    let mut out = Output::new();
+    if input.source.is_empty() {
+        return Ok(EXIT_ERROR);
+    }
+    if args.follow {
+        follow::run(&input.source, &query, args.lines, &mut shower, &mut out)?;
+    }
+    match args.lines {
+        Some(Lines::Last(n)) if !args.reverse => {
+            last(input.source.query(&query.reverse()), n, &mut shower, &mut out)?;
+        }
+        Some(Lines::First(n)) if args.reverse => {
+            // The oldest, newest of them first.
+            let lines = first(input.source.query(&query), n, &mut shower)?;
+            lines.write_to(|bytes| write_through(&mut out, bytes))?;
+        }
+        lines => {
+            let (Lines::First(n) | Lines::Last(n)) = lines.unwrap_or(Lines::First(u64::MAX));
+            let query = if args.reverse { query.reverse() } else { query };
+            show(input.source.query(&query), n, &mut shower, &mut out)?;
+        }
+    }
+    out.flush()?;
+    Ok(shower.exit_code(args.exit_status))
+}
+
+fn query(args: &CatArgs) -> Result<Query, Failure> {
+    let mut query = Query::new();
+    if let Some(levels) = args.level {
+        query = query.levels(levels.0, levels.1);
+    }
+    if let Some(since) = &args.since {
+        query = query.since_ns(clock::parse_flag("--since", since, args.utc)?);
+    }
+    if let Some(until) = &args.until {
+        query = query.until_ns(clock::parse_flag("--until", until, args.utc)?);
+    }
+    Ok(args.target.iter().fold(query, |query, target| query.target(target)))
+}
+
+/// Shows items as they come, up to `n` events.
+fn show(mut items: Items, n: u64, shower: &mut Shower, out: &mut Output) -> Result<(), Failure> {
+    while shower.n_matched < n {
+        let Some(item) = items.next() else { break };
+        shower.render(item, &mut out.buffer);
+        out.pass()?;
+    }
+    shower.notes(&mut items);
+    Ok(())
+}
+
+/// Shows the first `n` of items that come newest first, oldest first.
+fn last(mut items: Items, n: u64, shower: &mut Shower, out: &mut Output) -> Result<(), Failure> {
+    let lines = first_of(&mut items, n, shower)?;
+    shower.notes(&mut items);
+    lines.write_to(|bytes| write_through(out, bytes))?;
+    Ok(())
+}
+
+fn first(mut items: Items, n: u64, shower: &mut Shower) -> Result<Backwards, Failure> {
+    let lines = first_of(&mut items, n, shower)?;
+    shower.notes(&mut items);
+    Ok(lines)
+}
+
+fn first_of(items: &mut Items, n: u64, shower: &mut Shower) -> Result<Backwards, Failure> {
+    let mut lines = Backwards::default();
+    let mut line = Vec::new();
+    while shower.n_matched < n {
+        let Some(item) = items.next() else { break };
+        line.clear();
+        shower.render(item, &mut line);
+        if !line.is_empty() {
+            lines
+                .push(&line)
+                .map_err(|error| Failure::Other(format!("temporary file: {error}")))?;
+        }
+    }
+    Ok(lines)
+}
+
+fn write_through(out: &mut Output, bytes: &[u8]) -> io::Result<()> {
+    out.flush()?;
+    out.buffer.extend_from_slice(bytes);
+    out.flush()
+}
+
+impl Shower {
+    /// Appends what is to be seen of an item; damage and errors go to standard error.
+    pub(crate) fn render(&mut self, item: Result<Item, Error>, out: &mut Vec<u8>) {
+        match item {
+            Ok(Item::Record(record)) => {
+                let event = record.event();
+                if self.grep.as_mut().is_none_or(|grep| grep.wants(&event)) {
+                    self.n_matched += 1;
+                    self.renderer.event(&event, out);
+                }
+            }
+            Ok(Item::Lost(lost)) => self.renderer.lost(&lost.event(), out),
+            Ok(Item::Damage(damage)) => self.fail(&damage.to_string()),
+            Ok(_) => {}
+            Err(error) => self.fail(&error.to_string()),
+        }
+    }
+
+    fn fail(&mut self, message: &str) {
+        self.failed = true;
+        output::note(message);
+    }
+
+    /// Says what could not be read.
+    pub(crate) fn notes(&mut self, items: &mut Items) {
+        for note in items.take_notes() {
+            self.fail(&note);
+        }
+    }
+
+    fn exit_code(&self, tells_none: bool) -> u8 {
+        match (self.failed, tells_none && self.n_matched == 0) {
+            (true, _) => EXIT_ERROR,
+            (false, true) => EXIT_NONE,
+            (false, false) => 0,
+        }
+    }
+}

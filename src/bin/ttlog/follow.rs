@@ -1,0 +1,88 @@
+//! Follow: what is there, then what is logged from now on.
+
+use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use ttlog::view::{Item, Query, Source};
+
+use crate::args::Lines;
+use crate::cat::Shower;
+use crate::output::{self, Output};
+use crate::{Failure, clock};
+
+const LINES: u64 = 10;
+const POLL: Duration = Duration::from_millis(50);
+/// How long an event waits for older ones of other threads.
+const HOLD_NS: i64 = 150_000_000;
+
+/// Shows the last lines, then follows until the process is interrupted.
+pub(crate) fn run(
+    source: &Source,
+    query: &Query,
+    lines: Option<Lines>,
+    shower: &mut Shower,
+    out: &mut Output,
+) -> Result<Infallible, Failure> {
+    let (start_ns, kept) = match lines.unwrap_or(Lines::Last(LINES)) {
+        Lines::First(_) => (i64::MIN, u64::MAX),
+        Lines::Last(n) => (start(source, query, n, shower), n),
+    };
+    let mut items = source.follow(query, start_ns);
+    let mut told = HashSet::new();
+    let mut first: VecDeque<Vec<u8>> = VecDeque::new();
+    for item in items.by_ref() {
+        let before = shower.n_matched;
+        shower.render(item, &mut out.buffer);
+        if kept == u64::MAX {
+            out.pass()?;
+            continue;
+        }
+        if shower.n_matched > before {
+            first.push_back(std::mem::take(&mut out.buffer));
+            if first.len() as u64 > kept {
+                first.pop_front();
+            }
+        }
+    }
+    out.buffer.splice(0..0, first.into_iter().flatten());
+    loop {
+        out.flush()?;
+        for note in items.take_notes() {
+            if told.insert(note.clone()) {
+                output::note(&note);
+            }
+        }
+        std::thread::sleep(POLL);
+        items.refresh(clock::now_ns().saturating_sub(HOLD_NS));
+        for item in items.by_ref() {
+            if let Err(error) = &item
+                && !told.insert(error.to_string())
+            {
+                continue;
+            }
+            shower.render(item, &mut out.buffer);
+            out.pass()?;
+        }
+    }
+}
+
+/// The time of the `n`th last event that matches.
+fn start(source: &Source, query: &Query, n: u64, shower: &mut Shower) -> i64 {
+    let mut left = n;
+    let mut start_ns = clock::now_ns();
+    if left == 0 {
+        return start_ns;
+    }
+    for item in source.query(&query.clone().reverse()) {
+        let Ok(Item::Record(record)) = item else { continue };
+        if shower.grep.as_mut().is_none_or(|grep| grep.wants(&record.event())) {
+            start_ns = record.time_ns();
+            left -= 1;
+            if left == 0 {
+                return start_ns;
+            }
+        }
+    }
+    i64::MIN
+}

@@ -1,0 +1,70 @@
+//! Paths: what the command reads when it is told, and when it is not.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use ttlog::view::Source;
+
+use crate::{Failure, output, temp};
+
+/// The logs to read, and what keeps standard input readable.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) source: Source,
+    /// True when a path could not be opened; it has been told.
+    pub(crate) failed: bool,
+    _stdin: Option<File>,
+}
+
+/// Opens the paths that were given, or those that are meant without any.
+pub(crate) fn open(given: &[PathBuf]) -> Result<Input, Failure> {
+    let mut paths = if given.is_empty() { vec![default()?] } else { given.to_vec() };
+    let mut stdin = None;
+    for path in &mut paths {
+        if path == Path::new("-") && stdin.is_none() {
+            let file =
+                spool().map_err(|error| Failure::Other(format!("standard input: {error}")))?;
+            *path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            stdin = Some(file);
+        }
+    }
+    let (source, errors) = Source::open_all(&paths);
+    for error in &errors {
+        output::note(&error.to_string());
+    }
+    Ok(Input { source, failed: !errors.is_empty(), _stdin: stdin })
+}
+
+fn default() -> Result<PathBuf, Failure> {
+    if let Some(dir) = std::env::var_os("TTLOG_DIR").filter(|dir| !dir.is_empty()) {
+        return Ok(dir.into());
+    }
+    let logs = Path::new("logs");
+    if logs.is_dir() {
+        return Ok(logs.to_owned());
+    }
+    let here = Path::new(".");
+    if Source::is_log_dir(here) {
+        return Ok(here.to_owned());
+    }
+    Err(Failure::Usage(
+        "no logs here: there is no directory ./logs, and . holds no ttlog files; give a path, as \
+         in 'ttlog /var/log/app', or set TTLOG_DIR"
+            .into(),
+    ))
+}
+
+/// Standard input as a file that can be read at any place.
+fn spool() -> io::Result<File> {
+    let mut file = temp::file()?;
+    let mut input = io::stdin().lock();
+    let mut piece = vec![0; 256 << 10];
+    loop {
+        match input.read(&mut piece)? {
+            0 => return Ok(file),
+            n => file.write_all(&piece[..n])?,
+        }
+    }
+}

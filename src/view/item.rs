@@ -1,0 +1,295 @@
+//! Item: what a reader gets, one after another: events, losses, damage.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::record::{Anchor, Level, Losses, Timeline};
+use crate::render::{self, Event, Shape, Thread};
+
+use super::Value;
+use super::once::{LaneId, Skipped};
+
+/// Something that stands in a log.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Item {
+    /// An event.
+    Record(Record),
+    /// Events that were not accepted, at the place where they are missing.
+    Lost(Lost),
+    /// A part of a file that cannot be read; what follows goes on behind it.
+    Damage(Damage),
+}
+
+/// One process's logger, as its files tell.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Logger {
+    pub(super) id: u64,
+    pub(super) boot: [u8; 16],
+    pub(super) clock: u8,
+    pub(super) pid: u32,
+    pub(super) app: String,
+    pub(super) host: String,
+}
+
+/// The thread of a run.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) tid: u32,
+    pub(super) name: Box<str>,
+}
+
+/// What a stretch of decoded records has in common.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) logger: Arc<Logger>,
+    pub(super) origins: Vec<Origin>,
+    pub(super) shapes: Vec<Arc<Shape>>,
+    pub(super) marks: Vec<Mark>,
+    pub(super) timeline: Timeline,
+}
+
+/// What stands between records.
+#[derive(Debug, Clone)]
+pub(super) enum Mark {
+    Lost { losses: Box<Losses>, origin: u32 },
+    Damage(Damage),
+    Gap { lane: LaneId, skipped: Skipped, damage: Damage },
+}
+
+impl Tables {
+    pub(super) fn thread(&self, origin: u32) -> Thread<'_> {
+        match self.origins.get(origin as usize) {
+            Some(origin) => Thread { id: origin.tid, name: &origin.name },
+            None => Thread::default(),
+        }
+    }
+
+    pub(super) fn add_anchors(&mut self, anchors: impl IntoIterator<Item = Anchor>) {
+        for anchor in anchors {
+            self.timeline.add(anchor);
+        }
+    }
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub(super) tables: Arc<Tables>,
+    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) at: u32,
+    pub(super) origin: u32,
+    pub(super) shape: u32,
+    pub(super) time_ns: i64,
+    pub(super) late: bool,
+}
+
+impl Record {
+    /// When it was logged, in nanoseconds since 1970 UTC.
+    #[must_use]
+    pub fn time_ns(&self) -> i64 {
+        self.time_ns
+    }
+
+    /// How severe it is.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.shape().definition.level
+    }
+
+    /// What filters look at: the module path when none was given.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.shape().definition.target
+    }
+
+    /// The event's name, `event file:line` when none was given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shape().definition.name
+    }
+
+    /// The module that it was logged in, empty when unknown.
+    #[must_use]
+    pub fn module(&self) -> &str {
+        &self.shape().definition.module
+    }
+
+    /// The source file, `None` when unknown.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        Some(&*self.shape().definition.file).filter(|file| !file.is_empty())
+    }
+
+    /// The line in the source file, `None` when unknown.
+    #[must_use]
+    pub fn line(&self) -> Option<u32> {
+        Some(self.shape().definition.line).filter(|line| *line > 0)
+    }
+
+    /// The message, formatted; empty when there is none.
+    #[must_use]
+    pub fn message(&self) -> Cow<'_, str> {
+        let mut made = String::new();
+        match self.event().borrowed_message() {
+            Some(text) => Cow::Borrowed(text),
+            None => {
+                let _ = self.event().message(&mut made);
+                Cow::Owned(made)
+            }
+        }
+    }
+
+    /// The value of a field by its name as written, `user.id`.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<Value> {
+        self.event().fields().find(|field| field.0 == name).and_then(|field| Value::of(field.1))
+    }
+
+    /// The fields in the order in which they were written.
+    ///
+    /// A name that occurs again is numbered, `name#2`, so that each field has its own.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, Value)> {
+        self.event().fields().filter_map(|(name, value)| Some((name, Value::of(value)?)))
+    }
+
+    /// The spans it was logged in, outermost first; none yet.
+    #[must_use]
+    pub fn spans(&self) -> &[Span] {
+        &[]
+    }
+
+    /// The operating system's id of the thread and its name, empty when it has none.
+    #[must_use]
+    pub fn thread(&self) -> (u32, &str) {
+        let thread = self.event().thread();
+        (thread.id, thread.name)
+    }
+
+    /// Id of the process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.tables.logger.pid
+    }
+
+    /// Name of the program.
+    #[must_use]
+    pub fn app(&self) -> &str {
+        &self.tables.logger.app
+    }
+
+    /// Name of the machine.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.tables.logger.host
+    }
+
+    /// True when its longest value was cut to fit.
+    #[must_use]
+    pub fn truncated(&self) -> bool {
+        self.event().is_truncated()
+    }
+
+    /// The event as [`render::Renderer`] takes it.
+    #[must_use]
+    pub fn event(&self) -> Event<'_> {
+        let bytes = self.bytes.get(self.at as usize..).unwrap_or_default();
+        Event {
+            time_ns: self.time_ns,
+            thread: self.tables.thread(self.origin),
+            pid: self.tables.logger.pid,
+            late: self.late,
+            ..Event::from_record(self.shape(), bytes)
+        }
+    }
+
+    fn shape(&self) -> &Shape {
+        &self.tables.shapes[self.shape as usize]
+    }
+}
+
+/// A span that an event was logged in.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Span {
+    /// The span's name.
+    pub name: String,
+}
+
+/// Events that were not accepted.
+#[derive(Debug, Clone)]
+pub struct Lost {
+    pub(super) tables: Arc<Tables>,
+    pub(super) losses: Losses,
+    pub(super) origin: u32,
+    pub(super) time_ns: i64,
+}
+
+impl Lost {
+    /// When they were found missing, in nanoseconds since 1970 UTC.
+    #[must_use]
+    pub fn time_ns(&self) -> i64 {
+        self.time_ns
+    }
+
+    /// How many, by cause and level.
+    #[must_use]
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// The operating system's id of the thread that lost them and its name.
+    #[must_use]
+    pub fn thread(&self) -> (u32, &str) {
+        let thread = self.tables.thread(self.origin);
+        (thread.id, thread.name)
+    }
+
+    /// Id of the process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.tables.logger.pid
+    }
+
+    /// The loss as [`render::Renderer`] takes it.
+    #[must_use]
+    pub fn event(&self) -> render::Lost<'_> {
+        render::Lost {
+            time_ns: self.time_ns,
+            losses: &self.losses,
+            thread: self.tables.thread(self.origin),
+            pid: self.tables.logger.pid,
+        }
+    }
+}
+
+/// A part of a file that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the damage begins in it.
+    pub offset: u64,
+    /// How many events it cost, `None` when that is not known here; then a later item of damage
+    /// with [`Damage::is_gap`] tells what was found missing.
+    pub records: Option<u64>,
+    /// What is wrong.
+    pub reason: String,
+    /// True when it is known from the numbers of the records around it, not from its bytes.
+    pub is_gap: bool,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let file = render::escape::printable(&self.file.to_string_lossy());
+        let place = if self.is_gap { "before" } else { "at" };
+        write!(f, "{file}: damage {place} offset {}: {}; ", self.offset, self.reason)?;
+        match self.records {
+            Some(1) => f.write_str("1 event lost"),
+            Some(records) => write!(f, "{records} events lost"),
+            None => f.write_str("an unknown number of events lost"),
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Items: the iterator over a log, which opens what the merge needs next.
+
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::lane::outside::{self, Found, Snapshot};
+use crate::lane::owner::Owner;
+use crate::record::{RunHead, Timeline};
+use crate::store::segment::BlockRef;
+
+use super::error::Error;
+use super::item::{Damage, Item, Logger};
+use super::merge::{Gap, Merge, Shown};
+use super::once::Lanes;
+use super::plan::{Axis, Files, Planned, Unit, Walk};
+use super::query::Query;
+use super::source::Source;
+use super::stream::Spool;
+use super::weave::{Loom, Place, Shapes};
+
+/// Bytes of lanes and staging that are kept in memory until their time comes.
+const RUNS_BYTES_MAX: usize = 8 << 20;
+
+/// What lies in one logger's lanes and staging.
+#[derive(Debug)]
+struct Shot {
+    logger: Arc<Logger>,
+    place: PathBuf,
+    snapshot: Snapshot,
+    runs: Vec<Run>,
+}
+
+/// A run of a lane or of staging until its time comes.
+#[derive(Debug)]
+enum Run {
+    Memory(RunHead, Vec<u8>),
+    Spooled(RunHead, u64, usize),
+    Taken,
+}
+
+/// The items of a log in their order.
+#[derive(Debug)]
+pub struct Items {
+    source: Source,
+    query: Query,
+    axis: Axis,
+    files: Files,
+    shots: Vec<Shot>,
+    plan: BinaryHeap<Planned>,
+    /// Files that are due before their own time, as a clock that was set back demands.
+    hurried: HashMap<usize, i64>,
+    merge: Merge,
+    lanes: Lanes,
+    shapes: Shapes,
+    /// Events that damage is known to have cost, by logger, until a gap shows them missing.
+    told: HashMap<u64, u64>,
+    ready: VecDeque<Result<Item, Error>>,
+    notes: Vec<String>,
+    payload: Vec<u8>,
+    runs_bytes: usize,
+    bytes_done: u64,
+    /// While following: what was there at the start is shown from this time on.
+    start_ns: Option<i64>,
+    /// Nothing later than this is shown yet.
+    limit_ns: i64,
+}
+
+impl Items {
+    pub(super) fn new(source: &Source, query: Query, start_ns: Option<i64>) -> Self {
+        let axis = Axis { reverse: query.reverse };
+        let mut items = Self {
+            source: source.clone(),
+            axis,
+            files: Files::default(),
+            shots: Vec::new(),
+            plan: BinaryHeap::new(),
+            hurried: HashMap::new(),
+            merge: Merge::new(axis),
+            lanes: Lanes::default(),
+            shapes: Shapes::default(),
+            told: HashMap::new(),
+            ready: VecDeque::new(),
+            notes: Vec::new(),
+            payload: Vec::new(),
+            runs_bytes: 0,
+            bytes_done: 0,
+            start_ns: None,
+            limit_ns: i64::MAX,
+            query,
+        };
+        if let Some(start_ns) = start_ns {
+            let since_ns = items.query.since_ns;
+            items.query.since_ns = since_ns.max(start_ns);
+            items.look();
+            items.start_ns = Some(since_ns);
+        } else {
+            items.look();
+        }
+        items
+    }
+
+    /// What could not be read and is no damage, such as lanes of another user; each is told once.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Bytes of files read so far, and of all files.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        (self.bytes_done, self.files.files.iter().map(|file| file.bytes).sum())
+    }
+
+    /// Looks for what was logged since, and lets items up to `limit_ns` pass: the iterator ends
+    /// there and goes on after the next call.
+    ///
+    /// The limit gives events time to arrive, so that they are shown in their order; one that
+    /// arrives later is shown as it comes, marked [`crate::render::Event::late`].
+    pub fn refresh(&mut self, limit_ns: i64) {
+        self.limit_ns = limit_ns;
+        self.look();
+    }
+
+    /// From now on the query's own times decide: what is new is not compared with the start.
+    fn pass_start(&mut self) {
+        if let Some(since_ns) = self.start_ns.filter(|_| self.plan.is_empty()) {
+            self.query.since_ns = since_ns;
+            self.start_ns = None;
+        }
+    }
+
+    /// Lists lanes and staging, then files (S5), and plans what is new.
+    fn look(&mut self) {
+        self.pass_start();
+        self.look_at_lanes();
+        let (paths, errors) = self.source.list();
+        self.ready.extend(errors.into_iter().map(Err));
+        let mut fresh = Vec::new();
+        for index in 0..self.files.files.len() {
+            if !self.files.files[index].sealed {
+                match self.files.walk(index) {
+                    Ok(walk) => self.plan_walk(index, walk),
+                    Err(error) => self.tell(error),
+                }
+            }
+        }
+        for (path, listed) in paths {
+            match self.files.add(&path, listed) {
+                Ok(index) => fresh.extend(index),
+                Err(error) => self.ready.push_back(Err(error)),
+            }
+        }
+        self.plan_files(fresh);
+    }
+
+    /// Plans files, those of each logger in the order in which they were written.
+    fn plan_files(&mut self, mut fresh: Vec<usize>) {
+        let files = &self.files.files;
+        fresh.sort_by_key(|index| (files[*index].logger.id, files[*index].number));
+        for files_of_one in fresh.chunk_by(|a, b| files[*a].logger.id == files[*b].logger.id) {
+            let due = |i: &usize| self.axis.due(files[*i].first_ns, files[*i].last_ns);
+            let mut dues: Vec<i64> = files_of_one.iter().map(due).collect();
+            self.axis.settle(&mut dues);
+            for (due, index) in dues.into_iter().zip(files_of_one) {
+                let own = self.axis.due(files[*index].first_ns, files[*index].last_ns);
+                let number = files[*index].number << 32;
+                if due < own {
+                    self.hurried.insert(*index, due);
+                }
+                self.plan.push(self.axis.plan(due, number, Unit::File(*index)));
+            }
+        }
+    }
+
+    fn plan_walk(&mut self, index: usize, walk: Walk) {
+        let file = &self.files.files[index];
+        for damage in walk.damages {
+            if let Some(records) = damage.records {
+                *self.told.entry(file.logger.id).or_default() += records;
+            }
+            self.ready.push_back(Ok(Item::Damage(Damage {
+                file: file.path.clone(),
+                offset: damage.offset,
+                records: damage.records,
+                reason: damage.reason.as_str().into(),
+                is_gap: false,
+            })));
+        }
+        let due = |b: &BlockRef| self.axis.due(b.header.first_wall_ns, b.header.last_wall_ns);
+        let mut dues: Vec<i64> = walk.blocks.iter().map(due).collect();
+        self.axis.settle(&mut dues);
+        let number = file.number << 32;
+        for (i, (due, block)) in dues.into_iter().zip(walk.blocks).enumerate() {
+            if Files::is_wanted(&self.query, &block.header) {
+                let due = self.hurried.get(&index).map_or(due, |hurried| due.min(*hurried));
+                let number = number + i as u64 + 1;
+                self.plan.push(self.axis.plan(due, number, Unit::Block(index, block)));
+            }
+        }
+    }
+
+    fn look_at_lanes(&mut self) {
+        for dir in self.source.dirs.clone() {
+            let owners = match outside::owners(&dir) {
+                Ok((owners, notes)) => {
+                    self.notes.extend(notes);
+                    owners
+                }
+                Err(error) => {
+                    self.note(format!("{}: owner files: {error}", dir.display()));
+                    continue;
+                }
+            };
+            for found in owners {
+                self.look_at_place(found);
+            }
+        }
+    }
+
+    fn look_at_place(&mut self, found: Found) {
+        let owner = found.owner;
+        if found.alive {
+            self.files.alive.insert(owner.logger);
+        } else {
+            self.files.alive.remove(&owner.logger);
+        }
+        let Some(place) = owner.lanes.as_ref().map(|lanes| lanes.path.clone()) else { return };
+        if let Some(why) = outside::unseen(&owner) {
+            return self.note(format!("process {}: {why}", owner.pid));
+        }
+        match outside::snapshot(&owner) {
+            Ok(snapshot) => self.plan_shot(place, &owner, snapshot),
+            // Its logger has ended, or its lanes have been adopted, since the owner file was read.
+            Err(_) if !found.path.exists() => {}
+            Err(error) => self.note(format!(
+                "lanes of process {} in {} cannot be read: {error}",
+                owner.pid,
+                place.display()
+            )),
+        }
+    }
+
+    fn plan_shot(&mut self, place: PathBuf, owner: &Owner, mut snapshot: Snapshot) {
+        for note in std::mem::take(&mut snapshot.notes) {
+            self.note(note);
+        }
+        let mut timeline = Timeline::default();
+        for anchor in &snapshot.anchors {
+            timeline.add(*anchor);
+        }
+        let logger = Arc::new(Logger {
+            id: owner.logger,
+            boot: owner.boot,
+            clock: owner.clock,
+            pid: owner.pid,
+            app: owner.app.clone(),
+            host: String::new(),
+        });
+        let mut raw_runs = std::mem::take(&mut snapshot.runs);
+        raw_runs.sort_by_key(|run| (run.head.lane, run.head.generation, run.head.position));
+        // One whose runs have all been taken is not named by the plan any more.
+        let is_done = |shot: &Shot| shot.runs.iter().all(|run| matches!(run, Run::Taken));
+        let shot = self.shots.iter().position(is_done).unwrap_or(self.shots.len());
+        let mut runs = Vec::with_capacity(raw_runs.len());
+        for run in raw_runs {
+            let id = (logger.id, run.head.lane, run.head.generation);
+            if self.lanes.has_all(id, run.head.position, run.head.end) {
+                continue;
+            }
+            let i = runs.len();
+            let ticks = |bytes: &[u8]| crate::record::Head::read(bytes).map(|head| head.ticks);
+            let first = ticks(&run.bytes).map_or(i64::MIN, |ticks| timeline.wall_ns(ticks));
+            let last = timeline.anchors().last().map_or(first, |anchor| anchor.wall_ns.max(first));
+            let due = self.axis.due(first, if run.bytes.is_empty() { i64::MAX } else { last });
+            let number = (1 << 62) + i as u64;
+            self.plan.push(self.axis.plan(due, number, Unit::Run(shot, i)));
+            runs.push(self.hold(run.head, run.bytes));
+        }
+        if runs.is_empty() {
+            return;
+        }
+        let new = Shot { logger, place, snapshot, runs };
+        match self.shots.get_mut(shot) {
+            Some(done) => *done = new,
+            None => self.shots.push(new),
+        }
+    }
+
+    /// Keeps a run until its time comes, in memory while there is room.
+    fn hold(&mut self, head: RunHead, bytes: Vec<u8>) -> Run {
+        if self.runs_bytes + bytes.len() > RUNS_BYTES_MAX {
+            let spooled = self.merge.spool().map(|spool: &mut Spool| spool.append(&bytes));
+            match spooled {
+                Ok(Ok(start)) => return Run::Spooled(head, start, bytes.len()),
+                Ok(Err(error)) => self.tell(Error::new(&std::env::temp_dir(), error.into())),
+                Err(error) => self.tell(error),
+            }
+        }
+        self.runs_bytes += bytes.len();
+        Run::Memory(head, bytes)
+    }
+
+    /// What a gap cost beyond what other damage has told, now that every run that could have filled
+    /// it was read.
+    fn gap(&mut self, gap: Gap) -> Option<Damage> {
+        let Gap { lane, skipped, damage } = gap;
+        let missing = self.lanes.missing(lane, &skipped);
+        let told = self.told.entry(lane.0).or_default();
+        let records = missing.saturating_sub(*told);
+        *told = told.saturating_sub(missing);
+        (records > 0).then_some(Damage { records: Some(records), ..damage })
+    }
+
+    fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    fn tell(&mut self, error: Error) {
+        self.ready.push_back(Err(error));
+    }
+
+    /// Opens the unit that is due next.
+    fn open(&mut self) {
+        let Some(planned) = self.plan.pop() else { return };
+        let result = match planned.unit {
+            Unit::File(index) => self.open_file(index),
+            Unit::Block(index, block) => self.open_block(index, &block),
+            Unit::Run(shot, run) => self.open_run(shot, run),
+        };
+        if let Err(error) = result {
+            self.tell(error);
+        }
+    }
+
+    fn open_file(&mut self, index: usize) -> Result<(), Error> {
+        let walk = match self.files.files[index].blocks.take() {
+            Some(walk) => walk,
+            None => self.files.walk(index)?,
+        };
+        self.plan_walk(index, walk);
+        Ok(())
+    }
+
+    fn open_block(&mut self, index: usize, block: &BlockRef) -> Result<(), Error> {
+        let mut payload = std::mem::take(&mut self.payload);
+        let damage = self.files.read(index, block, &mut payload);
+        let file = &self.files.files[index];
+        self.bytes_done += block.header.padded_len(crate::store::block::ALIGN);
+        if let Some(damage) = damage? {
+            let walk = Walk { blocks: Vec::new(), damages: vec![damage] };
+            self.plan_walk(index, walk);
+            self.payload = payload;
+            return Ok(());
+        }
+        let lives = !file.sealed && self.files.alive.contains(&file.logger.id);
+        let place = Place {
+            logger: &file.logger,
+            file: &file.path,
+            offset: block.offset,
+            tells_gaps: self.query.is_gapless() && !lives,
+        };
+        let (query, lanes, shapes) = (&self.query, &mut self.lanes, &mut self.shapes);
+        let mut loom = Loom { query, lanes, shapes };
+        let stream = loom.block(place, &block.header, &payload);
+        self.payload = payload;
+        self.merge.add((file.logger.boot, file.logger.clock), stream)
+    }
+
+    fn open_run(&mut self, shot: usize, run: usize) -> Result<(), Error> {
+        let shot = &mut self.shots[shot];
+        let (head, bytes) = match std::mem::replace(&mut shot.runs[run], Run::Taken) {
+            Run::Memory(head, bytes) => {
+                self.runs_bytes -= bytes.len();
+                (head, bytes)
+            }
+            Run::Spooled(head, start, len) => {
+                let bytes = self.merge.spool()?.read(start, len);
+                (head, bytes.map_err(|e| Error::new(&std::env::temp_dir(), e.into()))?)
+            }
+            Run::Taken => return Ok(()),
+        };
+        let place = Place { logger: &shot.logger, file: &shot.place, offset: 0, tells_gaps: false };
+        let (query, lanes, shapes) = (&self.query, &mut self.lanes, &mut self.shapes);
+        let mut loom = Loom { query, lanes, shapes };
+        let (definitions, anchors) = (&shot.snapshot.definitions, &shot.snapshot.anchors);
+        let stream = loom.run(place, &head, &bytes, definitions, anchors);
+        self.merge.add((shot.logger.boot, shot.logger.clock), stream)
+    }
+}
+
+impl Iterator for Items {
+    type Item = Result<Item, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return Some(ready);
+            }
+            let nearest = self.merge.nearest();
+            let due = self.plan.peek().map(|planned| planned.due);
+            match (nearest, due) {
+                (None, None) => return None,
+                (Some((group, place)), due) if due.is_none_or(|due| due > place) => {
+                    if !self.axis.reverse && place > self.limit_ns {
+                        return None;
+                    }
+                    match self.merge.take(group, place) {
+                        Ok(Some(Shown::Item(item))) => return Some(Ok(item)),
+                        Ok(Some(Shown::Gap(gap))) => {
+                            if let Some(damage) = self.gap(gap) {
+                                return Some(Ok(Item::Damage(damage)));
+                            }
+                        }
+                        Ok(None) => {}
+                        Err(error) => return Some(Err(error)),
+                    }
+                }
+                _ => self.open(),
+            }
+        }
+    }
+}

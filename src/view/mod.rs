@@ -1,0 +1,28 @@
+//! View: reads logs back, from segments, spill files, lanes and staging, of living and dead
+//! processes, in one order.
+//!
+//! ```text
+//! Source ─► plan: files, block headers ─┐  due first
+//!        └► lanes, staging (outside) ───┴► weave: decode, keep once ─► merge ─► Items
+//! ```
+//!
+//! Nothing here writes, but for a file without a name that takes what does not fit into memory.
+
+mod error;
+mod item;
+mod items;
+mod merge;
+mod once;
+mod plan;
+mod query;
+mod source;
+mod stream;
+mod value;
+mod weave;
+
+pub use error::Error;
+pub use item::{Damage, Item, Lost, Record, Span};
+pub use items::Items;
+pub use query::Query;
+pub use source::Source;
+pub use value::Value;

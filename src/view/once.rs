@@ -1,0 +1,288 @@
+//! Once: every byte of a lane is shown one time, and what is missing is known by its number.
+//!
+//! # Invariants
+//!
+//! - **I1** (S2) A byte position of (logger, lane, generation) is accepted at most once, whatever
+//!   mix of segments, spill files, staging and lanes offers it.
+//! - **I2** Memory is bounded: past [`LANES_MAX`] lanes the one that was quiet for longest is
+//!   forgotten, past [`RANGES_MAX`] ranges of a lane the gap between its lowest two. Both are far
+//!   behind what blocks still to be opened can hold.
+
+use std::collections::HashMap;
+
+use crate::record::{Cause, Level, Losses, RunHead};
+
+const LANES_MAX: usize = 1 << 16;
+const RANGES_MAX: usize = 64;
+
+/// A logger's id, a lane's number and generation.
+pub(super) type LaneId = (u64, u32, u32);
+
+/// Disjoint ranges in ascending order, none touching the next.
+#[derive(Debug, Default)]
+pub(super) struct Ranges(Vec<(u64, u64)>);
+
+impl Ranges {
+    /// True when any of `start..end` is in.
+    pub(super) fn overlaps(&self, start: u64, end: u64) -> bool {
+        let at = self.0.partition_point(|range| range.1 <= start);
+        start < end && self.0.get(at).is_some_and(|range| range.0 < end)
+    }
+
+    /// True when `start..end` is not empty and all of it is in.
+    fn has_all(&self, start: u64, end: u64) -> bool {
+        let at = self.0.partition_point(|range| range.1 <= start);
+        start < end && self.0.get(at).is_some_and(|range| range.0 <= start && range.1 >= end)
+    }
+
+    /// Adds `start..end` and joins it with what it touches.
+    pub(super) fn add(&mut self, start: u64, end: u64) {
+        if start >= end {
+            return;
+        }
+        let from = self.0.partition_point(|range| range.1 < start);
+        let to = self.0.partition_point(|range| range.0 <= end);
+        if from == to {
+            self.0.insert(from, (start, end));
+        } else {
+            let joined = (start.min(self.0[from].0), end.max(self.0[to - 1].1));
+            self.0.splice(from..to, [joined]);
+        }
+        if self.0.len() > RANGES_MAX {
+            self.0[1].0 = self.0[0].0;
+            self.0.remove(0);
+        }
+    }
+
+    /// How many of `start..end` are in.
+    fn count(&self, start: u64, end: u64) -> u64 {
+        let inside = |range: &(u64, u64)| range.1.min(end).saturating_sub(range.0.max(start));
+        self.0.iter().map(inside).sum()
+    }
+
+    /// The lowest position, the highest that can be when there is none.
+    pub(super) fn start(&self) -> u64 {
+        self.0.first().map_or(u64::MAX, |range| range.0)
+    }
+
+    /// Behind the highest position, 0 when there is none.
+    pub(super) fn end(&self) -> u64 {
+        self.0.last().map_or(0, |range| range.1)
+    }
+}
+
+/// What was read of one lane so far.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// The byte positions that were accepted.
+    pub(super) bytes: Ranges,
+    numbers: Ranges,
+    losses: Option<Box<Losses>>,
+    /// What the sorting key of the lane's next record must not be below (above in reverse).
+    pub(super) key: Option<u64>,
+    seen: bool,
+    told_first: bool,
+    used: u64,
+}
+
+/// What one run tells about its lane beyond its records.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Told {
+    /// Events lost since the lane's previous run.
+    pub(super) lost: Option<Box<Losses>>,
+    /// In reverse: events lost before the lane's first run.
+    pub(super) first: Option<Box<Losses>>,
+    /// Numbers of records that were skipped; a run still to come may have them.
+    pub(super) skipped: Option<Skipped>,
+}
+
+/// Numbers of records that no run had so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Skipped {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// How many of them are known to have been evicted.
+    pub(super) evicted: u64,
+}
+
+impl Lane {
+    /// Takes note of a run in reading order, oldest first, and tells what it shows to be lost.
+    ///
+    /// `counted` is what the block says was lost in it; it decides when the run before is not at
+    /// hand and the cumulative count may be old news.
+    pub(super) fn follow(&mut self, head: &RunHead, counted: bool) -> Told {
+        let mut told = Told::default();
+        let before = self.losses.as_deref().copied().unwrap_or(Losses::NONE);
+        let fresh = head.losses.since(&before);
+        if !fresh.is_empty() {
+            let from_start = head.position == 0 && head.first_record == 0;
+            if self.seen || from_start || counted {
+                told.lost = Some(Box::new(fresh));
+            }
+            let mut known = before;
+            known.add_all(&fresh);
+            self.losses = Some(Box::new(known));
+        }
+        let expected = self.numbers.end();
+        if self.seen && head.count > 0 && head.first_record > expected {
+            let evicted: u64 =
+                Level::ALL.iter().map(|level| fresh.get(Cause::Evicted, *level)).sum();
+            told.skipped = Some(Skipped { from: expected, to: head.first_record, evicted });
+        }
+        self.take(head);
+        told
+    }
+
+    /// Takes note of a run in reading order, newest first: what it shows to be lost stands behind
+    /// it, between it and the run that was read before.
+    pub(super) fn precede(&mut self, head: &RunHead) -> Told {
+        let mut told = Told::default();
+        let fresh = self.losses.as_deref().map(|later| later.since(&head.losses));
+        // A run that was read before, and comes again, changes nothing.
+        if fresh.as_ref().is_none_or(|fresh| !fresh.is_empty()) {
+            told.lost = fresh.map(Box::new);
+            self.losses = Some(Box::new(head.losses));
+        }
+        if head.position == 0 && head.first_record == 0 && !head.losses.is_empty() {
+            if !self.told_first {
+                told.first = Some(Box::new(head.losses));
+            }
+            self.told_first = true;
+        }
+        self.take(head);
+        told
+    }
+
+    fn take(&mut self, head: &RunHead) {
+        let end = head.first_record.saturating_add(u64::from(head.count));
+        self.numbers.add(head.first_record, end);
+        self.seen = true;
+    }
+}
+
+/// What was read of all lanes so far.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    lanes: HashMap<LaneId, Lane>,
+    clock: u64,
+}
+
+impl Lanes {
+    /// What was read of this lane.
+    pub(super) fn lane(&mut self, id: LaneId) -> &mut Lane {
+        if self.lanes.len() >= LANES_MAX && !self.lanes.contains_key(&id) {
+            self.forget();
+        }
+        self.clock += 1;
+        let lane = self.lanes.entry(id).or_default();
+        lane.used = self.clock;
+        lane
+    }
+
+    /// True when a stretch of a lane, which is not empty, was read already.
+    pub(super) fn has_all(&self, id: LaneId, start: u64, end: u64) -> bool {
+        self.lanes.get(&id).is_some_and(|lane| lane.bytes.has_all(start, end))
+    }
+
+    /// How many records are still missing of those that were skipped.
+    pub(super) fn missing(&self, id: LaneId, skipped: &Skipped) -> u64 {
+        let Some(lane) = self.lanes.get(&id) else { return 0 };
+        let had = lane.numbers.count(skipped.from, skipped.to);
+        (skipped.to - skipped.from).saturating_sub(had).saturating_sub(skipped.evicted)
+    }
+
+    /// Drops the quarter of the lanes that were quiet for longest.
+    fn forget(&mut self) {
+        let mut used: Vec<u64> = self.lanes.values().map(|lane| lane.used).collect();
+        let quarter = used.len() / 4;
+        let (_, limit, _) = used.select_nth_unstable(quarter);
+        let limit = *limit;
+        self.lanes.retain(|_, lane| lane.used > limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ranges_are_a_set_of_positions(
+            adds in proptest::collection::vec((0u64..200, 0u64..30), 0..40),
+            asks in proptest::collection::vec((0u64..240, 0u64..30), 20),
+        ) {
+            let mut ranges = Ranges::default();
+            let mut naive = [false; 300];
+            for (start, len) in adds {
+                ranges.add(start, start + len);
+                naive[start as usize..(start + len) as usize].fill(true);
+                prop_assert!(ranges.0.windows(2).all(|pair| pair[0].1 < pair[1].0));
+            }
+            for (start, len) in asks {
+                let expected = naive[start as usize..(start + len) as usize].iter().any(|in_| *in_);
+                prop_assert_eq!(ranges.overlaps(start, start + len), expected);
+            }
+        }
+    }
+
+    fn run(first_record: u64, count: u32, full: u64) -> RunHead {
+        let mut losses = Losses::NONE;
+        losses.add(Cause::Full, Level::Info, full);
+        let position = first_record * 16;
+        let end = position + u64::from(count) * 16;
+        RunHead { first_record, count, losses, position, end, ..RunHead::default() }
+    }
+
+    #[test]
+    fn losses_are_shown_as_differences() {
+        let mut lane = Lane::default();
+        assert_eq!(lane.follow(&run(0, 2, 3), false).lost.unwrap().total(), 3);
+        assert_eq!(lane.follow(&run(2, 2, 3), false), Told::default());
+        assert_eq!(lane.follow(&run(4, 0, 7), false).lost.unwrap().total(), 4);
+        // The same run again, as an adopter may have written it.
+        assert_eq!(lane.follow(&run(4, 0, 7), false), Told::default());
+        // First seen in the middle: the count is old news unless the block counted it.
+        assert_eq!(Lane::default().follow(&run(9, 1, 7), false), Told::default());
+        assert_eq!(Lane::default().follow(&run(9, 1, 7), true).lost.unwrap().total(), 7);
+    }
+
+    #[test]
+    fn losses_in_reverse_stand_between_the_same_runs() {
+        let mut lane = Lane::default();
+        assert_eq!(lane.precede(&run(4, 1, 7)), Told::default());
+        assert_eq!(lane.precede(&run(2, 2, 3)).lost.unwrap().total(), 4);
+        assert_eq!(lane.precede(&run(2, 2, 3)), Told::default());
+        let first = lane.precede(&run(0, 2, 3));
+        assert_eq!((first.lost, first.first.unwrap().total()), (None, 3));
+        assert_eq!(lane.precede(&run(0, 2, 3)), Told::default());
+    }
+
+    #[test]
+    fn skipped_numbers_are_missing_unless_evicted() {
+        let mut lane = Lane::default();
+        lane.follow(&run(0, 2, 0), false);
+        let skipped = lane.follow(&run(5, 1, 0), false).skipped.unwrap();
+        assert_eq!((skipped.from, skipped.to, skipped.evicted), (2, 5, 0));
+        let mut evicted = run(10, 1, 0);
+        evicted.losses.add(Cause::Evicted, Level::Debug, 4);
+        let evicted = lane.follow(&evicted, false).skipped.unwrap();
+        assert_eq!((evicted.from, evicted.to, evicted.evicted), (6, 10, 4));
+        assert_eq!(lane.follow(&run(3, 1, 0), false).skipped, None);
+        let mut lanes = Lanes::default();
+        *lanes.lane((1, 0, 0)) = lane;
+        assert_eq!(lanes.missing((1, 0, 0), &skipped), 2, "number 3 came late");
+        assert_eq!(lanes.missing((1, 0, 0), &evicted), 0);
+    }
+
+    #[test]
+    fn lanes_that_were_quiet_for_longest_are_forgotten() {
+        let mut lanes = Lanes::default();
+        for lane in 0..LANES_MAX as u32 + 10 {
+            lanes.lane((1, lane, 0)).bytes.add(0, 8);
+        }
+        assert!(lanes.lanes.len() <= LANES_MAX);
+        assert!(lanes.lane((1, LANES_MAX as u32, 0)).bytes.overlaps(0, 8));
+        assert!(!lanes.lane((1, 0, 0)).bytes.overlaps(0, 8));
+    }
+}

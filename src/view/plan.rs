@@ -1,0 +1,350 @@
+//! Plan: the files of a log and the order in which the merge will need their blocks.
+//!
+//! A sealed segment is known by its index alone until its time comes; one that is not sealed is
+//! walked by its block headers. Files are opened when they are read and few are kept open.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::store::block::BlockHeader;
+use crate::store::segment::{BlockRef, Entry, SegmentHeader, SegmentReader};
+use crate::store::{self, name};
+
+use super::error::Error;
+use super::item::Logger;
+use super::query::Query;
+
+/// How far the times in a block's header may be off, since its writer knew fewer anchors.
+pub(super) const SLACK_NS: i64 = 1_000_000;
+const OPEN_MAX: usize = 32;
+/// A file that was written to so lately may belong to a writer whose owner file cannot be seen.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Something that has to be opened before the merge may pass a moment.
+#[derive(Debug)]
+pub(super) enum Unit {
+    /// Walk the blocks of a file.
+    File(usize),
+    /// Decode a block of a file.
+    Block(usize, BlockRef),
+    /// Decode a run that was found in a lane or in staging.
+    Run(usize, usize),
+}
+
+/// A unit with its place in the order of reading.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// When it must be open, on the axis of reading: see [`Axis`].
+    pub(super) due: i64,
+    order: u64,
+    pub(super) unit: Unit,
+}
+
+impl Ord for Planned {
+    /// Reversed, since a heap gives its greatest first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.due, other.order).cmp(&(self.due, self.order))
+    }
+}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Planned {}
+
+/// Time as it passes while reading: forward, or back from the newest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Axis {
+    pub(super) reverse: bool,
+}
+
+impl Axis {
+    /// A moment on the axis.
+    pub(super) fn at(self, time_ns: i64) -> i64 {
+        if self.reverse { time_ns.saturating_neg() } else { time_ns }
+    }
+
+    /// When something from `first_ns` to `last_ns` must be open.
+    pub(super) fn due(self, first_ns: i64, last_ns: i64) -> i64 {
+        let near = if self.reverse { last_ns.saturating_neg() } else { first_ns };
+        near.saturating_sub(SLACK_NS)
+    }
+
+    /// The unit at its place; `number` counts the units of a logger as they were written.
+    pub(super) fn plan(self, due: i64, number: u64, unit: Unit) -> Planned {
+        Planned { due, order: if self.reverse { u64::MAX - number } else { number }, unit }
+    }
+
+    /// Makes the dues of things in the order in which they were written such that none is due
+    /// before what holds earlier positions of the same lanes, whatever the wall clock did.
+    pub(super) fn settle(self, dues: &mut [i64]) {
+        let mut least = i64::MAX;
+        let hold = |due: &mut i64| {
+            least = least.min(*due);
+            *due = least;
+        };
+        if self.reverse {
+            dues.iter_mut().for_each(hold)
+        } else {
+            dues.iter_mut().rev().for_each(hold)
+        }
+    }
+}
+
+/// A segment or spill file.
+#[derive(Debug)]
+pub(super) struct FilePlan {
+    pub(super) path: PathBuf,
+    pub(super) logger: Arc<Logger>,
+    pub(super) number: u64,
+    pub(super) sealed: bool,
+    pub(super) bytes: u64,
+    /// The blocks, when they are known already.
+    pub(super) blocks: Option<Walk>,
+    /// UTC of the oldest and newest event, from the index or the blocks.
+    pub(super) first_ns: i64,
+    pub(super) last_ns: i64,
+    /// Where a follower goes on.
+    pub(super) at: u64,
+    seen: HashSet<u64>,
+}
+
+/// What a walk through a file's headers found.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    pub(super) blocks: Vec<BlockRef>,
+    pub(super) damages: Vec<store::Damage>,
+}
+
+/// The files of a log.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub(super) files: Vec<FilePlan>,
+    /// Loggers whose processes live.
+    pub(super) alive: HashSet<u64>,
+    known: HashSet<PathBuf>,
+    loggers: HashMap<u64, Arc<Logger>>,
+    open: VecDeque<(usize, SegmentReader)>,
+}
+
+impl Files {
+    /// Takes a file in: opens it, and walks it when it has no index. A file that is in already is
+    /// passed over, and so is one of a listing that has gone.
+    pub(super) fn add(&mut self, path: &Path, listed: bool) -> Result<Option<usize>, Error> {
+        if self.known.contains(path) {
+            return Ok(None);
+        }
+        let reader = match SegmentReader::open(path) {
+            Ok(reader) => reader,
+            Err(store::Error::Io(error)) if listed && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            // A living writer has made the file and not yet written its header.
+            Err(store::Error::Empty) if listed && is_fresh(path) => return Ok(None),
+            Err(error) => {
+                self.known.insert(path.to_owned());
+                return Err(Error::new(path, error));
+            }
+        };
+        self.known.insert(path.to_owned());
+        let logger = self.logger(reader.header());
+        let times = reader.index().map(|entries| {
+            let first = entries.iter().map(|entry| entry.first_wall_ns).min();
+            let last = entries.iter().map(|entry| entry.last_wall_ns).max();
+            // A sealed segment without blocks is due at once, to be checked.
+            (first.unwrap_or(i64::MIN), last.unwrap_or(i64::MAX))
+        });
+        let plan = FilePlan {
+            path: path.to_owned(),
+            logger,
+            number: reader.header().number,
+            sealed: reader.is_sealed(),
+            bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+            blocks: None,
+            first_ns: times.map_or(i64::MAX, |times| times.0),
+            last_ns: times.map_or(i64::MIN, |times| times.1),
+            at: 0,
+            seen: HashSet::new(),
+        };
+        let index = self.files.len();
+        self.files.push(plan);
+        self.keep_open(index, reader);
+        if times.is_none() {
+            let walk = self.walk(index)?;
+            let file = &mut self.files[index];
+            for block in &walk.blocks {
+                file.first_ns = file.first_ns.min(block.header.first_wall_ns);
+                file.last_ns = file.last_ns.max(block.header.last_wall_ns);
+            }
+            if walk.blocks.is_empty() {
+                // Damage alone has no time: it is told at once.
+                (file.first_ns, file.last_ns) = (i64::MIN, i64::MAX);
+            }
+            file.blocks = Some(walk);
+        }
+        Ok(Some(index))
+    }
+
+    /// The blocks of a file that were not walked before, and its damage.
+    pub(super) fn walk(&mut self, index: usize) -> Result<Walk, Error> {
+        let mut tries_left = 5;
+        loop {
+            let (walk, again) = self.walk_once(index)?;
+            let file = &mut self.files[index];
+            let in_flight = !file.sealed && again.is_some();
+            let lives = self.alive.contains(&file.logger.id);
+            if !in_flight || lives || tries_left == 0 || !is_fresh(&file.path) {
+                if !(in_flight && lives) {
+                    file.seen.clear();
+                }
+                return Ok(walk);
+            }
+            // Its writer cannot be seen, and bytes may be on their way: look once more.
+            tries_left -= 1;
+            file.at = 0;
+            file.seen.clear();
+            self.open.retain(|(open, _)| *open != index);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn walk_once(&mut self, index: usize) -> Result<(Walk, Option<u64>), Error> {
+        let lives = self.alive.contains(&self.files[index].logger.id);
+        let mut reader = self.take_reader(index)?;
+        let file = &mut self.files[index];
+        if file.at > 0 {
+            reader.seek(file.at);
+        }
+        let mut walk = Walk::default();
+        let mut again = None;
+        let mut end = file.at;
+        loop {
+            let entry =
+                reader.next_entry().map_err(|error| Error::new(&file.path, error.into()))?;
+            match entry {
+                None => break,
+                Some(Entry::Block(block)) => {
+                    if file.seen.insert(block.offset) {
+                        walk.blocks.push(block);
+                    }
+                }
+                Some(Entry::Unfinished { offset, .. }) => again = again.or(Some(offset)),
+                Some(Entry::Damage(damage)) => {
+                    if damage.tail {
+                        again = again.or(Some(damage.offset));
+                    }
+                    if !(damage.tail && lives) {
+                        walk.damages.push(damage);
+                    }
+                }
+            }
+            end = reader.position();
+        }
+        file.sealed = reader.is_sealed();
+        file.at = again.unwrap_or(end);
+        let from = file.at;
+        file.seen.retain(|offset| *offset >= from);
+        self.keep_open(index, reader);
+        Ok((walk, again))
+    }
+
+    /// Reads a block; tries again while its writer may still be at it.
+    pub(super) fn read(
+        &mut self,
+        index: usize,
+        block: &BlockRef,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<store::Damage>, Error> {
+        let mut tries_left = 5;
+        loop {
+            let reader = self.take_reader(index)?;
+            let result = reader.read_block(block, payload);
+            self.keep_open(index, reader);
+            let file = &self.files[index];
+            let Err(damage) = result else { return Ok(None) };
+            let lives = self.alive.contains(&file.logger.id);
+            let on_its_way = damage.tail && !file.sealed && (lives || is_fresh(&file.path));
+            if !on_its_way || tries_left == 0 {
+                return Ok(Some(damage));
+            }
+            tries_left -= 1;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// True when a query can find something in a block with this header.
+    pub(super) fn is_wanted(query: &Query, header: &BlockHeader) -> bool {
+        let in_time = header.last_wall_ns.saturating_add(SLACK_NS) >= query.since_ns
+            && header.first_wall_ns.saturating_sub(SLACK_NS) < query.until_ns;
+        query.check || in_time && (query.levels & header.levels != 0 || header.lost > 0)
+    }
+
+    fn logger(&mut self, header: &SegmentHeader) -> Arc<Logger> {
+        let logger = Logger {
+            id: header.logger,
+            boot: header.boot,
+            clock: header.clock,
+            pid: header.pid,
+            app: header.app.clone(),
+            host: header.host.clone(),
+        };
+        let known =
+            self.loggers.entry(header.logger).or_insert_with(|| Arc::new(Logger::default()));
+        if **known != logger {
+            *known = Arc::new(logger);
+        }
+        Arc::clone(known)
+    }
+
+    fn take_reader(&mut self, index: usize) -> Result<SegmentReader, Error> {
+        if let Some(at) = self.open.iter().position(|(file, _)| *file == index) {
+            return Ok(self.open.remove(at).expect("its place was just found").1);
+        }
+        let path = &self.files[index].path;
+        SegmentReader::open(path).map_err(|error| Error::new(path, error))
+    }
+
+    fn keep_open(&mut self, index: usize, reader: SegmentReader) {
+        if self.open.len() >= OPEN_MAX {
+            self.open.pop_front();
+        }
+        self.open.push_back((index, reader));
+    }
+}
+
+/// The segments and spill files in a directory.
+///
+/// # Errors
+///
+/// When it cannot be listed.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let suffixes = [name::SEGMENT_SUFFIX, name::SPILL_SUFFIX];
+        let is_ours = |file: &str| suffixes.iter().any(|suffix| file.ends_with(suffix));
+        if path.file_name().is_some_and(|file| is_ours(&file.to_string_lossy())) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_fresh(path: &Path) -> bool {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age < FRESH))
+}
