@@ -33,7 +33,8 @@ struct Cell {
 fn cell(how: &'static str, events: u64, busy: bool, random: &mut Random) -> Cell {
     let mut rig = Rig::new();
     let busy = u64::from(busy);
-    let args = format!("do=end how={how} threads=4 events={events} busy={busy} burst=2000 pause=300");
+    let args =
+        format!("do=end how={how} threads=4 events={events} busy={busy} burst=2000 pause=300");
     let run = if how == "sigkill" {
         let events = if busy == 1 { 0 } else { events };
         let args = format!("do=end how={how} threads=4 events={events} burst=2000 pause=300");
@@ -62,6 +63,10 @@ fn matrix(sizes: &[u64], rounds: u64) {
     for how in ENDS {
         for &events in sizes {
             for busy in [false, true] {
+                // Behind a shutdown calls are no-ops: there is nothing to compare.
+                if busy && how == "shutdown" {
+                    continue;
+                }
                 for _ in 0..rounds {
                     let cell = cell(how, events, busy, &mut random);
                     println!(
@@ -75,9 +80,7 @@ fn matrix(sizes: &[u64], rounds: u64) {
                         cell.lost_told
                     );
                     // A lane that fills while nobody takes from it any more loses, and says so.
-                    if cell.tally.missing > cell.lost_told
-                        || (cell.lost_told > 0 && !cell.busy)
-                    {
+                    if cell.tally.missing > cell.lost_told || (cell.lost_told > 0 && !cell.busy) {
                         bad.push((cell.how, cell.events, cell.busy, cell.tally, cell.lost_told));
                     }
                 }

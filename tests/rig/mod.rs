@@ -1,5 +1,7 @@
 //! Rig: starts the child program, knows what it logged, and compares with what is read back.
 
+#![expect(dead_code, reason = "each test file uses a part of it")]
+
 pub(crate) mod mix;
 pub(crate) mod read;
 
@@ -11,7 +13,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-pub(crate) use read::{Event, ReadBack, read_back};
+pub(crate) use read::{ReadBack, read_back};
 
 /// The child program, built with the profile of this test.
 pub(crate) fn child_program() -> &'static Path {
@@ -285,5 +287,8 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Duration
 /// Names in /dev/shm that belong to these loggers' places.
 pub(crate) fn places() -> Vec<String> {
     let entries = std::fs::read_dir("/dev/shm").expect("/dev/shm").flatten();
-    entries.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with("ttlog-")).collect()
+    entries
+        .filter_map(|e| e.file_name().into_string().ok())
+        .filter(|n| n.starts_with("ttlog-"))
+        .collect()
 }

@@ -89,10 +89,14 @@ fn hook(args: &Args, counts: Counts) {
         log_one(&counts, 1, 0, next.fetch_add(1, Ordering::Relaxed));
     }));
     for n in 0..events {
-        assert!(std::thread::spawn(move || {
-            log_one(&counts, 1, 1, n);
-            panic!("on purpose");
-        }).join().is_err());
+        assert!(
+            std::thread::spawn(move || {
+                log_one(&counts, 1, 1, n);
+                panic!("on purpose");
+            })
+            .join()
+            .is_err()
+        );
     }
     end(&handle);
 }
@@ -123,7 +127,9 @@ fn tls(args: &Args, counts: Counts) {
             log_one(&counts, 1, a, 0);
             log_one(&counts, 1, b, 0);
             LATE.set(Some(LastWords(counts, b)));
-        }).join().expect("a thread");
+        })
+        .join()
+        .expect("a thread");
     }
     end(&handle);
 }

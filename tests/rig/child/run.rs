@@ -58,7 +58,8 @@ fn wait_for_adoption(args: &Args) {
     // The adopter removes orphans of /dev/shm last.
     let is_done = || {
         let tasks = std::fs::read_dir("/proc/self/task").expect("/proc").flatten();
-        !tasks.filter_map(|t| std::fs::read_to_string(t.path().join("comm")).ok())
+        !tasks
+            .filter_map(|t| std::fs::read_to_string(t.path().join("comm")).ok())
             .any(|name| name.trim() == "ttlog-adopt")
     };
     while !is_done() && began.elapsed() < Duration::from_secs(30) {
@@ -152,7 +153,10 @@ fn thousand(args: &Args) {
     let threads = args.number("threads", 1000);
     let handle = (args.number("ttlog", 1) == 1).then(|| init(args));
     let logs = handle.is_some();
-    let (ready, wait) = (std::sync::mpsc::channel(), std::sync::Arc::new(std::sync::Barrier::new(threads as usize + 1)));
+    let (ready, wait) = (
+        std::sync::mpsc::channel(),
+        std::sync::Arc::new(std::sync::Barrier::new(threads as usize + 1)),
+    );
     for t in 0..threads {
         let (ready, wait) = (ready.0.clone(), wait.clone());
         std::thread::Builder::new()
@@ -181,7 +185,12 @@ fn thousand(args: &Args) {
     let share = used as f64 / began.elapsed().as_micros() as f64 * 100.0;
     tell(&format!("idle_cpu_percent={share:.4}"));
     if let Some(handle) = &handle {
-        tell(&format!("lost={} lanes={} lanes_bytes={}", handle.stats().lost(), handle.stats().lanes, handle.stats().lanes_bytes));
+        tell(&format!(
+            "lost={} lanes={} lanes_bytes={}",
+            handle.stats().lost(),
+            handle.stats().lanes,
+            handle.stats().lanes_bytes
+        ));
     }
     wait.wait();
 }
@@ -191,7 +200,11 @@ fn asked(args: &Args) {
     let counts = Counts::open(args);
     let (run, threads) = (args.number("run", 1), args.number("threads", 2));
     let handle = init(args);
-    tell(&format!("ready crash_safe={} lanes={:?}", handle.health().crash_safe, handle.health().lanes));
+    tell(&format!(
+        "ready crash_safe={} lanes={:?}",
+        handle.health().crash_safe,
+        handle.health().lanes
+    ));
     let mut next = vec![0_u64; threads as usize];
     let mut line = String::new();
     loop {
