@@ -14,10 +14,10 @@ use crate::emit::clock;
 use crate::io::{Disk, FileDisk};
 use crate::lane::outside::{self, Snapshot};
 use crate::lane::owner::{self, Owner, Taken};
-use crate::lane::place;
+use crate::lane::{place, process};
 use crate::notice;
 use crate::record::{Definitions, HEAD_BYTES, Head, RawRun, RunHead};
-use crate::store::segment::{Entry, SegmentHeader, SegmentReader};
+use crate::store::segment::{Entry, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader};
 use crate::store::{Builder as SegmentBuilder, block, name};
 
 /// An owner file whose lanes cannot be seen from here goes after this long (S10).
@@ -38,6 +38,7 @@ pub(crate) fn in_background(dir: PathBuf, own: u64) {
 
 /// Adopts every dead logger of a directory.
 fn adopt_all(dir: &Path, own: u64) {
+    owner::clear_leftovers(dir);
     let Ok((found, _)) = outside::owners(dir) else { return };
     for found in found {
         if found.owner.logger == own {
@@ -53,18 +54,22 @@ fn adopt_all(dir: &Path, own: u64) {
                 Ok(Taken::Held) | Err(_) => None,
             }
         });
-        let Some(_lock) = lock else { continue };
+        let Some(lock) = lock else { continue };
+        // A child that is forked meanwhile must not keep it.
+        process::keep_from_children(&lock);
         if let Err(error) = adopt(&FileDisk, dir, &found.owner, &found.path) {
             notice::say(&format!(
                 "what {} left could not be taken up: {error}; the next start tries again",
                 found.path.display()
             ));
         }
+        process::close_kept(lock);
     }
 }
 
 /// Adopts one dead logger whose lock the caller holds.
 fn adopt(disk: &dyn Disk, dir: &Path, owner: &Owner, owner_path: &Path) -> io::Result<()> {
+    clear_leftovers(disk, dir, owner.logger)?;
     let mut segments = own_segments(dir, owner.logger)?;
     for segment in &mut segments {
         segment.mend(disk)?;
@@ -83,6 +88,9 @@ fn adopt(disk: &dyn Disk, dir: &Path, owner: &Owner, owner_path: &Path) -> io::R
         }
         Err(error) => return Err(error),
     };
+    for note in &snapshot.notes {
+        notice::say(&format!("while taking up what {} left: {note}", owner.app));
+    }
     if !snapshot.runs.is_empty() {
         let covered = Covered::of(&segments)?;
         let missing = covered.missing(snapshot.runs.clone());
@@ -120,7 +128,7 @@ fn own_segments(dir: &Path, logger: u64) -> io::Result<Vec<Segment>> {
         if parsed.is_none_or(|parsed| parsed.logger != logger) {
             continue;
         }
-        // One whose header never reached the disk holds nothing that is not in staging.
+        // One whose header is not whole holds nothing that is not in staging.
         if let Ok(reader) = SegmentReader::open(&path)
             && reader.header().logger == logger
         {
@@ -128,6 +136,34 @@ fn own_segments(dir: &Path, logger: u64) -> io::Result<Vec<Segment>> {
         }
     }
     Ok(segments)
+}
+
+/// Removes what its scribe or an earlier adopter left unfinished (S12): segments that are not
+/// renamed yet, and those whose header was never written.
+fn clear_leftovers(disk: &dyn Disk, dir: &Path, logger: u64) -> io::Result<()> {
+    let is_of_logger = |name: &str| name::parse(name).is_some_and(|name| name.logger == logger);
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let temporary = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.'));
+        let is_temporary =
+            temporary.is_some_and(|(name, pid)| is_of_logger(name) && pid.parse::<u32>().is_ok());
+        if is_temporary || is_of_logger(name) && has_no_header(&path).unwrap_or(false) {
+            disk.unlink(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// True when nothing but zeros stands where a segment's header belongs.
+fn has_no_header(path: &Path) -> io::Result<bool> {
+    use std::io::Read as _;
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Ok(false);
+    }
+    let mut header = Vec::new();
+    std::fs::File::open(path)?.take(SEGMENT_HEADER_BYTES as u64).read_to_end(&mut header)?;
+    Ok(header.iter().all(|&byte| byte == 0))
 }
 
 impl Segment {
@@ -359,7 +395,13 @@ fn remove_orphans() {
 
 fn remove_orphan(path: &Path, logger: u64) -> io::Result<()> {
     let lock = path.join(place::OWNER_NAME);
-    let Taken::Free(_held) = owner::try_take(&lock)? else { return Ok(()) };
+    let taken = match owner::try_take(&lock) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return place::remove_unfinished(path);
+        }
+        taken => taken?,
+    };
+    let Taken::Free(_held) = taken else { return Ok(()) };
     let Some(own) = Owner::read(&lock)?.filter(|own| own.logger == logger) else { return Ok(()) };
     let named = own.log_dir.join(name::owner(logger));
     if own.mount != mount_namespace() || named.try_exists()? {

@@ -64,6 +64,9 @@ impl Builder {
     /// When the directory cannot be made or written to, when a setting makes no sense, or when the
     /// process has a global logger already.
     pub fn init(self) -> Result<Handle, Error> {
+        if process::is_forked() {
+            return Err(Error::new(Kind::Forked));
+        }
         let mut global = GLOBAL.lock();
         if global.is_some() {
             return Err(Error::new(Kind::AlreadyInit));
@@ -84,6 +87,9 @@ impl Builder {
     ///
     /// When the directory cannot be made or written to, or when a setting makes no sense.
     pub fn build(self) -> Result<Handle, Error> {
+        if process::is_forked() {
+            return Err(Error::new(Kind::Forked));
+        }
         for warning in &self.warnings {
             notice::say(warning);
         }
@@ -384,6 +390,10 @@ impl Handle {
     /// What the logger has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        if process::is_forked() {
+            // A thread that is not in this child may hold the locks behind the other numbers.
+            return Stats { losses: process::unplaced(), ..Stats::default() };
+        }
         let Some(inner) = &self.0 else { return Stats::default() };
         let (mut losses, truncated) = inner.lanes.losses();
         losses.add_all(&process::unplaced());
@@ -410,7 +420,8 @@ impl Handle {
     /// How the logger is.
     #[must_use]
     pub fn health(&self) -> Health {
-        let Some(inner) = &self.0 else { return Health { ended: true, ..Health::default() } };
+        let ended = Health { ended: true, ..Health::default() };
+        let Some(inner) = self.0.as_ref().filter(|_| !process::is_forked()) else { return ended };
         let lanes = inner.lanes.place.path().map(Path::to_owned);
         Health {
             crash_safe: lanes.is_some(),

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use super::args::{COUNT_MAX, KEY_NONE, List};
 use super::filter::Filter;
 use super::route::{Global, Local, LoggerRef};
+use crate::lane::process;
 use crate::record::{Definition, Field, Level, Role};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 
@@ -190,6 +191,10 @@ impl Callsite {
     #[cold]
     #[inline(never)]
     fn register(&'static self) -> Option<Global> {
+        if process::is_forked() {
+            self.count_forked();
+            return None;
+        }
         let word = with_registry(|registry| {
             // ord: check, under the lock that every store is under.
             if self.word.load(Ordering::Relaxed) == 0 {
@@ -216,6 +221,10 @@ impl Callsite {
     pub(super) fn resolve(&'static self, shape: &Shape) -> Option<(u32, bool)> {
         if let Some(known) = self.known(shape) {
             return Some(known);
+        }
+        if process::is_forked() {
+            self.count_forked();
+            return None;
         }
         let resolved = with_registry(|registry| {
             if let Some(known) = self.known(shape) {
@@ -280,6 +289,19 @@ impl Callsite {
             module: metadata.module.to_owned(),
             template: metadata.template.filter(|_| shape.deferred).map(str::to_owned),
             fields: fields.map(|((name, role), kind)| Field { name, kind, role }).collect(),
+        }
+    }
+
+    /// Counts an event of a forked child, whose parent's list of callsites it must not touch: a
+    /// thread that is not there may hold its lock, and the table of definitions is the parent's.
+    fn count_forked(&self) {
+        let Metadata { target, level, .. } = self.metadata;
+        let wanted = REGISTRY.try_lock().is_none_or(|registry| {
+            let filter = registry.installed.as_ref().map(|(_, filter)| filter);
+            filter.is_some_and(|filter| filter.enabled(target, level))
+        });
+        if wanted {
+            process::count_forked(level);
         }
     }
 

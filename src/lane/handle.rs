@@ -402,7 +402,7 @@ fn wait(producer: &Producer, lanes: &Lanes, lane: &Arc<Lane>) -> bool {
     let _ = producer;
     let head = lane.memory().head();
     let gave_up_at = KEPT.try_with(|kept| kept.gave_up_at(lanes.serial)).ok().flatten();
-    if gave_up_at == Some(head) || lanes.is_scribe_gone() {
+    if gave_up_at == Some(head) || lanes.waits_in_vain() {
         return false;
     }
     lanes.ready.set(lane.id as usize);
@@ -413,7 +413,7 @@ fn wait(producer: &Producer, lanes: &Lanes, lane: &Arc<Lane>) -> bool {
         }
     }
     let began = Instant::now();
-    while lane.memory().head() == head && !lanes.is_scribe_gone() {
+    while lane.memory().head() == head && !lanes.waits_in_vain() {
         let left = lanes.patience.saturating_sub(began.elapsed());
         if left.is_zero() {
             let _ = KEPT.try_with(|kept| kept.give_up_at(lanes.serial, Some(head)));
@@ -465,7 +465,7 @@ fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
             None | Some(None) => break Cause::Reentrant,
             Some(Some(Room::Full)) => {
                 let since = waited_since.get_or_insert_with(Instant::now);
-                if lanes.is_scribe_gone() || since.elapsed() > lanes.patience {
+                if lanes.waits_in_vain() || since.elapsed() > lanes.patience {
                     break Cause::Full;
                 }
                 lanes.ready.set(0);

@@ -215,6 +215,8 @@ pub(crate) struct Lanes {
     scribe_gone: AtomicBool,
     /// A living thread had no room for a lane of its own.
     laneless: AtomicBool,
+    /// The thread that ends the process; 0 while nobody does.
+    exiting: AtomicU32,
     /// Losses of lanes that were taken back, and of threads without one.
     past: Mutex<Past>,
 }
@@ -269,6 +271,7 @@ impl Lanes {
             n_joined: AtomicU64::new(1),
             scribe_gone: AtomicBool::new(false),
             laneless: AtomicBool::new(false),
+            exiting: AtomicU32::new(0),
             past: Mutex::default(),
         };
         Ok((lanes, parker))
@@ -413,6 +416,22 @@ impl Lanes {
     pub(crate) fn is_scribe_gone(&self) -> bool {
         // ord: Relaxed, a check.
         self.scribe_gone.load(Ordering::Relaxed)
+    }
+
+    /// Says that the process ends, by this thread: the others log until the last moment.
+    pub(crate) fn set_exiting(&self, tid: u32) {
+        // ord: Relaxed, stored before `scribe_gone` by the same thread, and only a hint.
+        self.exiting.store(tid, Ordering::Relaxed);
+    }
+
+    /// True when waiting for room is in vain: nobody takes from the lanes, and the process goes on.
+    ///
+    /// While it ends, threads that still log rather wait for its last moment than lose events; the
+    /// thread that ends it must not wait.
+    pub(crate) fn waits_in_vain(&self) -> bool {
+        // ord: Relaxed, a check in loops that look again.
+        let exiting = || self.exiting.load(Ordering::Relaxed);
+        self.is_scribe_gone() && (exiting() == 0 || exiting() == super::handle::thread_id())
     }
 
     /// Removes the files of a lane for good.

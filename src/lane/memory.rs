@@ -49,8 +49,11 @@ impl Memory {
         let file = File::from(rustix::fs::openat(&place, name, flags, mode)?);
         let len = HEADER_BYTES + data_len;
         // Reserving makes a full /dev/shm an error here, where it would be a SIGBUS later (I2).
-        let mapped = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len as u64)
-            .and_then(|()| Self::map(Some(&file), data_len));
+        // A signal interrupts it, also one whose handler wants calls restarted.
+        let mapped = rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len as u64)
+        })
+        .and_then(|()| Self::map(Some(&file), data_len));
         if mapped.is_err() {
             let _ = rustix::fs::unlinkat(&place, name, rustix::fs::AtFlags::empty());
         }

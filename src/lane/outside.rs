@@ -113,12 +113,12 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
             Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
         }
     }
-    // Definitions are read behind the lanes, so that every id in them is known, and before staging
-    // is decoded, which needs them.
-    snapshot.definitions = place.definitions()?;
     // A buffer that was made after the list was read holds nothing that was not in a lane before.
-    for name in &stagings {
-        match place.staging(name, &snapshot.definitions) {
+    let copies: Vec<_> = stagings.iter().map(|name| (name, place.staging(name))).collect();
+    // Definitions are read behind lanes and staging, so that every id in them is known.
+    snapshot.definitions = place.definitions()?;
+    for (name, copy) in copies {
+        match copy.and_then(|bytes| decode(&bytes, &snapshot.definitions)) {
             Ok(runs) => snapshot.runs.extend(runs),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
@@ -126,6 +126,11 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
     }
     snapshot.anchors = place.anchors()?;
     Ok(snapshot)
+}
+
+fn decode(bytes: &[u8], definitions: &Definitions) -> io::Result<Vec<RawRun>> {
+    let runs = Decoder::new(bytes, definitions);
+    runs.collect::<Result<_, _>>().map_err(|_| lie("a staging buffer whose runs cannot be decoded"))
 }
 
 struct Place<'a> {
@@ -165,6 +170,9 @@ impl Place<'_> {
 
     fn lane(&self, name: &str) -> io::Result<Vec<RawRun>> {
         let file = self.open(name)?;
+        if file.metadata()?.len() == 0 {
+            return Ok(Vec::new()); // its maker has not reserved it, and perhaps never will
+        }
         for _ in 0..TRIES {
             let before = LaneHeader::read(&file, self.logger)?;
             let Some(before) = before else { return Ok(Vec::new()) };
@@ -179,9 +187,16 @@ impl Place<'_> {
         Ok(Vec::new())
     }
 
-    fn staging(&self, name: &str, definitions: &Definitions) -> io::Result<Vec<RawRun>> {
+    /// The committed runs of a staging buffer, as they lie there.
+    fn staging(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = self.open(name)?;
+        if file.metadata()?.len() == 0 {
+            return Ok(Vec::new()); // as for a lane
+        }
         let words = Words::read(&file)?;
+        if words.0.iter().all(|&byte| byte == 0) {
+            return Ok(Vec::new()); // reserved, and not begun
+        }
         if words.get(staging::word::MAGIC) != STAGING_MAGIC
             || words.get(staging::word::VERSION) != STAGING_VERSION
             || words.get(staging::word::LOGGER) != self.logger
@@ -199,14 +214,7 @@ impl Place<'_> {
             // Reused meanwhile, so that its block is Written: the caller finds it in a segment.
             return Ok(Vec::new());
         }
-        let mut runs = Vec::new();
-        for run in Decoder::new(&bytes, definitions) {
-            match run {
-                Ok(run) => runs.push(run),
-                Err(_) => return Err(lie("a staging buffer whose runs cannot be decoded")),
-            }
-        }
-        Ok(runs)
+        Ok(bytes)
     }
 
     fn definitions(&self) -> io::Result<Definitions> {

@@ -17,6 +17,8 @@ use rustix::fs::{FlockOperation, OFlags};
 const FIRST_LINE: &str = "ttlog owner 1";
 /// A longer owner file is not ours.
 const OWNER_BYTES_MAX: u64 = 64 << 10;
+/// How often an owner file is made anew that somebody took for a leftover.
+const TRIES: usize = 5;
 
 /// Where a logger's lanes lie. A hint only: whoever follows it checks device, inode and mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,23 +134,48 @@ impl Owner {
     /// Writes the owner file `name` into `dir` and returns it, locked.
     pub(crate) fn publish(&self, dir: &Path, name: &str) -> io::Result<File> {
         let temporary = dir.join(format!(".{name}.{}", std::process::id()));
-        let path = dir.join(name);
-        let _ = std::fs::remove_file(&temporary);
+        let mut tries = 0;
+        loop {
+            let made = self.try_publish(&temporary, &dir.join(name));
+            if made.is_ok() || tries == TRIES {
+                return made;
+            }
+            // Whoever clears leftovers may have taken it before it was locked.
+            tries += 1;
+        }
+    }
+
+    fn try_publish(&self, temporary: &Path, path: &Path) -> io::Result<File> {
+        let _ = std::fs::remove_file(temporary);
         let mut file = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
             .mode(0o600)
             .custom_flags((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32)
-            .open(&temporary)?;
+            .open(temporary)?;
         let made = file
             .write_all(self.encode().as_bytes())
             .and_then(|()| Ok(rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?))
-            .and_then(|()| std::fs::rename(&temporary, &path));
+            .and_then(|()| std::fs::rename(temporary, path));
         if made.is_err() {
-            let _ = std::fs::remove_file(&temporary);
+            let _ = std::fs::remove_file(temporary);
         }
         made.map(|()| file)
+    }
+}
+
+/// Removes what publishers left that died before they could rename it (S12).
+pub(crate) fn clear_leftovers(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let parsed = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.'));
+        let is_ours = parsed.is_some_and(|(name, pid)| {
+            crate::store::name::parse_owner(name).is_some() && pid.parse::<u32>().is_ok()
+        });
+        if is_ours && let Ok(Taken::Free(_lock)) = try_take(&entry.path()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -299,6 +326,20 @@ mod tests {
         drop(file);
         assert!(matches!(try_take(&path).unwrap(), Taken::Free(_)));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn s12_what_a_dead_publisher_left_is_cleared_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(".000000000000feed.owner.4242");
+        for path in [&left, &dir.path().join(".profile.owner.1"), &dir.path().join("a.owner.1")] {
+            std::fs::write(path, "x").unwrap();
+        }
+        let busy = dir.path().join(".000000000000beef.owner.1");
+        let _held = sample().publish(dir.path(), ".000000000000beef.owner.1").unwrap();
+        clear_leftovers(dir.path());
+        assert!(!left.exists() && busy.exists());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 
     #[test]

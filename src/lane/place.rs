@@ -19,7 +19,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
 use super::memory::{HEADER_BYTES, Memory};
 use super::owner::{LanesHint, Owner};
@@ -30,6 +30,8 @@ use crate::sync::{AtomicU64, Ordering};
 pub(crate) const OWNER_NAME: &str = "owner";
 /// Where places lie unless the user chose otherwise.
 pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
+/// How often a directory is made anew that somebody took for a leftover.
+const TRIES: usize = 50;
 /// Anchors kept at most; more are thinned.
 const ANCHORS_MAX: usize = 128;
 
@@ -114,17 +116,34 @@ impl Place {
             ));
         }
         let path = base.join(name(logger));
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        let made = Self::fill(&path, bytes_max);
+        let made = Self::make_dir(&path).and_then(|fd| Self::fill(&path, fd, bytes_max));
         if made.is_err() {
             remove(&path);
         }
         made
     }
 
-    fn fill(path: &Path, bytes_max: u64) -> io::Result<Self> {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    /// Makes the directory, and locks it until its owner file is there: one that is not locked and
+    /// has no owner file was left by a process that died in between.
+    fn make_dir(path: &Path) -> io::Result<OwnedFd> {
+        for _ in 0..TRIES {
+            match std::fs::DirBuilder::new().mode(0o700).create(path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            let fd = open_own(path)?;
+            let locked = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if locked && still_named(&fd, path) && is_empty(&fd)? {
+                return Ok(fd);
+            }
+            // Who took it for a leftover removes it this very moment.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn fill(path: &Path, fd: OwnedFd, bytes_max: u64) -> io::Result<Self> {
         let anchors = Memory::shared(&fd, Path::new("anchors"), 0)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let callsites = rustix::fs::openat(&fd, "callsites", flags, Mode::RUSR | Mode::WUSR)?;
@@ -157,6 +176,8 @@ impl Place {
             let lock = owner.publish(&dir.path, OWNER_NAME)?;
             super::process::keep_from_children(&lock);
             *dir.lock.lock() = Some(lock);
+            // From now on the owner file's lock says that somebody is here.
+            let _ = rustix::fs::flock(&dir.fd, FlockOperation::Unlock);
         }
         Ok(())
     }
@@ -184,7 +205,7 @@ impl Place {
     /// Removes the file of memory that is not needed any more.
     pub(crate) fn forget(&self, file: &str, data_len: usize) {
         if let Some(dir) = &self.dir {
-            let _ = rustix::fs::unlinkat(&dir.fd, file, rustix::fs::AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&dir.fd, file, AtFlags::empty());
         }
         // ord: Relaxed, a counter.
         self.bytes_used.fetch_sub((data_len + HEADER_BYTES) as u64, Ordering::Relaxed);
@@ -276,22 +297,75 @@ pub(crate) fn name(logger: u64) -> String {
     format!("ttlog-{}-{logger:016x}", rustix::process::getuid().as_raw())
 }
 
+/// Opens a directory that is this user's own and closed to others, never through a symlink.
+fn open_own(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    if stat.st_uid != rustix::process::getuid().as_raw() || stat.st_mode & 0o777 != 0o700 {
+        let what = "not a directory of this user alone";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    }
+    Ok(fd)
+}
+
+fn still_named(fd: &OwnedFd, path: &Path) -> bool {
+    let (Ok(held), Ok(named)) = (rustix::fs::fstat(fd), std::fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (held.st_dev, held.st_ino) == (named.dev(), named.ino())
+}
+
+/// Names in a directory, read through its descriptor.
+fn names(fd: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(fd)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn is_empty(fd: &OwnedFd) -> io::Result<bool> {
+    Ok(names(fd)?.is_empty())
+}
+
 /// Removes a place: the files that ttlog makes, the owner file last, then the directory, which
-/// stays when there is anything else in it.
+/// stays when there is anything else in it. All through one descriptor, so that nobody can put
+/// another directory in its place meanwhile.
 pub(crate) fn remove(path: &Path) {
-    let Ok(entries) = std::fs::read_dir(path) else { return };
-    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+    if let Ok(fd) = open_own(path) {
+        remove_opened(&fd, path);
+    }
+}
+
+fn remove_opened(fd: &OwnedFd, path: &Path) {
+    for name in names(fd).unwrap_or_default() {
         let ours = name.starts_with("lane-")
             || name.starts_with("staging-")
             || name == "anchors"
             || name == "callsites"
+            || name.starts_with("..owner.")
             || name.starts_with(".owner.");
         if ours {
-            let _ = std::fs::remove_file(path.join(name));
+            let _ = rustix::fs::unlinkat(fd, name, AtFlags::empty());
         }
     }
-    let _ = std::fs::remove_file(path.join(OWNER_NAME));
+    let _ = rustix::fs::unlinkat(fd, OWNER_NAME, AtFlags::empty());
     let _ = std::fs::remove_dir(path);
+}
+
+/// Removes a place whose maker died before it could put its owner file there.
+pub(crate) fn remove_unfinished(path: &Path) -> io::Result<()> {
+    let fd = open_own(path)?;
+    let locked = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let has_owner = rustix::fs::statat(&fd, OWNER_NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    if locked && !has_owner && still_named(&fd, path) {
+        remove_opened(&fd, path);
+    }
+    Ok(())
 }
 
 /// Opens the place that a hint names, if it is what the hint says: a directory of this user, mode
@@ -333,6 +407,8 @@ fn memory_left() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -347,6 +423,33 @@ mod tests {
         assert_eq!(open_hinted(&place.hint().unwrap().unwrap()).unwrap(), path);
         place.remove();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_place_without_an_owner_is_removed_unless_its_maker_is_at_it() {
+        let base = tempfile::tempdir().unwrap();
+        let choice = LanesChoice::In(base.path().to_owned());
+        let (place, _) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
+        let path = place.path().unwrap().to_owned();
+        remove_unfinished(&path).unwrap();
+        assert!(path.exists(), "its maker lives");
+        drop(place);
+        remove_unfinished(&path).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_symlink_in_the_name_of_a_place_is_not_followed() {
+        let base = tempfile::tempdir().unwrap();
+        let victim = base.path().join("victim");
+        std::fs::create_dir(&victim).unwrap();
+        std::fs::set_permissions(&victim, PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::write(victim.join("owner"), "kept").unwrap();
+        let link = base.path().join(name(5));
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        remove(&link);
+        assert!(remove_unfinished(&link).is_err());
+        assert!(victim.join("owner").exists());
     }
 
     #[test]

@@ -138,6 +138,9 @@ impl Scribe {
         self.setup.lanes.prepare_spares(1);
         let removed = loop {
             if let Some(ask) = self.turn() {
+                if let Ask::Exit(tid) = ask.1 {
+                    self.setup.lanes.set_exiting(tid);
+                }
                 break self.finish(ask);
             }
             if self.busy.is_empty() && self.pending.is_empty() {

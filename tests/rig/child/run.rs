@@ -1,0 +1,291 @@
+//! Run: programs that log and go on living.
+
+use std::io::BufRead as _;
+use std::time::{Duration, Instant};
+
+use super::{Args, Counts, builder, init, log_one, tell};
+
+pub(crate) fn run(args: &Args) {
+    match args.text("do").unwrap_or("") {
+        "log" => log(args),
+        "mixed" => mixed(args),
+        "one" => one(args),
+        "thousand" => thousand(args),
+        "asked" => asked(args),
+        "local" => local(args),
+        other => panic!("do={other}?"),
+    }
+}
+
+/// Threads log `events` each, then the logger ends.
+fn log(args: &Args) {
+    let (run, threads) = (args.number("run", 1), args.number("threads", 2));
+    let (events, burst) = (args.number("events", 1000), args.number("burst", 0));
+    let counts = Counts::open(args);
+    let handle = init(args);
+    let workers: Vec<_> = (0..threads)
+        .map(|t| {
+            std::thread::spawn(move || {
+                for n in 0..events {
+                    log_one(&counts, run, t, n);
+                    if burst > 0 && n % burst == burst - 1 {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.join().expect("a worker");
+    }
+    if args.number("adopt", 0) == 1 {
+        wait_for_adoption(args);
+    }
+    let flushed = handle.shutdown(Duration::from_secs(60));
+    tell(&format!("lost={} flushed={}", handle.stats().lost(), flushed.is_ok()));
+}
+
+/// Waits until no owner file but this process's own is left.
+fn wait_for_adoption(args: &Args) {
+    let began = Instant::now();
+    let owners = || {
+        let entries = std::fs::read_dir(args.dir()).expect("the directory").flatten();
+        entries.filter(|e| e.path().extension().is_some_and(|x| x == "owner")).count()
+    };
+    while owners() > 1 && began.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The adopter removes orphans of /dev/shm last.
+    let is_done = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("/proc").flatten();
+        !tasks
+            .filter_map(|t| std::fs::read_to_string(t.path().join("comm")).ok())
+            .any(|name| name.trim() == "ttlog-adopt")
+    };
+    while !is_done() && began.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// DESIGN's `mixed` kind: the number holds run, thread and number.
+fn mixed(args: &Args) {
+    let (run, threads, events) =
+        (args.number("run", 1), args.number("threads", 4), args.number("events", 1000));
+    let word = String::from("hello world");
+    let id = move |t: u64, n: u64| run << 48 | t << 40 | n;
+    let began = Instant::now();
+    let mut handles = Vec::new();
+    if args.number("loggers", 1) == 1 {
+        handles.push(init(args));
+        std::thread::scope(|scope| {
+            for t in 0..threads {
+                let word = &word;
+                scope.spawn(move || {
+                    for n in 0..events {
+                        ttlog::info!("{} {} {}", id(t, n), n as f64 * 0.5, word);
+                    }
+                });
+            }
+        });
+    } else {
+        for _ in 0..2 {
+            handles.push(builder(args).build().expect("a logger"));
+        }
+        std::thread::scope(|scope| {
+            for t in 0..threads {
+                let (word, handle) = (&word, &handles[(t % 2) as usize]);
+                scope.spawn(move || {
+                    for n in 0..events {
+                        ttlog::info!(logger: handle, "{} {} {}", id(t, n), n as f64 * 0.5, word);
+                    }
+                });
+            }
+        });
+    }
+    let logged = began.elapsed();
+    let mut lost = 0;
+    for handle in handles {
+        handle.shutdown(Duration::from_secs(120)).expect("the end");
+        lost += handle.stats().lost();
+    }
+    tell(&format!("lost={lost} ns_per_event={}", logged.as_nanos() as u64 / (threads * events)));
+}
+
+/// Logs one event, then sleeps without another call.
+fn one(args: &Args) {
+    let counts = Counts::open(args);
+    let _handle = init(args);
+    let n = args.number("events", 1);
+    for n in 0..n {
+        log_one(&counts, args.number("run", 1), 0, n);
+    }
+    tell("logged");
+    let mut line = String::new();
+    while std::io::stdin().lock().read_line(&mut line).is_ok_and(|n| n > 0) {
+        for more in 0..args.number("more", 1) {
+            log_one(&counts, args.number("run", 1), 0, n + more);
+        }
+        tell("logged");
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn field(file: &str, key: &str) -> u64 {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Microseconds of CPU that this process has used.
+fn cpu_us() -> u64 {
+    // SAFETY: all zero is a valid value of the C type.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is this function's own.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    let us = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    us(usage.ru_utime) + us(usage.ru_stime)
+}
+
+/// `threads` threads log once (unless `ttlog=0`) and live on; tells memory and idle CPU.
+fn thousand(args: &Args) {
+    let threads = args.number("threads", 1000);
+    let handle = (args.number("ttlog", 1) == 1).then(|| init(args));
+    let logs = handle.is_some();
+    let (ready, wait) = (
+        std::sync::mpsc::channel(),
+        std::sync::Arc::new(std::sync::Barrier::new(threads as usize + 1)),
+    );
+    for t in 0..threads {
+        let (ready, wait) = (ready.0.clone(), wait.clone());
+        std::thread::Builder::new()
+            .stack_size(128 << 10)
+            .spawn(move || {
+                if logs {
+                    ttlog::info!(t, "once");
+                }
+                ready.send(()).expect("main");
+                wait.wait();
+            })
+            .expect("a thread");
+    }
+    for _ in 0..threads {
+        ready.1.recv().expect("a thread");
+    }
+    if let Some(handle) = &handle {
+        handle.flush(Duration::from_secs(20)).expect("a flush");
+    }
+    let status = "/proc/self/status";
+    tell(&format!("rss_kib={} shmem_kib={}", field(status, "VmRSS:"), field(status, "RssShmem:")));
+    std::thread::sleep(Duration::from_millis(500));
+    let (before, began) = (cpu_us(), Instant::now());
+    std::thread::sleep(Duration::from_millis(args.number("idle", 5000)));
+    let used = cpu_us() - before;
+    let share = used as f64 / began.elapsed().as_micros() as f64 * 100.0;
+    tell(&format!("idle_cpu_percent={share:.4}"));
+    if let Some(handle) = &handle {
+        tell(&format!(
+            "lost={} lanes={} lanes_bytes={}",
+            handle.stats().lost(),
+            handle.stats().lanes,
+            handle.stats().lanes_bytes
+        ));
+    }
+    wait.wait();
+}
+
+/// Does what it is asked on stdin, line by line: `log N`, `stats`, `flush`, `quit`.
+fn asked(args: &Args) {
+    let counts = Counts::open(args);
+    let (run, threads) = (args.number("run", 1), args.number("threads", 2));
+    let handle = init(args);
+    tell(&format!(
+        "ready crash_safe={} lanes={:?}",
+        handle.health().crash_safe,
+        handle.health().lanes
+    ));
+    let mut next = vec![0_u64; threads as usize];
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if std::io::stdin().lock().read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
+            ("log", number) => {
+                let each: u64 = number.parse().expect("a number");
+                let slowest = log_each(&counts, run, &mut next, each);
+                tell(&format!("slowest_ms={slowest}"));
+            }
+            ("stats", _) => {
+                let (stats, health) = (handle.stats(), handle.health());
+                tell(&format!(
+                    "written={} lost={} errors={} failing={:?}",
+                    stats.written,
+                    stats.lost(),
+                    stats.disk_errors,
+                    health.failing
+                ));
+            }
+            ("flush", ms) => {
+                let wait = Duration::from_millis(ms.parse().expect("a number"));
+                tell(&format!("flushed={}", handle.flush(wait).is_ok()));
+            }
+            ("quit", _) => {
+                let end = handle.shutdown(Duration::from_secs(20));
+                tell(&format!("ended={:?} lost={}", end.is_ok(), handle.stats().lost()));
+                return;
+            }
+            other => panic!("{other:?}?"),
+        }
+    }
+}
+
+/// Every thread logs `each` more; returns how many milliseconds the slowest thread was held up in
+/// calls of a millisecond and more.
+fn log_each(counts: &Counts, run: u64, next: &mut [u64], each: u64) -> u64 {
+    let mut slowest = 0;
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = next
+            .iter_mut()
+            .enumerate()
+            .map(|(t, next)| {
+                scope.spawn(move || {
+                    let mut held_up = Duration::ZERO;
+                    for n in *next..*next + each {
+                        let began = Instant::now();
+                        log_one(counts, run, t as u64, n);
+                        let took = began.elapsed();
+                        if took >= Duration::from_millis(1) {
+                            held_up += took;
+                        }
+                    }
+                    *next += each;
+                    held_up.as_millis() as u64
+                })
+            })
+            .collect();
+        for worker in workers {
+            slowest = slowest.max(worker.join().expect("a worker"));
+        }
+    });
+    slowest
+}
+
+/// A local logger; its owner file goes away meanwhile.
+fn local(args: &Args) {
+    let (run, events) = (args.number("run", 1), args.number("events", 1000));
+    let logger = builder(args).build().expect("a logger");
+    let counts = Counts::open(args);
+    for n in 0..events {
+        counts.begin(0, n);
+        ttlog::info!(logger: &logger, run, t = 0_u64, n, sum = super::mix::sum(run, 0, n), text = super::mix::text(n), "rig");
+        counts.end(0, n);
+        if n % 10 == 9 {
+            std::thread::sleep(Duration::from_millis(args.number("pause", 1)));
+        }
+    }
+    tell(&format!("lost={}", logger.stats().lost()));
+    logger.shutdown(Duration::from_secs(20)).expect("the end");
+}
