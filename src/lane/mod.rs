@@ -8,20 +8,23 @@ pub(crate) mod common;
 pub(crate) mod handle;
 #[cfg(not(loom))]
 pub(crate) mod lanes;
+pub(crate) mod latch;
 #[cfg(not(loom))]
 pub(crate) mod living;
 #[cfg_attr(loom, path = "memory_loom.rs")]
 pub(crate) mod memory;
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(not(loom))]
 pub mod outside;
 #[cfg(not(loom))]
 pub(crate) mod owner;
+pub(crate) mod park;
 #[cfg(not(loom))]
 pub(crate) mod place;
 #[cfg(not(loom))]
 pub(crate) mod process;
 pub(crate) mod ready;
-#[cfg(not(loom))]
 pub(crate) mod registry;
 pub(crate) mod ring;
 pub(crate) mod staging;

@@ -18,7 +18,6 @@ mod segments;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Parker;
@@ -33,6 +32,7 @@ pub(crate) use self::writer::{Queue, WriterSetup, run as run_writer};
 use crate::config::Durability;
 use crate::lane::catalog::{Catalog, CatalogView};
 use crate::lane::lanes::{Lane, Lanes};
+use crate::lane::park;
 use crate::lane::ready::Ready;
 use crate::lane::staging::Staging;
 use crate::record::Anchor;
@@ -217,9 +217,8 @@ impl Scribe {
         for &index in &indices {
             complete &= self.drain_one(index);
         }
-        // ord: SeqCst, pairs with the fence of a producer that is about to park: it sees the new
-        // head, or this thread sees it waiting. Once a turn, so that it costs no lane anything.
-        fence(Ordering::SeqCst);
+        // A producer that is about to park sees the new head, or this thread sees it waiting.
+        park::fence_heads();
         for &index in &indices {
             self.intakes[index].lane.wake_producer();
         }
