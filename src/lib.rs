@@ -41,41 +41,51 @@
 //! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
 //! | `tracing`, `log` (default), `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
 
-mod adopt;
-mod config;
-mod emit;
+/// What models of the lock-free parts do without: `--cfg loom` compiles `lane`, `record`, `sync`.
+macro_rules! without_loom {
+    ($($item:item)*) => { $(#[cfg(not(loom))] $item)* };
+}
+
 mod error;
-mod io;
 #[doc(hidden)]
 pub mod lane;
-mod logger;
-#[macro_use]
-mod macros;
-mod notice;
-#[doc(hidden)]
-pub mod pipe;
 #[doc(hidden)]
 pub mod record;
-#[doc(hidden)]
-pub mod render;
-mod scribe;
-mod stats;
-#[doc(hidden)]
-pub mod store;
 mod sync;
-pub mod view;
 
-pub use config::{Builder, Compression, Durability, Rotate};
-pub use emit::field;
-pub use emit::filter::{Filter, FilterError};
-pub use emit::level::STATIC_MAX_LEVEL;
-pub use emit::value::Value;
+without_loom! {
+    mod adopt;
+    mod config;
+    mod emit;
+    mod io;
+    mod logger;
+    #[macro_use]
+    mod macros;
+    mod notice;
+    #[doc(hidden)]
+    pub mod pipe;
+    #[doc(hidden)]
+    pub mod render;
+    mod scribe;
+    mod stats;
+    #[doc(hidden)]
+    pub mod store;
+    pub mod view;
+
+    pub use config::{Builder, Compression, Durability, Rotate};
+    pub use emit::field;
+    pub use emit::filter::{Filter, FilterError};
+    pub use emit::level::STATIC_MAX_LEVEL;
+    pub use emit::value::Value;
+    pub use logger::{FlushFuture, Flushed, Handle, init};
+    pub use stats::{Health, Stats};
+}
+
 pub use error::Error;
-pub use logger::{FlushFuture, Flushed, Handle, init};
 pub use record::{Cause, Level};
-pub use stats::{Health, Stats};
 
 /// What the macros expand to, and hooks for the project's own tests. No part of the interface.
+#[cfg(not(loom))]
 #[doc(hidden)]
 pub mod __private {
     pub use std::fmt::Write;

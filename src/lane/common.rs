@@ -7,23 +7,18 @@
 //!
 //! # Invariants
 //!
-//! - **C1** The producer is used only by the thread that took `locked` from false to true, until
-//!   that thread stores false.
+//! - **C1** The producer is used only under the latch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lanes::Lane;
+use super::latch::Latch;
 use super::ring::Producer;
-
-/// How often the lock is tried before the caller gives up: a short time, since whoever holds it
-/// writes one record.
-const TRIES: u32 = 1000;
 
 /// The common lane and its lock.
 #[derive(Debug)]
 pub(crate) struct Common {
-    locked: AtomicBool,
+    latch: Latch,
     producer: Producer,
     lane: Arc<Lane>,
 }
@@ -38,7 +33,7 @@ impl Common {
         let producer = Producer::new();
         // SAFETY: `lane` keeps the memory alive as long as the producer; nobody else writes to it.
         unsafe { producer.attach(lane.memory(), serial, record_bytes_max) };
-        Self { locked: AtomicBool::new(false), producer, lane }
+        Self { latch: Latch::new(), producer, lane }
     }
 
     /// The lane.
@@ -49,25 +44,6 @@ impl Common {
     /// Runs `work` under the lock; `None` when the lock is not to be had, for example because this
     /// very thread holds it.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&Producer) -> R) -> Option<R> {
-        let mut tries = 0;
-        // ord: Acquire, pairs with the Release below: the producer's cells are seen.
-        while self
-            .locked
-            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            tries += 1;
-            if tries == TRIES {
-                return None;
-            }
-            if tries.is_multiple_of(64) {
-                std::thread::yield_now();
-            }
-            std::hint::spin_loop();
-        }
-        let result = work(&self.producer);
-        // ord: Release, pairs with the Acquire above.
-        self.locked.store(false, Ordering::Release);
-        Some(result)
+        self.latch.with(|| work(&self.producer))
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_utils::sync::{Parker, Unparker};
+use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
 
 use super::common::Common;
 use super::memory::{HEADER_BYTES, Memory};
+use super::park::{End, Park};
 use super::place::Place;
 use super::ready::Ready;
 use super::registry::Registry;
@@ -37,13 +38,12 @@ pub(crate) struct Lane {
     /// The thread's name, empty when it has none.
     pub(crate) thread: String,
     /// The producer will never write again.
-    ended: AtomicBool,
+    ended: End,
     /// The scribe has taken everything; the memory may belong to another hand-out by now.
     emptied: AtomicBool,
     /// The lane that the same thread had before, which has to be emptied first.
     before: Mutex<Option<Arc<Lane>>>,
-    waiting: AtomicBool,
-    waiter: Mutex<Option<Unparker>>,
+    park: Park,
 }
 
 impl Lane {
@@ -54,14 +54,12 @@ impl Lane {
 
     /// Says that the producer will never write again.
     pub(crate) fn end(&self) {
-        // ord: Release, pairs with the Acquire in `is_ended`: the last tail is seen.
-        self.ended.store(true, Ordering::Release);
+        self.ended.set();
     }
 
     /// True when the producer will never write again; its tail is final then.
     pub(crate) fn is_ended(&self) -> bool {
-        // ord: Acquire, pairs with the Release in `end`.
-        self.ended.load(Ordering::Acquire)
+        self.ended.is_set()
     }
 
     /// True while the thread's lane before this one is not empty yet. Only the scribe calls it.
@@ -81,28 +79,12 @@ impl Lane {
     /// Waits until the consumer has taken something, or for `timeout`. `head` is what the producer
     /// saw last.
     pub(crate) fn wait_for_room(&self, head: u64, timeout: Duration) {
-        let parker = Parker::new();
-        *self.waiter.lock() = Some(parker.unparker().clone());
-        // ord: Relaxed, ordered by the fence.
-        self.waiting.store(true, Ordering::Relaxed);
-        // ord: SeqCst, pairs with the scribe's fence of each turn: one sees the other.
-        fence(Ordering::SeqCst);
-        if self.memory.head() == head {
-            parker.park_timeout(timeout);
-        }
-        // ord: Relaxed, a late waker unparks a parker that nobody sleeps on.
-        self.waiting.store(false, Ordering::Relaxed);
+        self.park.wait(timeout, || self.memory.head() == head);
     }
 
-    /// Wakes the producer if it waits. The scribe calls it after a full fence that follows its
-    /// publication of the head.
+    /// Wakes the producer if it waits. The scribe calls it behind `park::fence_heads`.
     pub(crate) fn wake_producer(&self) {
-        // ord: Relaxed, ordered by the scribe's fence.
-        if self.waiting.load(Ordering::Relaxed)
-            && let Some(waiter) = self.waiter.lock().take()
-        {
-            waiter.unpark();
-        }
+        self.park.wake();
     }
 
     /// Counts events that this lane did not accept. Only its producer calls it (the holder of the
@@ -470,11 +452,10 @@ impl Lane {
             generation,
             tid,
             thread,
-            ended: AtomicBool::new(false),
+            ended: End::new(),
             emptied: AtomicBool::new(false),
             before: Mutex::new(before),
-            waiting: AtomicBool::new(false),
-            waiter: Mutex::new(None),
+            park: Park::new(),
         }
     }
 }

@@ -1,27 +1,33 @@
 //! Lane: a bounded byte ring in shared memory for each thread that logs.
+//!
+//! ```text
+//! handle ──► ring (one producer) ──► memory ◄── intake (the scribe's end)
+//!   │ cold                             ▲
+//!   └► lanes: hand out, exchange ──────┘ place: the directory of lanes, staging, callsites, owner
+//! ```
+//!
+//! `ring`, `ready`, `park`, `latch`, `registry` and `staging` are lock-free and have models under
+//! loom (`models`); `outside` reads the same memory of any process with `pread`.
 
-#[cfg(not(loom))]
-pub(crate) mod catalog;
-#[cfg(not(loom))]
-pub(crate) mod common;
-#[cfg(not(loom))]
-pub(crate) mod handle;
-#[cfg(not(loom))]
-pub(crate) mod lanes;
-#[cfg(not(loom))]
-pub(crate) mod living;
+pub(crate) mod latch;
 #[cfg_attr(loom, path = "memory_loom.rs")]
 pub(crate) mod memory;
-#[cfg(not(loom))]
-pub mod outside;
-#[cfg(not(loom))]
-pub(crate) mod owner;
-#[cfg(not(loom))]
-pub(crate) mod place;
-#[cfg(not(loom))]
-pub(crate) mod process;
+#[cfg(all(test, loom))]
+mod models;
+pub(crate) mod park;
 pub(crate) mod ready;
-#[cfg(not(loom))]
 pub(crate) mod registry;
 pub(crate) mod ring;
 pub(crate) mod staging;
+
+without_loom! {
+    pub(crate) mod catalog;
+    pub(crate) mod common;
+    pub(crate) mod handle;
+    pub(crate) mod lanes;
+    pub(crate) mod living;
+    pub mod outside;
+    pub(crate) mod owner;
+    pub(crate) mod place;
+    pub(crate) mod process;
+}

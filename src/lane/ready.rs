@@ -18,7 +18,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{AtomicBool, AtomicU64, Ordering, Parker, Unparker, fence};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, Parker, Unparker, fence, weaken};
 
 #[cfg(not(loom))]
 const WORDS: usize = 64;
@@ -54,8 +54,14 @@ impl Ready {
     pub(crate) fn set(&self, slot: usize) {
         let slot = slot % Self::SLOTS;
         let (word, bit) = (slot / 64, 1 << (slot % 64));
+        if cfg!(lane_mutant = "summary_first") {
+            // ord: Release, a mutant.
+            self.summary.fetch_or(1 << word, Ordering::Release);
+            self.bits[word].fetch_or(bit, Ordering::Release);
+            return self.wake();
+        }
         // ord: Release, pairs with the Acquire in `take`: what the lane holds is seen.
-        if self.bits[word].fetch_or(bit, Ordering::Release) & bit == 0 {
+        if self.bits[word].fetch_or(bit, weaken!("bit_store", Ordering::Release)) & bit == 0 {
             // ord: Release, as above.
             self.summary.fetch_or(1 << word, Ordering::Release);
         }
@@ -66,11 +72,13 @@ impl Ready {
     pub(crate) fn wake(&self) {
         // ord: SeqCst, pairs with the fence in `sleep` (W1); anything weaker lets the load below
         // pass the store above.
-        fence(Ordering::SeqCst);
+        if !cfg!(lane_mutant = "wake_fence") {
+            fence(Ordering::SeqCst);
+        }
         // ord: Relaxed, ordered by the fence.
         if self.sleeping.load(Ordering::Relaxed) {
             // ord: Relaxed, only to elect one (W2).
-            if self.sleeping.swap(false, Ordering::Relaxed) {
+            if self.sleeping.swap(false, Ordering::Relaxed) || cfg!(lane_mutant = "wake_all") {
                 self.unparker.unpark();
             }
         }
@@ -95,7 +103,7 @@ impl Ready {
             let word = summary.trailing_zeros() as usize;
             summary &= summary - 1;
             // ord: Acquire, pairs with the Release in `set`.
-            let mut bits = self.bits[word].swap(0, Ordering::Acquire);
+            let mut bits = self.bits[word].swap(0, weaken!("bit_load", Ordering::Acquire));
             while bits != 0 {
                 visit(word * 64 + bits.trailing_zeros() as usize);
                 bits &= bits - 1;
@@ -109,9 +117,12 @@ impl Ready {
         // ord: Relaxed, ordered by the fence.
         self.sleeping.store(true, Ordering::Relaxed);
         // ord: SeqCst, pairs with the fence in `wake` (W1).
-        fence(Ordering::SeqCst);
+        if !cfg!(lane_mutant = "sleep_fence") {
+            fence(Ordering::SeqCst);
+        }
+        let blind = cfg!(lane_mutant = "sleep_blind");
         // ord: Relaxed, ordered by the fence.
-        if self.summary.load(Ordering::Relaxed) == 0 && !more() {
+        if blind || self.summary.load(Ordering::Relaxed) == 0 && !more() {
             parker.park_timeout(timeout);
         }
         // ord: Relaxed, a late waker only leaves a token that ends the next sleep at once.

@@ -17,10 +17,8 @@
 //!   pin the epoch once, and nothing on a log call's hot path does (a pin costs as much as its
 //!   clock read).
 
-use std::sync::atomic::Ordering;
-
-use crossbeam_epoch::{Atomic, Collector, Guard, LocalHandle, Owned, Shared};
-use parking_lot::Mutex;
+use crate::sync::epoch::{Atomic, Collector, Guard, Owned, Shared, unprotected};
+use crate::sync::{Mutex, Ordering, weaken};
 
 /// A list of shared values with lock-free joins and walks.
 #[derive(Debug)]
@@ -54,7 +52,7 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
             match self.first.compare_exchange_weak(
                 first,
                 node,
-                Ordering::Release,
+                weaken!("join_store", Ordering::Release),
                 Ordering::Relaxed,
                 &guard,
             ) {
@@ -67,10 +65,10 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
     /// Calls `visit` with every value that was there when the walk began, newest first. Values
     /// that join meanwhile are not seen; those that leave meanwhile may be.
     pub(crate) fn walk(&self, mut visit: impl FnMut(&T)) {
-        let local: LocalHandle = self.collector.register();
+        let local = self.collector.register();
         let guard = local.pin();
         // ord: Acquire, pairs with the Release in `join`.
-        let mut at = self.first.load(Ordering::Acquire, &guard);
+        let mut at = self.first.load(weaken!("walk_load", Ordering::Acquire), &guard);
         // SAFETY: (G3) pinned since before the load.
         while let Some(node) = unsafe { at.as_ref() } {
             visit(&node.value);
@@ -109,6 +107,11 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
     ) {
         // ord: Acquire, pairs with the Release of the next node's join.
         let next = node.next.load(Ordering::Acquire, guard);
+        if cfg!(lane_mutant = "unlink_blind") {
+            // ord: Relaxed, a mutant.
+            link.store(next, Ordering::Relaxed);
+            return;
+        }
         // ord: AcqRel, publishes `next` anew and sees what joined instead; Acquire likewise.
         while link.compare_exchange(at, next, Ordering::AcqRel, Ordering::Acquire, guard).is_err() {
             // Only `first` changes under us (G1, G2): find the node that now stands before `at`.
@@ -126,6 +129,10 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
                 before = after;
             }
         }
+        if cfg!(lane_mutant = "next_cut") {
+            // ord: Relaxed, a mutant.
+            node.next.store(Shared::null(), Ordering::Relaxed);
+        }
         // SAFETY: (G3) unlinked once, by the CAS above.
         unsafe { guard.defer_destroy(at) };
     }
@@ -134,7 +141,7 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
 impl<T> Drop for Registry<T> {
     fn drop(&mut self) {
         // SAFETY: nobody walks a registry that is being dropped.
-        let guard = unsafe { crossbeam_epoch::unprotected() };
+        let guard = unsafe { unprotected() };
         // ord: Relaxed, the last owner sees everything.
         let mut at = self.first.load(Ordering::Relaxed, guard);
         while !at.is_null() {
@@ -146,7 +153,7 @@ impl<T> Drop for Registry<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
 

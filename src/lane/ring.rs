@@ -21,8 +21,8 @@
 //!   the consumer.
 //! - **R3** A record does not wrap around the end of the buffer: a pad fills the rest of it. What is
 //!   left there with fewer than 16 bytes is a pad too.
-//! - **R4** While a producer writes a record its gate is 0, so that a signal handler on the same
-//!   thread finds no room and goes the cold way, which sees that it is nested.
+//! - **R4** While a producer writes a record or a pad its gate is shut, so that a signal handler on
+//!   the same thread finds no room and goes the cold way, which sees that it is nested.
 //! - **R5** The gate is never beyond `head + capacity`, the buffer's end, nor `tail +
 //!   record_bytes_max` as of the last cold call; a gate read before a nested call changed it is too
 //!   low, never too high, since a new lane's positions go on behind the old gate.
@@ -32,13 +32,15 @@
 //!
 //! `tail` is stored with Release after the record's bytes and loaded with Acquire before they are
 //! read; `head` is stored with Release after the bytes were encoded and loaded with Acquire before
-//! they are overwritten. Everything else is the producer's or the consumer's own.
+//! they are overwritten. A consumer slot is rewritten behind the head that made the other one valid,
+//! so that who finds the head unchanged afterwards has read a valid slot. Everything else is the
+//! producer's or the consumer's own.
 
 use std::cell::Cell;
 
 use super::memory::Memory;
 use crate::record::{HEAD_BYTES, Head, RECORD_PAD};
-use crate::sync::{AtomicU64, Ordering, compiler_fence};
+use crate::sync::{AtomicU64, Ordering, compiler_fence, weaken};
 
 /// Indices of the words in a lane's header.
 #[cfg(not(loom))]
@@ -69,7 +71,8 @@ pub(crate) mod word {
     pub(crate) const TAIL: usize = 0;
     pub(crate) const HEAD: usize = 1;
     pub(crate) const SLOTS: [usize; 2] = [2, 4];
-    pub(crate) const WORDS: usize = 6;
+    /// Words of a staging buffer stand here too, and one for its bytes.
+    pub(crate) const WORDS: usize = 7;
 }
 
 /// Words that hold losses by cause and level.
@@ -138,6 +141,7 @@ impl Producer {
         // Behind every gate that this thread has seen (R5).
         let start = self.tail.get().max(self.gate.get()).next_multiple_of(8);
         let start = start + self.record_bytes_max.get().next_multiple_of(8);
+        let start = if cfg!(lane_mutant = "start_low") { self.tail.get() } else { start };
         for at in [word::HEAD, word::SLOTS[0], word::TAIL] {
             // ord: Relaxed, the lane is published to the consumer by joining the registry.
             memory.word(at).store(start, Ordering::Relaxed);
@@ -151,6 +155,12 @@ impl Producer {
         self.record_bytes_max.set(record_bytes_max);
         self.serial.set(serial);
         start
+    }
+
+    /// Goes on at a position that a model knows, with nothing written yet.
+    #[cfg(loom)]
+    pub(crate) fn move_to(&self, tail: u64) {
+        self.tail.set(tail);
     }
 
     /// Lets go of the lane; the next write takes the cold way.
@@ -167,7 +177,9 @@ impl Producer {
     #[inline(always)]
     pub(crate) fn write(&self, serial: u32, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
         let gate = self.gate.get();
-        self.gate.set(0); // (R4)
+        if !cfg!(lane_mutant = "gate_open") {
+            self.gate.set(0); // (R4)
+        }
         compiler_fence(Ordering::SeqCst); // ord: orders this thread with its signal handlers
         let tail = self.tail.get();
         if tail + len as u64 > gate || serial != self.serial.get() {
@@ -212,7 +224,7 @@ impl Producer {
         // SAFETY: (attach) the mapping is alive while the producer has it.
         let word = unsafe { &*self.tail_word.get() };
         // ord: Release, so that the Acquire in `Memory::tail` sees the record before the tail.
-        word.store(tail, Ordering::Release);
+        word.store(tail, weaken!("tail_store", Ordering::Release));
     }
 
     /// True when this thread is inside `write`: the caller is a signal handler (R4).
@@ -229,13 +241,14 @@ impl Producer {
         let capacity = memory.data_len() as u64;
         let len = len as u64;
         debug_assert!(len <= self.record_bytes_max.get() && len <= capacity / 2);
+        self.gate.set(CLOSED); // (R4)
         // ord: Acquire, pairs with the Release in `Memory::publish_head`: the bytes are free.
-        let head = memory.word(word::HEAD).load(Ordering::Acquire);
+        let head = memory.word(word::HEAD).load(weaken!("head_load", Ordering::Acquire));
         let full_at = head + capacity;
         let mut tail = self.tail.get();
         let mut end = (tail | (capacity - 1)) + 1;
         if tail + len > end {
-            if end > full_at {
+            if end > full_at && !cfg!(lane_mutant = "pad_unfree") {
                 return Room::Full;
             }
             self.pad(tail, end);
@@ -259,6 +272,9 @@ impl Producer {
         // SAFETY: (R2) the caller found `[tail, end)` free, and it ends with the buffer.
         let bytes = unsafe { self.bytes(tail, len) };
         let words = (len.saturating_sub(HEAD_BYTES) / 8) as u16;
+        if cfg!(lane_mutant = "pad_late") {
+            self.commit(end);
+        }
         let word = Head::word(0, words, RECORD_PAD, 0).to_le_bytes();
         bytes[..8].copy_from_slice(&word);
         self.commit(end);
@@ -269,7 +285,7 @@ impl Memory {
     /// Position behind the last committed record.
     pub(crate) fn tail(&self) -> u64 {
         // ord: Acquire, pairs with the Release in `Producer::commit`: the bytes are there.
-        self.word(word::TAIL).load(Ordering::Acquire)
+        self.word(word::TAIL).load(weaken!("tail_load", Ordering::Acquire))
     }
 
     /// Position of the oldest record that was not taken.
@@ -296,11 +312,16 @@ impl Memory {
     /// since the hand-out; `slot` alternates.
     pub(crate) fn publish_head(&self, head: u64, n_taken: u64, slot: usize) {
         let slot = word::SLOTS[slot & 1];
+        // ord: Release, behind the head that made the other slot the valid one: who sees this count
+        // sees that head too when it looks again (S4).
+        self.word(slot + 1).store(n_taken, weaken!("slot_store", Ordering::Release));
+        if cfg!(lane_mutant = "slot_late") {
+            // ord: Release, a mutant.
+            self.word(word::HEAD).store(head, Ordering::Release);
+        }
         // ord: Relaxed, published by the Release below (S4).
-        self.word(slot + 1).store(n_taken, Ordering::Relaxed);
-        // ord: Relaxed, as above.
         self.word(slot).store(head, Ordering::Relaxed);
         // ord: Release, pairs with the Acquire in `Producer::refill` and `Memory::head`.
-        self.word(word::HEAD).store(head, Ordering::Release);
+        self.word(word::HEAD).store(head, weaken!("head_store", Ordering::Release));
     }
 }

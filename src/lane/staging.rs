@@ -17,13 +17,14 @@
 //! - **B1** One consumer owns a buffer; it alone writes its bytes and words.
 //! - **B2** `committed` is stored with Release after the bytes of the run, and before the lane's
 //!   head moves: a run is in its lane, or committed, at every moment.
-//! - **B3** Before the first byte of a buffer is reused its epoch is raised and `committed` is 0; a
-//!   buffer is reused only when its block is Written.
+//! - **B3** Before the first byte of a buffer is reused `committed` is 0, then its epoch is raised; a
+//!   buffer is reused only when its block is Written. In this order, since a reader looks at the
+//!   epoch before `committed`: one that finds the new epoch finds the new length.
 
 use std::io;
 
 use super::memory::Memory;
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, weaken};
 
 /// Bytes for a block's header at the start of a buffer.
 pub(crate) const BLOCK_HEADER_BYTES: usize = 64;
@@ -79,6 +80,19 @@ impl Buffer {
         Self { memory: Arc::new(memory), committed: 0 }
     }
 
+    /// A model's buffer.
+    #[cfg(loom)]
+    pub(crate) fn of(memory: Arc<Memory>) -> Self {
+        Self { memory, committed: 0 }
+    }
+
+    /// A part of a model's buffer, so that loom looks at that part alone.
+    #[cfg(loom)]
+    pub(crate) fn range(&mut self, at: usize, len: usize) -> &mut [u8] {
+        // SAFETY: (B1) this is the owner, and the borrow is unique.
+        unsafe { self.memory.owned(at, len) }
+    }
+
     /// Bytes of runs so far.
     pub(crate) fn committed(&self) -> usize {
         self.committed
@@ -100,21 +114,36 @@ impl Buffer {
         self.committed += written;
         debug_assert!(self.committed <= RUNS_BYTES + TAIL_BYTES, "B2: beyond the buffer");
         // ord: Release, pairs with the reader that copies the header before the bytes (B2).
-        self.memory.word(word::COMMITTED).store(self.committed as u64, Ordering::Release);
+        self.memory
+            .word(word::COMMITTED)
+            .store(self.committed as u64, weaken!("commit_store", Ordering::Release));
     }
 
     /// Empties the buffer for a new block (B3).
     pub(crate) fn reset(&mut self) {
-        let epoch = self.memory.word(word::EPOCH);
-        // ord: Relaxed, this is the only writer (B1).
-        let next = epoch.load(Ordering::Relaxed) + 1;
-        // ord: Release, before `committed` and before any byte of the new block (B3).
-        epoch.store(next, Ordering::Release);
         self.committed = 0;
-        // ord: Release, as above.
+        if !cfg!(lane_mutant = "reset_order") {
+            self.empty();
+        }
+        if !cfg!(lane_mutant = "epoch_kept") {
+            let epoch = self.memory.word(word::EPOCH);
+            // ord: Relaxed, this is the only writer (B1).
+            let next = epoch.load(Ordering::Relaxed) + 1;
+            // ord: Release, behind `committed`.
+            epoch.store(next, weaken!("epoch_store", Ordering::Release));
+        }
+        if cfg!(lane_mutant = "reset_order") {
+            self.empty();
+        }
+        if !cfg!(lane_mutant = "reset_fence") {
+            // ord: SeqCst, keeps the new block's bytes behind the two stores for every observer.
+            crate::sync::fence(Ordering::SeqCst);
+        }
+    }
+
+    fn empty(&self) {
+        // ord: Release, as in `commit`.
         self.memory.word(word::COMMITTED).store(0, Ordering::Release);
-        // ord: SeqCst, keeps the new block's bytes behind the two stores for every observer.
-        crate::sync::fence(Ordering::SeqCst);
     }
 
     /// Ends the block at `len` bytes, its header included.

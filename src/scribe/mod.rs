@@ -19,7 +19,6 @@ mod writer;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Parker;
@@ -34,6 +33,7 @@ pub(crate) use self::writer::{Queue, WriterSetup, run as run_writer};
 use crate::config::Durability;
 use crate::lane::catalog::{Catalog, CatalogView};
 use crate::lane::lanes::{Lane, Lanes};
+use crate::lane::park;
 use crate::lane::ready::Ready;
 use crate::lane::staging::Staging;
 use crate::notice::Seldom;
@@ -245,9 +245,8 @@ impl Scribe {
         for &index in &indices {
             complete &= self.drain_one(index);
         }
-        // ord: SeqCst, pairs with the fence of a producer that is about to park: it sees the new
-        // head, or this thread sees it waiting. Once a turn, so that it costs no lane anything.
-        fence(Ordering::SeqCst);
+        // A producer that is about to park sees the new head, or this thread sees it waiting.
+        park::fence_heads();
         for &index in &indices {
             self.intakes[index].lane.wake_producer();
         }

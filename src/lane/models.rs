@@ -1,0 +1,576 @@
+//! Models: the invariants of lanes and staging, under every interleaving that loom finds.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test --release --lib lane::models -- --nocapture
+//! ```
+//!
+//! Each model names its invariants and the mutants (`--cfg lane_mutant="…"`) that it kills;
+//! `tests/lane_mutants.rs` runs them all. `LOOM_MAX_PREEMPTIONS` widens the search.
+#![expect(unsafe_code, reason = "stands in for handle and intake, whose proofs are cited")]
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64 as StdAtomicU64, Ordering as StdOrdering};
+use std::time::Duration;
+
+use loom::cell::UnsafeCell;
+use loom::thread::{spawn, yield_now};
+
+use super::latch::Latch;
+use super::memory::Memory;
+use super::park::{End, Park, fence_heads};
+use super::ready::Ready;
+use super::registry::Registry;
+use super::ring::{Producer, Room, word};
+use super::staging::{self, Buffer};
+use crate::record::{HEAD_BYTES, Head, RECORD_EVENT, RECORD_PAD};
+use crate::sync::{Arc, AtomicU64, Ordering, fence};
+
+/// Longer than a model runs; a model has no time.
+const LONG: Duration = Duration::from_secs(3600);
+/// Serial number of the models' logger.
+const SERIAL: u32 = 1;
+
+fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
+    static EXECUTIONS: StdAtomicU64 = StdAtomicU64::new(0);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    let before = EXECUTIONS.load(StdOrdering::Relaxed);
+    builder.check(move || {
+        EXECUTIONS.fetch_add(1, StdOrdering::Relaxed);
+        model();
+    });
+    // Exact with `--test-threads 1`.
+    let count = EXECUTIONS.load(StdOrdering::Relaxed) - before;
+    let _ = writeln!(std::io::stdout(), "{name}: {count} executions");
+}
+
+/// A lane and its producer; the model's thread keeps both.
+struct Lane {
+    memory: Arc<Memory>,
+    start: u64,
+}
+
+/// A producer on its way to the thread that uses it (R6).
+struct Moved(Producer);
+
+// SAFETY: (R6) one thread alone uses it.
+unsafe impl Send for Moved {}
+
+fn lane(capacity: usize) -> (Lane, Moved) {
+    let memory = Arc::new(Memory::private(capacity).unwrap());
+    let producer = Producer::new();
+    // SAFETY: the model keeps the memory, and nobody else has it.
+    let start = unsafe { producer.attach(&memory, SERIAL, capacity as u64 / 2) };
+    // Positions begin where the buffer does, so that each model knows where it wraps.
+    let start = if start.is_multiple_of(capacity as u64) {
+        start
+    } else {
+        let at = start.next_multiple_of(capacity as u64);
+        for index in [word::HEAD, word::SLOTS[0], word::TAIL] {
+            memory.word(index).store(at, Ordering::Relaxed);
+        }
+        producer.move_to(at);
+        at
+    };
+    (Lane { memory, start }, Moved(producer))
+}
+
+/// Writes one record of `len` bytes whose callsite is `id`; false when the lane is full.
+fn write(producer: &Producer, id: u32, len: usize) -> bool {
+    let fill = |out: &mut [u8]| {
+        let words = ((out.len() - HEAD_BYTES) / 8) as u16;
+        out.fill(id as u8);
+        out[..8].copy_from_slice(&Head::word(id, words, RECORD_EVENT, 0).to_le_bytes());
+    };
+    if producer.write(SERIAL, len, fill) {
+        return true;
+    }
+    match producer.refill(len) {
+        Room::Open { .. } => {
+            assert!(producer.write(SERIAL, len, fill), "the gate was opened for it");
+            true
+        }
+        Room::Full => false,
+    }
+}
+
+/// The consumer's end, as `scribe::intake` has it.
+struct Consumer<'a> {
+    memory: &'a Memory,
+    head: u64,
+    n_taken: u64,
+    slot: usize,
+}
+
+impl<'a> Consumer<'a> {
+    fn new(lane: &'a Lane) -> Self {
+        Self { memory: &lane.memory, head: lane.start, n_taken: 0, slot: 0 }
+    }
+
+    /// Takes what is committed, up to the buffer's end, without moving the head; callsites and
+    /// length.
+    fn look(&self) -> (Vec<u32>, usize) {
+        // SAFETY: (R2) this is the one consumer.
+        let bytes = unsafe { self.memory.committed(self.head, self.memory.tail()) };
+        let (mut ids, mut at) = (Vec::new(), 0);
+        while bytes.len() - at >= HEAD_BYTES {
+            let head = Head::read(&bytes[at..]).expect("whole records alone");
+            if head.kind != RECORD_PAD {
+                assert!(bytes[at + 8..at + head.len()].iter().all(|b| *b == head.callsite as u8));
+                ids.push(head.callsite);
+            }
+            at += head.len();
+        }
+        (ids, bytes.len())
+    }
+
+    fn give_back(&mut self, len: usize, count: usize) {
+        self.head += len as u64;
+        self.n_taken += count as u64;
+        self.slot ^= 1;
+        self.memory.publish_head(self.head, self.n_taken, self.slot);
+    }
+
+    fn take(&mut self) -> Vec<u32> {
+        let (ids, len) = self.look();
+        if len > 0 {
+            self.give_back(len, ids.len());
+        }
+        ids
+    }
+
+    fn take_exactly(&mut self, count: usize) -> Vec<u32> {
+        let mut ids = self.take();
+        while ids.len() < count {
+            yield_now();
+            ids.extend(self.take());
+        }
+        ids
+    }
+}
+
+/// R1, R2: the consumer reads what lies before the tail. Kills `tail_store`, `tail_load`.
+#[test]
+fn r2_a_record_is_whole_when_the_tail_is_behind_it() {
+    check("r2_a_record_is_whole_when_the_tail_is_behind_it", || {
+        let (lane, producer) = lane(64);
+        let thread = spawn(move || {
+            let producer = producer;
+            assert!(write(&producer.0, 1, 24));
+            assert!(write(&producer.0, 2, 16));
+        });
+        assert_eq!(Consumer::new(&lane).take_exactly(2), [1, 2]);
+        thread.join().unwrap();
+    });
+}
+
+/// R2, R3: bytes are written again behind a pad, when the head has passed them. Kills `head_store`,
+/// `head_load`.
+#[test]
+fn r2_bytes_are_written_again_only_when_the_head_has_passed_them() {
+    check("r2_bytes_are_written_again_only_when_the_head_has_passed_them", || {
+        let (lane, producer) = lane(64);
+        let thread = spawn(move || {
+            let producer = producer;
+            for id in 1..=3 {
+                while !write(&producer.0, id, 32) {
+                    yield_now();
+                }
+            }
+        });
+        assert_eq!(Consumer::new(&lane).take_exactly(3), [1, 2, 3]);
+        thread.join().unwrap();
+    });
+}
+
+/// R3: what is left at the buffer's end is a pad of 16 bytes. Kills `pad_late`.
+#[test]
+fn r3_a_pad_is_there_before_the_tail_passes_it() {
+    check("r3_a_pad_is_there_before_the_tail_passes_it", || {
+        let (lane, producer) = lane(64);
+        let thread = spawn(move || {
+            let producer = producer;
+            for id in 1..=3 {
+                while !write(&producer.0, id, 24) {
+                    yield_now();
+                }
+            }
+        });
+        assert_eq!(Consumer::new(&lane).take_exactly(3), [1, 2, 3]);
+        thread.join().unwrap();
+    });
+}
+
+/// R1, R3: a pad too short for a head, and none that would pass the head. Kills `pad_unfree`.
+#[test]
+fn r3_a_pad_is_written_only_where_the_head_has_passed() {
+    check("r3_a_pad_is_written_only_where_the_head_has_passed", || {
+        let (lane, producer) = lane(64);
+        assert!(write(&producer.0, 1, 32));
+        assert!(write(&producer.0, 2, 24));
+        let thread = spawn(move || {
+            let producer = producer;
+            // Eight bytes are left, and no room behind them.
+            while !write(&producer.0, 3, 32) {
+                yield_now();
+            }
+            // As long as the head stands, a pad up to the next end would pass it.
+            let full = write(&producer.0, 4, 32) && write(&producer.0, 5, 32);
+            (full, producer)
+        });
+        let mut consumer = Consumer::new(&lane);
+        let mut ids = consumer.take_exactly(3);
+        let (_, producer) = thread.join().unwrap();
+        let (head, tail) = (lane.memory.head(), lane.memory.tail());
+        assert!(head <= tail && tail - head <= 64, "R1");
+        ids.extend(consumer.take());
+        ids.extend(consumer.take());
+        assert!(ids.starts_with(&[1, 2, 3]) && ids.is_sorted(), "{ids:?}");
+        drop(producer);
+    });
+}
+
+/// S4: who finds the head unchanged has read the slot that belongs to it. Kills `slot_store`,
+/// `slot_late`.
+#[test]
+fn s4_the_slot_of_the_head_counts_the_records_before_it() {
+    check("s4_the_slot_of_the_head_counts_the_records_before_it", || {
+        let (lane, producer) = lane(64);
+        (1..=3).for_each(|id| assert!(write(&producer.0, id, 16)));
+        let memory = lane.memory.clone();
+        let start = lane.start;
+        let outside = spawn(move || {
+            let head = memory.head();
+            let read = word::SLOTS.map(|at| {
+                // ord: Relaxed, a copy of the page; ordered by the fence behind it.
+                (
+                    memory.word(at).load(Ordering::Relaxed),
+                    memory.word(at + 1).load(Ordering::Relaxed),
+                )
+            });
+            fence(Ordering::Acquire);
+            if memory.head() == head {
+                let slot = read.iter().find(|slot| slot.0 == head).expect("one is valid");
+                assert_eq!(slot.1, (head - start) / 16);
+            }
+        });
+        let mut consumer = Consumer::new(&lane);
+        (0..3).for_each(|_| consumer.give_back(16, 1));
+        outside.join().unwrap();
+    });
+}
+
+/// R4: a write within a write finds the gate shut. Kills `gate_open`.
+#[test]
+fn r4_a_write_within_a_write_finds_no_room() {
+    check("r4_a_write_within_a_write_finds_no_room", || {
+        let (lane, producer) = lane(128);
+        let producer = producer.0;
+        assert!(write(&producer, 1, 16));
+        let wrote = producer.write(SERIAL, 16, |out| {
+            assert!(!producer.write(SERIAL, 16, |_| ()), "no room");
+            assert!(producer.is_busy());
+            out.fill(2);
+            out[..8].copy_from_slice(&Head::word(2, 0, RECORD_EVENT, 0).to_le_bytes());
+        });
+        assert!(wrote);
+        assert_eq!(Consumer::new(&lane).take(), [1, 2]);
+    });
+}
+
+/// R5: a gate that was read before a lane was exchanged is too low for the new one. Kills
+/// `start_low`.
+#[test]
+fn r5_a_new_lane_begins_behind_every_gate_of_the_old_one() {
+    check("r5_a_new_lane_begins_behind_every_gate_of_the_old_one", || {
+        let (old, producer) = lane(128);
+        let producer = producer.0;
+        assert!(write(&producer, 1, 16));
+        let gate_max = old.start + 128;
+        let new = Memory::private(256).unwrap();
+        // SAFETY: the model keeps both.
+        let start = unsafe { producer.attach(&new, SERIAL, 128) };
+        assert!(start >= gate_max.min(old.memory.tail() + 64), "{start}");
+        assert_eq!((new.head(), new.tail()), (start, start));
+    });
+}
+
+/// W1: the lane is on the list, or the scribe does not sleep. Kills `wake_fence`, `sleep_fence`,
+/// `sleep_blind`, `summary_first`.
+#[test]
+fn w1_no_wake_up_is_lost() {
+    check("w1_no_wake_up_is_lost", || {
+        let (ready, parker) = Ready::new();
+        let ready = Arc::new(ready);
+        let threads = [3, 3].map(|slot| {
+            let ready = ready.clone();
+            spawn(move || ready.set(slot))
+        });
+        let mut n_seen = 0;
+        ready.take(|_| n_seen += 1);
+        while n_seen == 0 {
+            ready.sleep(&parker, LONG, || false);
+            ready.take(|slot| {
+                assert_eq!(slot, 3);
+                n_seen += 1;
+            });
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// W1: who finds a bit finds what its lane holds. Kills `bit_store`, `bit_load`.
+#[test]
+fn w1_who_is_told_sees_what_it_was_told_of() {
+    check("w1_who_is_told_sees_what_it_was_told_of", || {
+        let (ready, _parker) = Ready::new();
+        let ready = Arc::new(ready);
+        let told = Arc::new(AtomicU64::new(0));
+        let thread = {
+            let (ready, told) = (ready.clone(), told.clone());
+            spawn(move || {
+                told.store(7, Ordering::Relaxed);
+                ready.set(3);
+            })
+        };
+        ready.take(|_| assert_eq!(told.load(Ordering::Relaxed), 7));
+        thread.join().unwrap();
+    });
+}
+
+/// W2: a sleeping scribe is woken by one of its producers. Kills `wake_all`.
+#[test]
+fn w2_one_producer_wakes_a_sleeping_scribe() {
+    check("w2_one_producer_wakes_a_sleeping_scribe", || {
+        let (ready, parker) = Ready::new();
+        let ready = Arc::new(ready);
+        let threads = [3, 4].map(|slot| {
+            let ready = ready.clone();
+            spawn(move || ready.set(slot))
+        });
+        ready.sleep(&parker, LONG, || false);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(parker.unparker().n_calls() <= 1);
+    });
+}
+
+/// B2: a run is in its lane, or committed, at every moment. Kills `commit_late`.
+#[test]
+fn b2_a_record_is_in_its_lane_or_in_staging() {
+    check("b2_a_record_is_in_its_lane_or_in_staging", || {
+        let (lane, producer) = lane(64);
+        (1..=2).for_each(|id| assert!(write(&producer.0, id, 16)));
+        let memory = lane.memory.clone();
+        let start = lane.start;
+        let staged = Arc::new(Memory::private(64).unwrap());
+        let buffer = Buffer::of(staged.clone());
+        let outside = spawn(move || {
+            // Lanes first, then staging (S5).
+            let head = memory.head();
+            let committed = staged.word(staging::word::COMMITTED).load(Ordering::Acquire);
+            assert!(start + committed >= head, "neither in the lane nor in staging");
+        });
+        let mut buffer = buffer;
+        let mut consumer = Consumer::new(&lane);
+        for _ in 0..2 {
+            if cfg!(lane_mutant = "commit_late") {
+                consumer.give_back(16, 1);
+                buffer.commit(16);
+            } else {
+                buffer.commit(16);
+                consumer.give_back(16, 1);
+            }
+        }
+        outside.join().unwrap();
+    });
+}
+
+/// B2: what is committed can be read. Kills `commit_store`.
+#[test]
+fn b2_the_bytes_of_a_run_are_there_before_it_is_committed() {
+    check("b2_the_bytes_of_a_run_are_there_before_it_is_committed", || {
+        let staged = Arc::new(Memory::private(64).unwrap());
+        let mut buffer = Buffer::of(staged.clone());
+        let outside = spawn(move || {
+            let committed = staged.word(staging::word::COMMITTED).load(Ordering::Acquire) as usize;
+            // SAFETY: (B2) committed, and this epoch never writes it again.
+            let bytes = unsafe { staged.published(0, committed) };
+            assert!(bytes.iter().all(|byte| *byte == 5));
+        });
+        for at in [0, 16] {
+            buffer.range(at, 16).fill(5);
+            buffer.commit(16);
+        }
+        outside.join().unwrap();
+    });
+}
+
+/// The word of a model's header that stands for the bytes of a block.
+const BLOCK: usize = 6;
+
+/// B3: a reader that finds the epoch unchanged has read one block. Kills `reset_order`,
+/// `reset_fence`, `epoch_kept`, `epoch_store`.
+#[test]
+fn b3_a_reader_never_takes_two_blocks_for_one() {
+    check("b3_a_reader_never_takes_two_blocks_for_one", || {
+        let staged = Arc::new(Memory::private(16).unwrap());
+        let mut buffer = Buffer::of(staged.clone());
+        // ord: Relaxed, as all stores of a block's bytes.
+        staged.word(BLOCK).store(1, Ordering::Relaxed);
+        buffer.commit(8);
+        let outside = {
+            let staged = staged.clone();
+            spawn(move || {
+                let epoch = staged.word(staging::word::EPOCH).load(Ordering::Acquire);
+                let committed = staged.word(staging::word::COMMITTED).load(Ordering::Acquire);
+                let byte = staged.word(BLOCK).load(Ordering::Relaxed);
+                fence(Ordering::Acquire);
+                let again = staged.word(staging::word::EPOCH).load(Ordering::Relaxed);
+                if again == epoch && committed > 0 {
+                    let expected = if committed == 8 { 1 } else { 2 };
+                    assert_eq!(byte, expected, "bytes of another block");
+                }
+            })
+        };
+        buffer.reset();
+        staged.word(BLOCK).store(2, Ordering::Relaxed);
+        buffer.commit(16);
+        outside.join().unwrap();
+    });
+}
+
+/// P1: a producer parks on a full lane while the consumer takes. Kills `park_fence`,
+/// `heads_fence`, `park_blind`.
+#[test]
+fn p1_a_producer_that_waits_is_woken() {
+    check("p1_a_producer_that_waits_is_woken", || {
+        let head = Arc::new(AtomicU64::new(0));
+        let park = Arc::new(Park::new());
+        let producer = {
+            let (head, park) = (head.clone(), park.clone());
+            spawn(move || {
+                while head.load(Ordering::Acquire) == 0 {
+                    park.wait(LONG, || head.load(Ordering::Acquire) == 0);
+                }
+            })
+        };
+        head.store(8, Ordering::Release);
+        fence_heads();
+        park.wake();
+        producer.join().unwrap();
+    });
+}
+
+/// P2: a lane that has ended and is empty stays empty. Kills `end_store`, `end_load`.
+#[test]
+fn p2_the_tail_behind_the_end_is_the_last() {
+    check("p2_the_tail_behind_the_end_is_the_last", || {
+        let (lane, producer) = lane(64);
+        let end = Arc::new(End::new());
+        let thread = {
+            let end = end.clone();
+            spawn(move || {
+                let producer = producer;
+                assert!(write(&producer.0, 1, 16));
+                end.set();
+            })
+        };
+        let mut consumer = Consumer::new(&lane);
+        let mut ids = consumer.take();
+        if end.is_set() {
+            ids.extend(consumer.take());
+            assert_eq!(ids, [1], "taken back with a record in it");
+        }
+        thread.join().unwrap();
+    });
+}
+
+/// C1: two threads write into the common lane. Kills `latch_load`, `latch_store`.
+#[test]
+fn c1_the_latch_lets_one_in_at_a_time() {
+    check("c1_the_latch_lets_one_in_at_a_time", || {
+        let shared = Arc::new((Latch::new(), UnsafeCell::new(0)));
+        // SAFETY: (C1) under the latch alone.
+        let add = |shared: &(Latch, UnsafeCell<u32>)| {
+            shared.0.with(|| shared.1.with_mut(|n| unsafe { *n += 1 })).is_some()
+        };
+        let thread = {
+            let shared = Shared(shared.clone());
+            spawn(move || {
+                let shared = shared;
+                u32::from(add(&shared.0))
+            })
+        };
+        let here = u32::from(add(&shared));
+        let n_in = here + thread.join().unwrap();
+        assert_eq!(shared.0.with(|| shared.1.with(|n| unsafe { *n })), Some(n_in));
+    });
+}
+
+/// What a latch guards, on its way to another thread.
+struct Shared(Arc<(Latch, UnsafeCell<u32>)>);
+
+// SAFETY: (C1) the cell is touched under the latch alone.
+unsafe impl Send for Shared {}
+
+fn all(registry: &Registry<u32>) -> Vec<u32> {
+    let mut seen = Vec::new();
+    registry.walk(|n| seen.push(*n));
+    seen.sort_unstable();
+    seen
+}
+
+/// G1: two threads join while a third walks. Kills `join_store`, `walk_load`.
+#[test]
+fn g1_joins_at_once_lose_nobody() {
+    check("g1_joins_at_once_lose_nobody", || {
+        let registry = Arc::new(Registry::new());
+        let threads = [1, 2].map(|n| {
+            let registry = registry.clone();
+            spawn(move || registry.join(n))
+        });
+        assert!(all(&registry).len() <= 2);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(all(&registry), [1, 2]);
+    });
+}
+
+/// G1, G2: one joins while the first leaves. Kills `unlink_blind`.
+#[test]
+fn g2_a_join_beside_a_leave_is_not_lost() {
+    check("g2_a_join_beside_a_leave_is_not_lost", || {
+        let registry = Arc::new(Registry::new());
+        (1..=2).for_each(|n| registry.join(n));
+        let threads = [3, 4].map(|n| {
+            let registry = registry.clone();
+            spawn(move || registry.join(n))
+        });
+        assert_eq!(registry.leave(|n| *n == 2), 1);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(all(&registry), [1, 3, 4]);
+    });
+}
+
+/// G2: a walk that stands on a node that leaves goes on to the end. Kills `next_cut`.
+#[test]
+fn g2_a_walk_beside_joins_and_leaves_sees_who_stays() {
+    check("g2_a_walk_beside_joins_and_leaves_sees_who_stays", || {
+        let registry = Arc::new(Registry::new());
+        (1..=3).for_each(|n| registry.join(n));
+        let walker = {
+            let registry = registry.clone();
+            spawn(move || {
+                let seen = all(&registry);
+                assert!(seen.contains(&1) && seen.contains(&3), "{seen:?}");
+            })
+        };
+        let joiner = {
+            let registry = registry.clone();
+            spawn(move || registry.join(4))
+        };
+        registry.leave(|n| *n == 2);
+        walker.join().unwrap();
+        joiner.join().unwrap();
+        assert_eq!(all(&registry), [1, 3, 4]);
+    });
+}
