@@ -24,11 +24,13 @@ impl Seldom {
         Self { last: None, every }
     }
 
-    /// Writes the line that `text` makes, if the last one is long enough ago.
-    pub(crate) fn say(&mut self, text: impl FnOnce() -> String) {
-        if self.last.is_none_or(|last| last.elapsed() >= self.every) {
+    /// Writes the line that `text` makes, if the last one is long enough ago; true when it did.
+    pub(crate) fn say(&mut self, text: impl FnOnce() -> String) -> bool {
+        let is_due = self.last.is_none_or(|last| last.elapsed() >= self.every);
+        if is_due {
             self.last = Some(Instant::now());
             say(&text());
         }
+        is_due
     }
 }

@@ -356,7 +356,7 @@ impl LoggerRef for Own {
         level >= self.least
     }
 
-    fn push<A: Args>(&self, _: &'static Callsite, id: u32, _: u8, args: &A) {
+    fn push<A: Args>(&self, _: &'static Callsite, id: u32, _: u8, args: A) {
         assert!(id > 0);
         self.seen.set(self.seen.get() + args.len());
     }

@@ -196,6 +196,30 @@ fn many_overlapping_loggers_do_not_fill_the_memory() {
 }
 
 #[test]
+fn a_segment_that_goes_while_it_is_read_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let lane = counting(0, 0, 100_000, 1);
+    let mut writer = Writer::new(1);
+    let paths: Vec<_> = (0..50)
+        .map(|n| writer.write(dir.path(), &[vec![lane.run(n * 2_000, (n + 1) * 2_000)]]))
+        .collect();
+    let mut items = Source::open(dir.path()).unwrap().query(&Query::new());
+    assert!(matches!(items.next(), Some(Ok(Item::Record(_)))));
+    // As retention removes, and packing replaces.
+    std::fs::remove_file(&paths[40]).unwrap();
+    std::fs::rename(&paths[45], dir.path().join("renamed.ttlog")).unwrap();
+    let mut events = 1;
+    for item in items {
+        match item.unwrap() {
+            Item::Record(_) => events += 1,
+            Item::Damage(damage) => assert!(damage.is_gap, "{damage}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(events, 98_000);
+}
+
+#[test]
 fn records_of_an_unknown_callsite_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let mut lane = counting(0, 0, 3, 1);

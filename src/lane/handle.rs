@@ -322,7 +322,7 @@ fn write_slowly(
     }
     let lane = KEPT.try_with(|kept| {
         kept.register(lanes, local);
-        kept.lane(lanes.serial).or_else(|| first_lane(kept, producer, lanes))
+        kept.lane(lanes.serial).or_else(|| first_lane(producer, lanes))
     });
     let Ok(Some(mut lane)) = lane else {
         return write_common(lanes, level, record);
@@ -338,6 +338,18 @@ fn write_slowly(
     loop {
         let too_small = len > lanes.record_bytes_max(&lane);
         let room = if too_small { Room::Full } else { producer.refill(len) };
+        match room {
+            // A burst: a larger lane costs less than waking the scribe, and it takes the old one
+            // with its next turn.
+            Room::Open { marked: true } if lanes.may_grow(&lane) && !lanes.is_scribe_awake() => {
+                if let Some(larger) = lanes.exchange(&lane, len) {
+                    attach(producer, lanes, larger.clone());
+                    lane = larger;
+                    continue;
+                }
+            }
+            _ => {}
+        }
         match room {
             Room::Open { marked } => {
                 let wrote = producer.write(lanes.serial, len, |out| match &cut {
@@ -363,9 +375,11 @@ fn write_slowly(
     }
 }
 
-fn first_lane(kept: &Kept, producer: &Producer, lanes: &Arc<Lanes>) -> Option<Arc<Lane>> {
-    let _ = kept;
-    let lane = lanes.hand_out(thread_id(), thread_name()).ok()?;
+fn first_lane(producer: &Producer, lanes: &Arc<Lanes>) -> Option<Arc<Lane>> {
+    let Ok(lane) = lanes.hand_out(thread_id(), thread_name()) else {
+        lanes.set_laneless();
+        return None;
+    };
     attach(producer, lanes, lane.clone());
     Some(lane)
 }

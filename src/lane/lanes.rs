@@ -213,6 +213,8 @@ pub(crate) struct Lanes {
     next_generation: AtomicU32,
     n_joined: AtomicU64,
     scribe_gone: AtomicBool,
+    /// A living thread had no room for a lane of its own.
+    laneless: AtomicBool,
     /// Losses of lanes that were taken back, and of threads without one.
     past: Mutex<Past>,
 }
@@ -266,6 +268,7 @@ impl Lanes {
             next_generation: AtomicU32::new(2),
             n_joined: AtomicU64::new(1),
             scribe_gone: AtomicBool::new(false),
+            laneless: AtomicBool::new(false),
             past: Mutex::default(),
         };
         Ok((lanes, parker))
@@ -304,6 +307,11 @@ impl Lanes {
         let mut fitting = larger.filter(|&class| sizes[class] / 2 >= len);
         let spare = fitting.find_map(|class| self.spares[class].try_lock()?.pop_front())?;
         Some(self.lane(spare, old.tid, old.thread.clone(), Some(old.clone())))
+    }
+
+    /// True when the scribe looks at lanes that are on the list without being woken.
+    pub(crate) fn is_scribe_awake(&self) -> bool {
+        !self.ready.is_sleeping()
     }
 
     /// True when a larger lane than this could be had.
@@ -364,6 +372,18 @@ impl Lanes {
                 self.place.forget(&file_name(lane.id), len);
             }
         }
+    }
+
+    /// Says that a living thread uses the common lane for want of room.
+    pub(crate) fn set_laneless(&self) {
+        // ord: Relaxed, a check at the end of the process.
+        self.laneless.store(true, Ordering::Relaxed);
+    }
+
+    /// True when a thread ever had to use the common lane for want of room.
+    pub(crate) fn has_laneless(&self) -> bool {
+        // ord: Relaxed, a check.
+        self.laneless.load(Ordering::Relaxed)
     }
 
     /// Counts an event that no lane could take.

@@ -76,6 +76,13 @@ impl Ready {
         }
     }
 
+    /// True while the scribe sleeps; it may wake, or fall asleep, at any moment.
+    #[cfg(not(loom))]
+    pub(crate) fn is_sleeping(&self) -> bool {
+        // ord: Relaxed, a check.
+        self.sleeping.load(Ordering::Relaxed)
+    }
+
     /// Takes every slot from the list.
     pub(crate) fn take(&self, mut visit: impl FnMut(usize)) {
         // ord: Relaxed, a check before the costly swap.

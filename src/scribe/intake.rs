@@ -30,6 +30,8 @@ pub(crate) struct Intake {
     slot: usize,
     losses_version: u64,
     told: Losses,
+    /// Losses told since `take_lost`.
+    lost: u64,
     /// Looks at the lane in a row that found nothing.
     pub(crate) idle_turns: u32,
     /// True while the lane is looked at every turn.
@@ -46,6 +48,7 @@ impl Intake {
             slot: 0,
             losses_version: 0,
             told: Losses::NONE,
+            lost: 0,
             idle_turns: 0,
             busy: false,
         }
@@ -59,6 +62,11 @@ impl Intake {
     /// True when nothing is left that is committed now, and no loss is untold.
     pub(crate) fn is_empty(&self) -> bool {
         self.head == self.lane.memory().tail() && self.losses_version == self.lane.losses_version()
+    }
+
+    /// How many losses were told since the last call.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     /// Encodes what is committed up to `until` into the batch and gives the bytes back to the
@@ -97,6 +105,7 @@ impl Intake {
                 }
             };
             self.told = losses;
+            self.lost += lost;
             self.losses_version = version;
             self.give_back(encoded.consumed as u64, u64::from(encoded.count));
             version = self.lane.losses_version();

@@ -17,6 +17,7 @@ pub(crate) mod progress;
 mod segments;
 mod writer;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
@@ -35,6 +36,7 @@ use crate::lane::catalog::{Catalog, CatalogView};
 use crate::lane::lanes::{Lane, Lanes};
 use crate::lane::ready::Ready;
 use crate::lane::staging::Staging;
+use crate::notice::Seldom;
 use crate::record::Anchor;
 use crate::record::compact::Encoder;
 
@@ -47,6 +49,8 @@ const IDLE_TURNS: u32 = 20;
 const BUSY_BYTES: u64 = 4 << 10;
 /// How often owner file and segment are looked for.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often stderr is told of losses, at most.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// How long a straggler inside a log call is waited for at shutdown.
 const GRACE: Duration = Duration::from_millis(5);
 
@@ -87,6 +91,11 @@ pub(crate) struct Scribe {
     intakes: Vec<Intake>,
     /// Indices of the intakes that are looked at every turn.
     busy: Vec<usize>,
+    /// Indices of the intakes by the bit with which their producers call.
+    by_bit: HashMap<usize, Vec<usize>>,
+    /// Losses that stderr has not been told of.
+    lost: u64,
+    seldom: Seldom,
     n_joined: u64,
     segments: Segments,
     pending: Vec<Pending>,
@@ -107,6 +116,9 @@ impl Scribe {
             batch: None,
             intakes: Vec::new(),
             busy: Vec::new(),
+            by_bit: HashMap::new(),
+            lost: 0,
+            seldom: Seldom::new(TELL_EVERY),
             n_joined: 0,
             segments: Segments::new(setup.plan.clone(), setup.lanes.logger),
             pending: Vec::new(),
@@ -165,6 +177,7 @@ impl Scribe {
         if timer {
             self.take_back_ended();
             self.setup.lanes.prepare_spares(1);
+            self.tell_losses();
         }
         if (timer || !self.pending.is_empty()) && drained {
             self.seal();
@@ -190,6 +203,7 @@ impl Scribe {
         // Oldest first, so that a thread's lanes stand in the order of their use.
         new.sort_by_key(|lane: &Arc<Lane>| lane.generation);
         self.intakes.extend(new.into_iter().map(Intake::new));
+        self.index_intakes();
     }
 
     /// Lanes whose producers passed their mark become busy.
@@ -199,13 +213,24 @@ impl Scribe {
         if bits.is_empty() {
             return;
         }
+        self.setup.lanes.prepare_spares(2);
         self.meet_new_lanes();
-        for (index, intake) in self.intakes.iter_mut().enumerate() {
-            if !intake.busy && bits.contains(&(intake.lane.id as usize % Ready::SLOTS)) {
+        for index in bits.iter().filter_map(|bit| self.by_bit.get(bit)).flatten() {
+            let intake = &mut self.intakes[*index];
+            intake.idle_turns = 0;
+            if !intake.busy {
                 intake.busy = true;
-                intake.idle_turns = 0;
-                self.busy.push(index);
+                self.busy.push(*index);
             }
+        }
+    }
+
+    /// Finds intakes by their bits again, after some came or went.
+    fn index_intakes(&mut self) {
+        self.by_bit.clear();
+        for (index, intake) in self.intakes.iter().enumerate() {
+            let bit = intake.lane.id as usize % Ready::SLOTS;
+            self.by_bit.entry(bit).or_default().push(index);
         }
     }
 
@@ -324,7 +349,7 @@ impl Scribe {
         }
         if now >= self.next_check {
             self.next_check = now + CHECK_EVERY;
-            self.setup.queue.push(Op::Check);
+            self.setup.queue.push_if_idle(Op::Check);
         }
     }
 
@@ -337,9 +362,23 @@ impl Scribe {
         let (done, kept) = std::mem::take(&mut self.intakes).into_iter().partition(is_done);
         self.intakes = kept;
         self.busy = (0..self.intakes.len()).filter(|&at| self.intakes[at].busy).collect();
+        self.index_intakes();
         let done: Vec<Intake> = done;
         let lanes: Vec<Arc<Lane>> = done.into_iter().map(|intake| intake.lane).collect();
         self.setup.lanes.take_back(&lanes);
+    }
+
+    /// Says on stderr that events were lost; the stream says it where it happened.
+    fn tell_losses(&mut self) {
+        let lost: u64 = self.intakes.iter_mut().map(Intake::take_lost).sum();
+        self.lost += lost;
+        let (lost, dir) = (self.lost, self.setup.plan.dir.display());
+        if lost > 0 {
+            let told = self
+                .seldom
+                .say(|| format!("{lost} events were lost; `ttlog {dir}` shows where, stats() why"));
+            self.lost = if told { 0 } else { lost };
+        }
     }
 
     /// Answers requests whose lanes are drained; returns the request for the end.
@@ -429,7 +468,8 @@ impl Scribe {
         for intake in &self.intakes {
             let lane = &intake.lane;
             let may_log = match ask {
-                Ask::Exit(tid) => !lane.is_ended() && lane.tid != tid && lane.id != 0,
+                Ask::Exit(_) if lane.id == 0 => self.setup.lanes.has_laneless(),
+                Ask::Exit(tid) => !lane.is_ended() && lane.tid != tid,
                 _ => false,
             };
             if may_log || !intake.is_empty() {

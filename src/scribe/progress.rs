@@ -1,6 +1,6 @@
 //! Progress: what is written and durable so far, and who waits for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,8 @@ struct State {
     asked: Vec<(Ticket, Ask)>,
     n_tickets: Ticket,
     goals: HashMap<Ticket, Goal>,
+    /// Tickets whose callers went away before they had a goal.
+    abandoned: HashSet<Ticket>,
     wakers: Vec<Waker>,
     written: Mark,
     durable: Mark,
@@ -99,7 +101,9 @@ impl Progress {
     /// Says which blocks answer a ticket.
     pub(crate) fn set_goal(&self, ticket: Ticket, blocks: u64, durable: bool) {
         let mut state = self.state.lock();
-        state.goals.insert(ticket, Goal { blocks, durable });
+        if !state.abandoned.remove(&ticket) {
+            state.goals.insert(ticket, Goal { blocks, durable });
+        }
         self.tell(&mut state);
     }
 
@@ -119,7 +123,12 @@ impl Progress {
                 }
             };
             if out {
-                return state.answer(ticket).unwrap_or(Err(Unanswered::Timeout));
+                return state.answer(ticket).unwrap_or_else(|| {
+                    if state.goals.remove(&ticket).is_none() {
+                        state.abandoned.insert(ticket);
+                    }
+                    Err(Unanswered::Timeout)
+                });
             }
         }
     }

@@ -66,6 +66,16 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// Hands an operation over unless others wait already.
+    pub(crate) fn push_if_idle(&self, op: Op) {
+        let mut state = self.state.lock();
+        if state.ops.is_empty() {
+            state.ops.push_back(op);
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
     /// Staging buffers whose blocks are written.
     pub(crate) fn take_free(&self) -> Vec<Buffer> {
         std::mem::take(&mut self.state.lock().free)

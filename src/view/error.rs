@@ -28,6 +28,12 @@ impl Error {
         Self { path: path.to_owned(), cause: Cause::NoLogs }
     }
 
+    /// True when the file is not there.
+    pub(super) fn is_gone(&self) -> bool {
+        let Cause::Store(store::Error::Io(error)) = &self.cause else { return false };
+        error.kind() == std::io::ErrorKind::NotFound
+    }
+
     /// The path that cannot be read.
     #[must_use]
     pub fn path(&self) -> &Path {

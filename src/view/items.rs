@@ -13,7 +13,7 @@ use super::error::Error;
 use super::item::{Damage, Item, Logger};
 use super::merge::{Gap, Merge, Shown};
 use super::once::Lanes;
-use super::plan::{Axis, Files, Planned, Unit, Walk};
+use super::plan::{Axis, Files, Planned, Read, Unit, Walk};
 use super::query::Query;
 use super::source::Source;
 use super::stream::Spool;
@@ -133,17 +133,22 @@ impl Items {
     fn look(&mut self) {
         self.pass_start();
         self.look_at_lanes();
-        let (paths, errors) = self.source.list();
-        self.ready.extend(errors.into_iter().map(Err));
-        let mut fresh = Vec::new();
         for index in 0..self.files.files.len() {
             if !self.files.files[index].sealed {
                 match self.files.walk(index) {
                     Ok(walk) => self.plan_walk(index, walk),
-                    Err(error) => self.tell(error),
+                    Err(error) => self.miss(index, error),
                 }
             }
         }
+        self.look_at_files();
+    }
+
+    /// Takes in the files that are not known yet.
+    fn look_at_files(&mut self) {
+        let (paths, errors) = self.source.list();
+        self.ready.extend(errors.into_iter().map(Err));
+        let mut fresh = Vec::new();
         for (path, listed) in paths {
             match self.files.add(&path, listed) {
                 Ok(index) => fresh.extend(index),
@@ -315,6 +320,20 @@ impl Items {
         self.notes.push(note);
     }
 
+    /// A file could not be read. When retention has removed it or a new name replaced it, that is
+    /// no error, but there may be names that were not listed yet (S5).
+    fn miss(&mut self, index: usize, error: Error) {
+        let file = &mut self.files.files[index];
+        if !(file.listed && error.is_gone()) {
+            return self.tell(error);
+        }
+        let is_news = !file.sealed || file.bytes > 0;
+        (file.sealed, file.bytes) = (true, 0);
+        if is_news {
+            self.look_at_files();
+        }
+    }
+
     fn tell(&mut self, error: Error) {
         self.ready.push_back(Err(error));
     }
@@ -323,12 +342,16 @@ impl Items {
     fn open(&mut self) {
         let Some(planned) = self.plan.pop() else { return };
         let result = match planned.unit {
-            Unit::File(index) => self.open_file(index),
-            Unit::Block(index, block) => self.open_block(index, &block),
-            Unit::Run(shot, run) => self.open_run(shot, run),
+            Unit::File(index) => self.open_file(index).map_err(|error| (Some(index), error)),
+            Unit::Block(index, block) => {
+                self.open_block(index, &block).map_err(|error| (Some(index), error))
+            }
+            Unit::Run(shot, run) => self.open_run(shot, run).map_err(|error| (None, error)),
         };
-        if let Err(error) = result {
-            self.tell(error);
+        match result {
+            Ok(()) => {}
+            Err((Some(index), error)) => self.miss(index, error),
+            Err((None, error)) => self.tell(error),
         }
     }
 
@@ -346,11 +369,14 @@ impl Items {
         let damage = self.files.read(index, block, &mut payload);
         let file = &self.files.files[index];
         self.bytes_done += block.header.padded_len(crate::store::block::ALIGN);
-        if let Some(damage) = damage? {
-            let walk = Walk { blocks: Vec::new(), damages: vec![damage] };
-            self.plan_walk(index, walk);
-            self.payload = payload;
-            return Ok(());
+        match damage? {
+            Read::Whole => {}
+            Read::Unfinished => return Ok(()),
+            Read::Damaged(damage) => {
+                let walk = Walk { blocks: Vec::new(), damages: vec![damage] };
+                self.plan_walk(index, walk);
+                return Ok(());
+            }
         }
         let lives = !file.sealed && self.files.alive.contains(&file.logger.id);
         let place = Place {

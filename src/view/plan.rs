@@ -111,6 +111,8 @@ pub(super) struct FilePlan {
     pub(super) logger: Arc<Logger>,
     pub(super) number: u64,
     pub(super) sealed: bool,
+    /// True when it comes from the listing of a directory, and so may go by itself.
+    pub(super) listed: bool,
     pub(super) bytes: u64,
     /// The blocks, when they are known already.
     pub(super) blocks: Option<Walk>,
@@ -127,6 +129,15 @@ pub(super) struct FilePlan {
 pub(super) struct Walk {
     pub(super) blocks: Vec<BlockRef>,
     pub(super) damages: Vec<store::Damage>,
+}
+
+/// How reading a block ended.
+#[derive(Debug)]
+pub(super) enum Read {
+    Whole,
+    Damaged(store::Damage),
+    /// Its writer lives and has not finished it.
+    Unfinished,
 }
 
 /// The files of a log.
@@ -172,6 +183,7 @@ impl Files {
             logger,
             number: reader.header().number,
             sealed: reader.is_sealed(),
+            listed,
             bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
             blocks: None,
             first_ns: times.map_or(i64::MAX, |times| times.0),
@@ -267,18 +279,24 @@ impl Files {
         index: usize,
         block: &BlockRef,
         payload: &mut Vec<u8>,
-    ) -> Result<Option<store::Damage>, Error> {
+    ) -> Result<Read, Error> {
         let mut tries_left = 5;
         loop {
             let reader = self.take_reader(index)?;
             let result = reader.read_block(block, payload);
             self.keep_open(index, reader);
-            let file = &self.files[index];
-            let Err(damage) = result else { return Ok(None) };
+            let file = &mut self.files[index];
+            let Err(damage) = result else { return Ok(Read::Whole) };
             let lives = self.alive.contains(&file.logger.id);
             let on_its_way = damage.tail && !file.sealed && (lives || is_fresh(&file.path));
+            if on_its_way && lives && tries_left == 0 {
+                // A follower comes back to it.
+                file.at = file.at.min(block.offset);
+                file.seen.remove(&block.offset);
+                return Ok(Read::Unfinished);
+            }
             if !on_its_way || tries_left == 0 {
-                return Ok(Some(damage));
+                return Ok(Read::Damaged(damage));
             }
             tries_left -= 1;
             std::thread::sleep(Duration::from_millis(20));

@@ -149,7 +149,6 @@ impl Writer {
         for block in blocks {
             for run in block {
                 builder.push_run(run).expect("a sample can be made");
-                builder.add_lost(run.head.losses.total() as u32);
             }
             builder.seal_block().expect("a sample can be made");
         }
