@@ -3,8 +3,6 @@
 //! Throughput is that of record bytes as they lie in a lane; each workload's bytes an event are
 //! printed first.
 
-#![expect(missing_docs, reason = "criterion's macro makes a public function")]
-
 #[path = "../tests/format/workload.rs"]
 mod workload;
 

@@ -1,5 +1,6 @@
 //! When a statement is on: before start, by filter, after the end, after another start. One test,
 //! since it is about the state of the process.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

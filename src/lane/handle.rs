@@ -229,9 +229,10 @@ fn cold_local(lanes: &Arc<Lanes>, record: &dyn Record) {
         kept.local(lanes.serial)
     });
     match known {
-        // SAFETY: (T1) this thread's own box, freed only by this thread, which is here.
         Ok(Some(producer)) => {
-            write_slowly(unsafe { &*producer }, true, lanes, level, record);
+            // SAFETY: (T1) this thread's own box, freed only by this thread, which is here.
+            let producer = unsafe { &*producer };
+            write_slowly(producer, true, lanes, level, record);
         }
         _ => write_common(lanes, level, record),
     }

@@ -1,6 +1,6 @@
 //! Record: the one layout of an event, from the lane to the reader.
 //!
-//! A record is what [`crate::emit`] writes into a lane, what a run in a block holds (encoded or
+//! A record is what `emit` writes into a lane, what a run in a block holds (encoded or
 //! raw), and what the reader decodes into. Everything in it is little-endian.
 //!
 //! # Layout

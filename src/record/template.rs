@@ -1,8 +1,8 @@
 //! Template: a message's format string, read when it is compiled and again when it is shown.
 //!
-//! [`Parser`] runs in the compiler, to decide whether a message can be put off, and in the reader.
+//! `Parser` runs in the compiler, to decide whether a message can be put off, and in the reader.
 //! It knows the part of Rust's format syntax that can be redone from values alone; anything else
-//! is [`Part::Bad`], and such a message is formatted where it is logged.
+//! is `Part::Bad`, and such a message is formatted where it is logged.
 
 use std::fmt::{self, Write as _};
 

@@ -46,7 +46,7 @@ fn of_this_thread(dir: &Path) -> Vec<Captured> {
         if entry.path().extension().is_none_or(|extension| extension != "ttlog") {
             continue;
         }
-        let mut reader = SegmentReader::open(&entry.path()).expect("a segment");
+        let mut reader = SegmentReader::open(entry.path()).expect("a segment");
         while let Some(entry) = reader.next_entry().expect("the disk answers") {
             let Entry::Block(at) = entry else { continue };
             let mut payload = Vec::new();
