@@ -12,7 +12,7 @@ use crate::config::Builder;
 use crate::emit::{callsite, clock};
 use crate::error::Error;
 use crate::lane::handle::{self, Record};
-use crate::logger::Handle;
+use crate::handle::Handle;
 use crate::record::{
     Anchor, Definition, FLAG_DYNAMIC, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Kind, Level,
     RECORD_EVENT, Role,
