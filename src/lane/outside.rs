@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -26,6 +25,8 @@ use crate::record::{
 const LANE_BYTES_MAX: u64 = 64 << 20;
 /// The table of definitions is read up to this length.
 const CALLSITES_BYTES_MAX: u64 = 64 << 20;
+/// No lane comes so far: at a gigabyte a second it takes a century.
+const POSITION_MAX: u64 = 1 << 62;
 /// How often a lane that changes hands while it is read is read again.
 const TRIES: usize = 8;
 
@@ -138,11 +139,64 @@ struct Place<'a> {
     logger: u64,
 }
 
+/// Something that can be read at an offset: a file, or a copy of one.
+trait Bytes {
+    fn len(&self) -> io::Result<u64>;
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl Bytes for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, bytes, offset)
+    }
+}
+
+impl Bytes for [u8] {
+    fn len(&self) -> io::Result<u64> {
+        Ok(<[u8]>::len(self) as u64)
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = usize::try_from(offset).ok().and_then(|offset| self.get(offset..));
+        let from = from.and_then(|from| from.get(..bytes.len()));
+        bytes.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// The runs in a copy of a lane's file.
+///
+/// # Errors
+///
+/// When the bytes are not a lane of this logger, or contradict themselves.
+pub fn lane_runs(file: &[u8], logger: u64) -> io::Result<Vec<RawRun>> {
+    read_lane(file, logger)
+}
+
+fn read_lane<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Vec<RawRun>> {
+    for _ in 0..TRIES {
+        let before = LaneHeader::read(file, logger)?;
+        let Some(before) = before else { return Ok(Vec::new()) };
+        let bytes = before.copy(file)?;
+        let Some(after) = LaneHeader::read(file, logger)? else { continue };
+        // Bytes before the head as it is now may have been overwritten while they were copied.
+        if after.generation == before.generation && after.head <= before.tail {
+            return before.runs(&bytes, &after);
+        }
+    }
+    // It changes hands faster than it is read: it is not the lane's content that is in danger.
+    Ok(Vec::new())
+}
+
 /// A header page, copied.
 struct Words(Box<[u8; HEADER_BYTES]>);
 
 impl Words {
-    fn read(file: &File) -> io::Result<Self> {
+    fn read<B: Bytes + ?Sized>(file: &B) -> io::Result<Self> {
         let mut bytes = Box::new([0; HEADER_BYTES]);
         file.read_exact_at(&mut bytes[..], 0)?;
         Ok(Self(bytes))
@@ -173,18 +227,7 @@ impl Place<'_> {
         if file.metadata()?.len() == 0 {
             return Ok(Vec::new()); // its maker has not reserved it, and perhaps never will
         }
-        for _ in 0..TRIES {
-            let before = LaneHeader::read(&file, self.logger)?;
-            let Some(before) = before else { return Ok(Vec::new()) };
-            let bytes = before.copy(&file)?;
-            let Some(after) = LaneHeader::read(&file, self.logger)? else { continue };
-            // Bytes before the head as it is now may have been overwritten while they were copied.
-            if after.generation == before.generation && after.head <= before.tail {
-                return before.runs(&bytes, &after);
-            }
-        }
-        // It changes hands faster than it is read: it is not the lane's content that is in danger.
-        Ok(Vec::new())
+        read_lane(&file, self.logger)
     }
 
     /// The committed runs of a staging buffer, as they lie there.
@@ -263,7 +306,7 @@ struct LaneHeader {
 
 impl LaneHeader {
     /// `Ok(None)`: nobody has this lane at the moment.
-    fn read(file: &File, logger: u64) -> io::Result<Option<Self>> {
+    fn read<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Option<Self>> {
         let words = Words::read(file)?;
         let generation = words.get(word::GENERATION);
         if generation == 0 {
@@ -278,16 +321,17 @@ impl LaneHeader {
         }
         let capacity = words.get(word::CAPACITY);
         let sane = capacity.is_power_of_two() && (4096..=LANE_BYTES_MAX).contains(&capacity);
-        if !sane || file.metadata()?.len() < HEADER_BYTES as u64 + capacity {
+        if !sane || file.len()? < HEADER_BYTES as u64 + capacity {
             return Err(lie("a lane whose length is not what it says"));
         }
         let (head, tail) = (words.get(word::HEAD), words.get(word::TAIL));
-        if head > tail || tail - head > capacity || head % 8 != 0 || tail % 8 != 0 {
+        let sane = tail <= POSITION_MAX && head % 8 == 0 && tail % 8 == 0;
+        if !sane || head > tail || tail - head > capacity {
             return Err(lie("a lane whose head and tail contradict each other"));
         }
         // S4: the slot whose head is the head. A slot is written before the head is.
         let slot = word::SLOTS.into_iter().find(|&slot| words.get(slot) == head);
-        let n_taken = slot.map_or(0, |slot| words.get(slot + 1));
+        let n_taken = slot.map_or(0, |slot| words.get(slot + 1)).min(POSITION_MAX);
         let name_len = (words.get(word::NAME_LEN) as usize).min(64);
         let name = &words.0[word::NAME * 8..][..name_len];
         let mut losses = Losses::NONE;
@@ -309,7 +353,7 @@ impl LaneHeader {
     }
 
     /// The bytes from head to tail.
-    fn copy(&self, file: &File) -> io::Result<Vec<u8>> {
+    fn copy<B: Bytes + ?Sized>(&self, file: &B) -> io::Result<Vec<u8>> {
         let len = (self.tail - self.head) as usize;
         let at = self.head & (self.capacity - 1);
         let first = len.min((self.capacity - at) as usize);
