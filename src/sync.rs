@@ -113,6 +113,7 @@ impl<T> Mutex<T> {
 /// An ordering that a mutant weakens.
 macro_rules! weaken {
     ($mutant:literal, $order:expr) => {
+        // ord: Relaxed in the mutant; its user says what the other pairs with.
         if cfg!(lane_mutant = $mutant) { Ordering::Relaxed } else { $order }
     };
 }

@@ -57,6 +57,7 @@ impl Ready {
         if cfg!(lane_mutant = "summary_first") {
             // ord: Release, a mutant.
             self.summary.fetch_or(1 << word, Ordering::Release);
+            // ord: Release, a mutant.
             self.bits[word].fetch_or(bit, Ordering::Release);
             return self.wake();
         }
