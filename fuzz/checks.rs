@@ -262,7 +262,7 @@ fn definitions() -> Definitions {
 pub(crate) fn lane(data: &[u8]) {
     let mut bytes = small_lane();
     for change in data.chunks_exact(12).take(64) {
-        let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % (bytes.len() - 8) & !7;
+        let at = (usize::from(u16::from_le_bytes([change[0], change[1]])) % (bytes.len() - 8)) & !7;
         let value = change[4..].first_chunk().map_or(0, |value| u64::from_le_bytes(*value));
         let old = bytes[at..].first_chunk().map_or(0, |old| u64::from_le_bytes(*old));
         let new = match change[2] % 4 {

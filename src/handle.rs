@@ -21,7 +21,7 @@ use crate::stats::{Health, Stats};
 /// A running logger, held by any number of threads.
 ///
 /// Dropping it ends nothing; [`Handle::shutdown`] does, and so does the end of the process. Behind
-/// the end, calls are no-ops and [`init`] may be called again.
+/// the end, calls are no-ops and [`init`](crate::init) may be called again.
 #[derive(Debug, Clone)]
 pub struct Handle(pub(crate) Option<Arc<Inner>>);
 
