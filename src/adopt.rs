@@ -69,20 +69,11 @@ fn adopt(disk: &dyn Disk, dir: &Path, owner: &Owner, owner_path: &Path) -> io::R
     for segment in &mut segments {
         segment.mend(disk)?;
     }
-    let same_boot = owner.boot == clock::boot_id();
-    let snapshot = match outside::snapshot(owner) {
-        Ok(snapshot) if same_boot => snapshot,
-        Ok(_) => Snapshot::default(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let is_elsewhere = owner.mount != mount_namespace() && same_boot;
-            let age = clock::wall_ns().saturating_sub(owner.start_ns);
-            if is_elsewhere && age < UNSEEN_NS_MAX {
-                return Ok(());
-            }
-            Snapshot::default()
-        }
-        Err(error) => return Err(error),
-    };
+    clear_leftovers(disk, dir, owner.logger)?;
+    let Some(snapshot) = what_is_left(owner)? else { return Ok(()) };
+    for note in &snapshot.notes {
+        notice::say(&format!("{note}: what it held is gone"));
+    }
     if !snapshot.runs.is_empty() {
         let covered = Covered::of(&segments)?;
         let missing = covered.missing(snapshot.runs.clone());
@@ -98,6 +89,41 @@ fn adopt(disk: &dyn Disk, dir: &Path, owner: &Owner, owner_path: &Path) -> io::R
         place::remove(&path);
     }
     disk.unlink(owner_path)
+}
+
+/// What lies in the dead logger's place; `None` when that cannot be seen from here, and may be
+/// seen from elsewhere (S10).
+fn what_is_left(owner: &Owner) -> io::Result<Option<Snapshot>> {
+    if let Some(why) = outside::unseen(owner, &clock::boot_id()) {
+        // Pages may be older than their header: never decoded.
+        if owner.lanes.is_some() {
+            notice::say(&format!("{} ({:016x}): {why}", owner.app, owner.logger));
+        }
+        return Ok(Some(Snapshot::default()));
+    }
+    match outside::snapshot(owner) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let age = clock::wall_ns().saturating_sub(owner.start_ns);
+            let is_elsewhere = owner.mount != mount_namespace() && age < UNSEEN_NS_MAX;
+            Ok((!is_elsewhere).then(Snapshot::default))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what an adopter that was killed had begun to write.
+fn clear_leftovers(disk: &dyn Disk, dir: &Path, logger: u64) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        let begun = name.strip_prefix('.').and_then(|name| name.rsplit_once('.'));
+        let parsed = begun.and_then(|(name, _pid)| name::parse(name));
+        if parsed.is_some_and(|parsed| parsed.logger == logger) {
+            disk.unlink(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// True when the place says itself that it is this logger's.

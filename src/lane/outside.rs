@@ -26,8 +26,12 @@ use crate::record::{
 const LANE_BYTES_MAX: u64 = 64 << 20;
 /// The table of definitions is read up to this length.
 const CALLSITES_BYTES_MAX: u64 = 64 << 20;
+/// A greater position is a lie: a lane would have to log for a century.
+const POSITION_MAX: u64 = 1 << 62;
 /// How often a lane that changes hands while it is read is read again.
 const TRIES: usize = 8;
+/// How often a lane's header is read until it stands still: two reads are a microsecond apart.
+const HEADER_TRIES: usize = 1000;
 
 /// A logger whose owner file was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +123,11 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
     // A buffer that was made after the list was read holds nothing that was not in a lane before.
     for name in &stagings {
         match place.staging(name, &snapshot.definitions) {
-            Ok(runs) => snapshot.runs.extend(runs),
+            Ok((runs, end)) => {
+                snapshot.runs.extend(runs);
+                let note = end.map(|error| format!("{}: {error}", path.join(name).display()));
+                snapshot.notes.extend(note);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
         }
@@ -166,12 +174,11 @@ impl Place<'_> {
     fn lane(&self, name: &str) -> io::Result<Vec<RawRun>> {
         let file = self.open(name)?;
         for _ in 0..TRIES {
-            let before = LaneHeader::read(&file, self.logger)?;
+            let before = LaneHeader::read_whole(&file, self.logger)?;
             let Some(before) = before else { return Ok(Vec::new()) };
             let bytes = before.copy(&file)?;
-            let Some(after) = LaneHeader::read(&file, self.logger)? else { continue };
-            // Bytes before the head as it is now may have been overwritten while they were copied.
-            if after.generation == before.generation && after.head <= before.tail {
+            let Some(after) = LaneHeader::read_whole(&file, self.logger)? else { continue };
+            if before.covers(&after) {
                 return before.runs(&bytes, &after);
             }
         }
@@ -179,8 +186,15 @@ impl Place<'_> {
         Ok(Vec::new())
     }
 
-    fn staging(&self, name: &str, definitions: &Definitions) -> io::Result<Vec<RawRun>> {
+    /// The runs of a staging buffer, and why those behind them could not be decoded.
+    fn staging(
+        &self,
+        name: &str,
+        definitions: &Definitions,
+    ) -> io::Result<(Vec<RawRun>, Option<io::Error>)> {
         let file = self.open(name)?;
+        // The epoch comes first: who finds the new one finds the new length (B3 of staging).
+        let epoch = Words::read(&file)?.get(staging::word::EPOCH);
         let words = Words::read(&file)?;
         if words.get(staging::word::MAGIC) != STAGING_MAGIC
             || words.get(staging::word::VERSION) != STAGING_VERSION
@@ -194,19 +208,20 @@ impl Place<'_> {
         }
         let mut bytes = vec![0; committed];
         file.read_exact_at(&mut bytes, (HEADER_BYTES + staging::BLOCK_HEADER_BYTES) as u64)?;
-        let again = Words::read(&file)?;
-        if again.get(staging::word::EPOCH) != words.get(staging::word::EPOCH) {
+        if Words::read(&file)?.get(staging::word::EPOCH) != epoch {
             // Reused meanwhile, so that its block is Written: the caller finds it in a segment.
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
         let mut runs = Vec::new();
         for run in Decoder::new(&bytes, definitions) {
             match run {
                 Ok(run) => runs.push(run),
-                Err(_) => return Err(lie("a staging buffer whose runs cannot be decoded")),
+                Err(_) => {
+                    return Ok((runs, Some(lie("a staging buffer with a run that is no run"))));
+                }
             }
         }
-        Ok(runs)
+        Ok((runs, None))
     }
 
     fn definitions(&self) -> io::Result<Definitions> {
@@ -248,6 +263,8 @@ struct LaneHeader {
     head: u64,
     tail: u64,
     n_taken: u64,
+    /// One of the two slots belongs to the head.
+    has_slot: bool,
     tid: u32,
     thread: String,
     losses: Losses,
@@ -274,12 +291,15 @@ impl LaneHeader {
             return Err(lie("a lane whose length is not what it says"));
         }
         let (head, tail) = (words.get(word::HEAD), words.get(word::TAIL));
+        if tail > POSITION_MAX {
+            return Err(lie("a lane with a position that no lane reaches"));
+        }
         if head > tail || tail - head > capacity || head % 8 != 0 || tail % 8 != 0 {
             return Err(lie("a lane whose head and tail contradict each other"));
         }
         // S4: the slot whose head is the head. A slot is written before the head is.
         let slot = word::SLOTS.into_iter().find(|&slot| words.get(slot) == head);
-        let n_taken = slot.map_or(0, |slot| words.get(slot + 1));
+        let n_taken = slot.map(|slot| words.get(slot + 1).min(POSITION_MAX));
         let name_len = (words.get(word::NAME_LEN) as usize).min(64);
         let name = &words.0[word::NAME * 8..][..name_len];
         let mut losses = Losses::NONE;
@@ -293,11 +313,43 @@ impl LaneHeader {
             capacity,
             head,
             tail,
-            n_taken,
+            n_taken: n_taken.unwrap_or(0),
+            has_slot: n_taken.is_some(),
             tid: words.get(word::TID) as u32,
             thread: String::from_utf8_lossy(name).into_owned(),
             losses,
         }))
+    }
+
+    /// The same, when the page did not change while it was copied: head, its slot and the identity
+    /// belong together then (S4).
+    fn read_whole(file: &File, logger: u64) -> io::Result<Option<Self>> {
+        let mut read = Self::read(file, logger)?;
+        for _ in 0..HEADER_TRIES {
+            let again = Self::read(file, logger)?;
+            match (&read, &again) {
+                (Some(read), Some(again)) if read.is_same(again) && read.has_slot => {}
+                (None, None) => return Ok(None),
+                _ => {
+                    read = again;
+                    continue;
+                }
+            }
+            return Ok(read);
+        }
+        Err(lie("a lane whose header contradicts itself"))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.generation == other.generation && self.head == other.head
+    }
+
+    /// True when the bytes that were copied between the two reads are what they say: bytes before
+    /// the head as it is now may have been overwritten meanwhile.
+    fn covers(&self, after: &Self) -> bool {
+        after.generation == self.generation
+            && after.capacity == self.capacity
+            && (self.head..=self.tail).contains(&after.head)
     }
 
     /// The bytes from head to tail.
