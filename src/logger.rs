@@ -288,10 +288,12 @@ impl Inner {
         }
         let scribe = self.scribe.lock().take();
         let removed = scribe.is_some_and(|scribe| scribe.join().unwrap_or(false));
-        if !removed {
+        if removed || ask == Ask::Shutdown {
             self.lanes.place.unlock();
+            self.owner.release(removed);
         }
-        self.owner.release(removed);
+        // At the end of the process other threads may go on to log: the locks stay until it is gone,
+        // so that nobody takes up lanes that still fill.
         answer.map(flushed)
     }
 

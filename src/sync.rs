@@ -4,7 +4,7 @@
 //! line, under the model checker. A `static` needs a constructor that the compiler can run, which
 //! loom's atomics lack: statics take theirs from [`fixed`], which no model looks into.
 //!
-//! A mutant (`--cfg lane_mutant="…"`) weakens one step, to show that a model tells the difference.
+//! A mutant (`LANE_MUTANT=…`, under `--cfg loom` alone) weakens one step, to show that a model tells the difference.
 
 /// Atomics for statics: always std's.
 pub(crate) mod fixed {
@@ -110,11 +110,25 @@ impl<T> Mutex<T> {
     }
 }
 
+/// True when this mutant was asked for: a step that a model must miss is then left out.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) const fn mutant(_: &str) -> bool {
+    false
+}
+
+/// The same under loom: one build serves all mutants.
+#[cfg(loom)]
+pub(crate) fn mutant(name: &str) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    CHOSEN.get_or_init(|| std::env::var("LANE_MUTANT").ok()).as_deref() == Some(name)
+}
+
 /// An ordering that a mutant weakens.
 macro_rules! weaken {
     ($mutant:literal, $order:expr) => {
         // ord: Relaxed in the mutant; its user says what the other pairs with.
-        if cfg!(lane_mutant = $mutant) { Ordering::Relaxed } else { $order }
+        if $crate::sync::mutant($mutant) { Ordering::Relaxed } else { $order }
     };
 }
 pub(crate) use weaken;

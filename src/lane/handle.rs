@@ -309,6 +309,11 @@ impl Kept {
     }
 }
 
+/// True when a frame of this thread that a signal handler interrupted looks at what is kept.
+fn is_kept_in_use() -> bool {
+    KEPT.try_with(|kept| kept.0.try_borrow_mut().is_err()).unwrap_or(false)
+}
+
 /// The cold way of one record: gives the thread a lane, makes room, waits, or counts the loss.
 fn write_slowly(
     producer: &Producer,
@@ -317,8 +322,8 @@ fn write_slowly(
     level: Level,
     record: &dyn Record,
 ) {
-    if producer.serial() == lanes.serial && producer.is_busy() {
-        // A signal handler that interrupted this thread's own write.
+    if producer.is_busy() || is_kept_in_use() {
+        // A signal handler that interrupted this thread's own write, or its look for its lane.
         return write_common(lanes, level, record);
     }
     let lane = KEPT.try_with(|kept| {
@@ -328,6 +333,10 @@ fn write_slowly(
     let Ok(Some(mut lane)) = lane else {
         return write_common(lanes, level, record);
     };
+    if lanes.is_closed() {
+        // Its place is gone, or going.
+        return lane.count_loss(Cause::Shutdown, level, 1);
+    }
     let mut payload = record.payload_len();
     let limit = lanes.record_bytes_limit() - HEAD_BYTES;
     let cut = (payload > limit).then(|| record.cut(limit));
@@ -339,17 +348,13 @@ fn write_slowly(
     loop {
         let too_small = len > lanes.record_bytes_max(&lane);
         let room = if too_small { Room::Full } else { producer.refill(len) };
-        match room {
-            // A burst: a larger lane costs less than waking the scribe, and it takes the old one
-            // with its next turn.
-            Room::Open { marked: true } if lanes.may_grow(&lane) && !lanes.is_scribe_awake() => {
-                if let Some(larger) = lanes.exchange(&lane, len) {
-                    attach(producer, lanes, larger.clone());
-                    lane = larger;
-                    continue;
-                }
-            }
-            _ => {}
+        // A burst: a larger lane costs less than waking the scribe, and it takes the old one with
+        // its next turn.
+        let is_burst = room == Room::Open { marked: true } && !lanes.is_scribe_awake();
+        if is_burst && let Some(larger) = lanes.exchange(&lane, len, false) {
+            attach(producer, lanes, larger.clone());
+            lane = larger;
+            continue;
         }
         match room {
             Room::Open { marked } => {
@@ -357,18 +362,24 @@ fn write_slowly(
                     Some(cut) => fill_cut(record, cut, out, None),
                     None => fill(record, record.ticks(), out, payload),
                 });
-                debug_assert!(wrote, "the gate was opened for this record");
                 if marked {
                     lanes.ready.set(lane.id as usize);
                 }
-                return;
+                if wrote {
+                    return;
+                }
+                // A signal handler has used up what was opened for this record.
+                continue;
             }
             Room::Full => {}
         }
-        if let Some(larger) = lanes.exchange(&lane, len) {
+        if let Some(larger) = lanes.exchange(&lane, len, too_small) {
             attach(producer, lanes, larger.clone());
             lane = larger;
-        } else if too_small && !lanes.may_grow(&lane) || !wait(producer, lanes, &lane) {
+        } else if too_small {
+            // No lane of its own will ever take it: the bound is reached.
+            return write_common(lanes, level, record);
+        } else if !wait(lanes, &lane) {
             lane.count_loss(Cause::Full, level, 1);
             lanes.ready.set(lane.id as usize);
             return;
@@ -399,8 +410,7 @@ fn attach(producer: &Producer, lanes: &Lanes, lane: Arc<Lane>) {
 }
 
 /// Waits for room while the consumer makes progress; false when the event is to be lost.
-fn wait(producer: &Producer, lanes: &Lanes, lane: &Arc<Lane>) -> bool {
-    let _ = producer;
+fn wait(lanes: &Lanes, lane: &Arc<Lane>) -> bool {
     let head = lane.memory().head();
     let gave_up_at = KEPT.try_with(|kept| kept.gave_up_at(lanes.serial)).ok().flatten();
     if gave_up_at == Some(head) || lanes.waits_in_vain() {
@@ -439,32 +449,38 @@ fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
         lane.count_truncated();
     }
     let len = HEAD_BYTES + 8 + payload.next_multiple_of(8);
+    if len > lanes.record_bytes_max(&lane) {
+        return lane.count_loss(Cause::Full, level, 1);
+    }
     let mut waited_since = None;
     let cause = loop {
+        if lanes.is_closed() {
+            break Cause::Shutdown;
+        }
         let head = lane.memory().head();
         let wrote = lanes.common.with(|producer| {
-            if producer.is_busy() {
-                return None;
+            if lanes.is_closed() {
+                return Room::Full;
             }
             let room = producer.refill(len);
-            if room == Room::Full {
-                return Some(room);
+            if room != Room::Full {
+                producer.write(lanes.serial, len, |out| match &cut {
+                    Some(cut) => fill_cut(record, cut, out, Some(thread)),
+                    None => fill_shared(record, out, payload, thread),
+                });
             }
-            producer.write(lanes.serial, len, |out| match &cut {
-                Some(cut) => fill_cut(record, cut, out, Some(thread)),
-                None => fill_shared(record, out, payload, thread),
-            });
-            Some(room)
+            room
         });
         match wrote {
-            Some(Some(Room::Open { marked })) => {
+            Some(Room::Open { marked }) => {
                 if marked {
                     lanes.ready.set(0);
                 }
                 return;
             }
-            None | Some(None) => break Cause::Reentrant,
-            Some(Some(Room::Full)) => {
+            // The holder is another thread, which writes one record: this thread's own frames below
+            // a signal handler were found out before.
+            None | Some(Room::Full) => {
                 let since = waited_since.get_or_insert_with(Instant::now);
                 if lanes.waits_in_vain() || since.elapsed() > lanes.patience {
                     break Cause::Full;

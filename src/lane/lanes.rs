@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
@@ -199,6 +199,7 @@ pub(crate) struct Lanes {
     laneless: AtomicBool,
     /// The thread that ends the process; 0 while nobody does.
     exiting: AtomicU32,
+    closed: AtomicBool,
     /// Losses of lanes that were taken back, and of threads without one.
     past: Mutex<Past>,
 }
@@ -254,6 +255,7 @@ impl Lanes {
             scribe_gone: AtomicBool::new(false),
             laneless: AtomicBool::new(false),
             exiting: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
             past: Mutex::default(),
         };
         Ok((lanes, parker))
@@ -284,13 +286,20 @@ impl Lanes {
         Ok(self.lane(spare, tid, thread, None))
     }
 
-    /// A larger lane instead of this one, if one is ready that takes a record of `len` bytes. The
-    /// caller attaches its producer, ends the old lane, then lets the new one `join`.
-    pub(crate) fn exchange(&self, old: &Arc<Lane>, len: usize) -> Option<Arc<Lane>> {
+    /// A larger lane instead of this one, if one is ready that takes a record of `len` bytes, or
+    /// may be made when `make` says so: this one never will. The caller attaches its producer, ends
+    /// the old lane, then lets the new one `join`.
+    pub(crate) fn exchange(&self, old: &Arc<Lane>, len: usize, make: bool) -> Option<Arc<Lane>> {
         let sizes = self.sizes();
         let larger = (1..3).filter(|&class| sizes[class] > old.memory.data_len());
         let mut fitting = larger.filter(|&class| sizes[class] / 2 >= len);
-        let spare = fitting.find_map(|class| self.spares[class].try_lock()?.pop_front())?;
+        let ready = fitting.clone().find_map(|class| self.spares[class].try_lock()?.pop_front());
+        let spare = match ready {
+            Some(spare) => spare,
+            // Growth may use half of the bound.
+            None if make => self.make(sizes[fitting.next()?], 2).ok()?,
+            None => return None,
+        };
         Some(self.lane(spare, old.tid, old.thread.clone(), Some(old.clone())))
     }
 
@@ -299,17 +308,15 @@ impl Lanes {
         !self.ready.is_sleeping()
     }
 
-    /// True when a larger lane than this could be had.
-    pub(crate) fn may_grow(&self, lane: &Lane) -> bool {
-        lane.memory.data_len() < self.lane_bytes
-    }
-
     /// Lets the scribe see a lane.
     pub(crate) fn join(&self, lane: Arc<Lane>) {
         lane.publish();
         self.registry.join(lane);
         // ord: Release, pairs with the Acquire in `n_joined`: the walk that follows sees it.
         self.n_joined.fetch_add(1, Ordering::Release);
+        // ord: SeqCst, pairs with the fence in `close`: the walk there sees this lane, or its thread
+        // sees that the place is going.
+        fence(Ordering::SeqCst);
     }
 
     /// Number of joins so far: the scribe's cue to walk the registry.
@@ -339,14 +346,17 @@ impl Lanes {
         if emptied.is_empty() {
             return;
         }
+        // Under the lock of the sums, so that nobody adds up a lane twice, or not at all.
+        let mut past = self.past.lock();
         self.registry.leave(|lane| emptied.iter().any(|gone| Arc::ptr_eq(gone, lane)));
+        for lane in emptied {
+            past.losses.add_all(&lane.losses());
+            past.truncated += lane.truncated();
+        }
+        drop(past);
         for lane in emptied {
             // ord: Relaxed, the scribe's own.
             lane.emptied.store(true, Ordering::Relaxed);
-            let mut past = self.past.lock();
-            past.losses.add_all(&lane.losses());
-            past.truncated += lane.truncated();
-            drop(past);
             let len = lane.memory.data_len();
             let class = self.sizes().iter().position(|&size| size == len).unwrap_or(0);
             let mut spares = self.spares[class].lock();
@@ -378,13 +388,39 @@ impl Lanes {
 
     /// Everything that was lost, and how many records were cut.
     pub(crate) fn losses(&self) -> (Losses, u64) {
-        let past = *self.past.lock();
+        let past = self.past.lock();
         let (mut losses, mut truncated) = (past.losses, past.truncated);
         self.registry.walk(|lane| {
             losses.add_all(&lane.losses());
             truncated += lane.truncated();
         });
+        drop(past);
         (losses, truncated)
+    }
+
+    /// Says that the place is about to go: what comes now is lost, and counted. A lane whose thread
+    /// did not see it yet has joined, and is seen by the walk that follows.
+    pub(crate) fn close(&self) {
+        // Under the latch, so that nobody is inside who has not seen it; when the latch is not to
+        // be had its holder is stopped, and the last look at the lane finds what it wrote.
+        let close = || self.closed.store(true, Ordering::SeqCst);
+        if self.common.with(|_| close()).is_none() {
+            close();
+        }
+        // ord: SeqCst, pairs with the fence in `join`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes `close` back: something was found, and the place stays.
+    pub(crate) fn reopen(&self) {
+        // ord: Relaxed, a hint from here on.
+        self.closed.store(false, Ordering::Relaxed);
+    }
+
+    /// True when what is written now would go with the place.
+    pub(crate) fn is_closed(&self) -> bool {
+        // ord: Acquire, pairs with `close`; ordered behind a join by the fence there.
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Says that nobody takes from these lanes any more: whoever waits, or would, loses at once.

@@ -29,6 +29,8 @@ const CALLSITES_BYTES_MAX: u64 = 64 << 20;
 const POSITION_MAX: u64 = 1 << 62;
 /// How often a lane that changes hands while it is read is read again.
 const TRIES: usize = 8;
+/// How often a lane's header is read until it stands still: two reads are a microsecond apart.
+const HEADER_TRIES: usize = 1000;
 
 /// A logger whose owner file was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,30 +99,25 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
     let Some(hint) = &owner.lanes else { return Ok(snapshot) };
     let path = place::open_hinted(hint)?;
     let place = Place { path: &path, logger: owner.logger };
-    let mut lanes = Vec::new();
-    let mut stagings = Vec::new();
-    for entry in std::fs::read_dir(&path)? {
-        let Ok(name) = entry?.file_name().into_string() else { continue };
-        if name.starts_with("lane-") {
-            lanes.push(name);
-        } else if name.starts_with("staging-") {
-            stagings.push(name);
-        }
-    }
-    for name in &lanes {
+    for name in &list(&path, "lane-")? {
         match place.lane(name) {
             Ok(runs) => snapshot.runs.extend(runs),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
         }
     }
-    // A buffer that was made after the list was read holds nothing that was not in a lane before.
+    // Listed behind the lanes: a buffer that was made meanwhile may hold what left them.
+    let stagings = list(&path, "staging-")?;
     let copies: Vec<_> = stagings.iter().map(|name| (name, place.staging(name))).collect();
     // Definitions are read behind lanes and staging, so that every id in them is known.
     snapshot.definitions = place.definitions()?;
     for (name, copy) in copies {
-        match copy.and_then(|bytes| decode(&bytes, &snapshot.definitions)) {
-            Ok(runs) => snapshot.runs.extend(runs),
+        match copy.map(|bytes| decode(&bytes, &snapshot.definitions)) {
+            Ok((runs, end)) => {
+                snapshot.runs.extend(runs);
+                let note = end.map(|error| format!("{}: {error}", path.join(name).display()));
+                snapshot.notes.extend(note);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
         }
@@ -129,9 +126,26 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
     Ok(snapshot)
 }
 
-fn decode(bytes: &[u8], definitions: &Definitions) -> io::Result<Vec<RawRun>> {
-    let runs = Decoder::new(bytes, definitions);
-    runs.collect::<Result<_, _>>().map_err(|_| lie("a staging buffer whose runs cannot be decoded"))
+/// The names in a place that begin like this.
+fn list(path: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name().into_string();
+        names.extend(name.ok().filter(|name| name.starts_with(prefix)));
+    }
+    Ok(names)
+}
+
+/// The runs of a staging buffer, and why those behind them could not be decoded.
+fn decode(bytes: &[u8], definitions: &Definitions) -> (Vec<RawRun>, Option<io::Error>) {
+    let mut runs = Vec::new();
+    for run in Decoder::new(bytes, definitions) {
+        match run {
+            Ok(run) => runs.push(run),
+            Err(_) => return (runs, Some(lie("a staging buffer with a run that is no run"))),
+        }
+    }
+    (runs, None)
 }
 
 struct Place<'a> {
@@ -179,12 +193,11 @@ pub fn lane_runs(file: &[u8], logger: u64) -> io::Result<Vec<RawRun>> {
 
 fn read_lane<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Vec<RawRun>> {
     for _ in 0..TRIES {
-        let before = LaneHeader::read(file, logger)?;
+        let before = LaneHeader::read_whole(file, logger)?;
         let Some(before) = before else { return Ok(Vec::new()) };
         let bytes = before.copy(file)?;
-        let Some(after) = LaneHeader::read(file, logger)? else { continue };
-        // Bytes before the head as it is now may have been overwritten while they were copied.
-        if after.generation == before.generation && after.head <= before.tail {
+        let Some(after) = LaneHeader::read_whole(file, logger)? else { continue };
+        if before.covers(&after) {
             return before.runs(&bytes, &after);
         }
     }
@@ -236,6 +249,8 @@ impl Place<'_> {
         if file.metadata()?.len() == 0 {
             return Ok(Vec::new()); // as for a lane
         }
+        // The epoch comes first: who finds the new one finds the new length (B3 of staging).
+        let epoch = Words::read(&file)?.get(staging::word::EPOCH);
         let words = Words::read(&file)?;
         if words.0.iter().all(|&byte| byte == 0) {
             return Ok(Vec::new()); // reserved, and not begun
@@ -252,8 +267,7 @@ impl Place<'_> {
         }
         let mut bytes = vec![0; committed];
         file.read_exact_at(&mut bytes, (HEADER_BYTES + staging::BLOCK_HEADER_BYTES) as u64)?;
-        let again = Words::read(&file)?;
-        if again.get(staging::word::EPOCH) != words.get(staging::word::EPOCH) {
+        if Words::read(&file)?.get(staging::word::EPOCH) != epoch {
             // Reused meanwhile, so that its block is Written: the caller finds it in a segment.
             return Ok(Vec::new());
         }
@@ -299,6 +313,8 @@ struct LaneHeader {
     head: u64,
     tail: u64,
     n_taken: u64,
+    /// One of the two slots belongs to the head.
+    has_slot: bool,
     tid: u32,
     thread: String,
     losses: Losses,
@@ -331,7 +347,7 @@ impl LaneHeader {
         }
         // S4: the slot whose head is the head. A slot is written before the head is.
         let slot = word::SLOTS.into_iter().find(|&slot| words.get(slot) == head);
-        let n_taken = slot.map_or(0, |slot| words.get(slot + 1)).min(POSITION_MAX);
+        let n_taken = slot.map(|slot| words.get(slot + 1).min(POSITION_MAX));
         let name_len = (words.get(word::NAME_LEN) as usize).min(64);
         let name = &words.0[word::NAME * 8..][..name_len];
         let mut losses = Losses::NONE;
@@ -345,11 +361,43 @@ impl LaneHeader {
             capacity,
             head,
             tail,
-            n_taken,
+            n_taken: n_taken.unwrap_or(0),
+            has_slot: n_taken.is_some(),
             tid: words.get(word::TID) as u32,
             thread: String::from_utf8_lossy(name).into_owned(),
             losses,
         }))
+    }
+
+    /// The same, when the page did not change while it was copied: head, its slot and the identity
+    /// belong together then (S4).
+    fn read_whole<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Option<Self>> {
+        let mut read = Self::read(file, logger)?;
+        for _ in 0..HEADER_TRIES {
+            let again = Self::read(file, logger)?;
+            match (&read, &again) {
+                (Some(read), Some(again)) if read.is_same(again) && read.has_slot => {}
+                (None, None) => return Ok(None),
+                _ => {
+                    read = again;
+                    continue;
+                }
+            }
+            return Ok(read);
+        }
+        Err(lie("a lane whose header contradicts itself"))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.generation == other.generation && self.head == other.head
+    }
+
+    /// True when the bytes that were copied between the two reads are what they say: bytes before
+    /// the head as it is now may have been overwritten meanwhile.
+    fn covers(&self, after: &Self) -> bool {
+        after.generation == self.generation
+            && after.capacity == self.capacity
+            && (self.head..=self.tail).contains(&after.head)
     }
 
     /// The bytes from head to tail.

@@ -18,7 +18,7 @@
 //!   clock read).
 
 use crate::sync::epoch::{Atomic, Collector, Guard, Owned, Shared, unprotected};
-use crate::sync::{Mutex, Ordering, weaken};
+use crate::sync::{Mutex, Ordering, mutant, weaken};
 
 /// A list of shared values with lock-free joins and walks.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
     ) {
         // ord: Acquire, pairs with the Release of the next node's join.
         let next = node.next.load(Ordering::Acquire, guard);
-        if cfg!(lane_mutant = "unlink_blind") {
+        if mutant("unlink_blind") {
             // ord: Relaxed, a mutant.
             link.store(next, Ordering::Relaxed);
             return;
@@ -129,7 +129,7 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
                 before = after;
             }
         }
-        if cfg!(lane_mutant = "next_cut") {
+        if mutant("next_cut") {
             // ord: Relaxed, a mutant.
             node.next.store(Shared::null(), Ordering::Relaxed);
         }

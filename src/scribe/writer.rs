@@ -134,6 +134,7 @@ struct Current {
 /// Runs the file thread until [`Op::End`].
 pub(crate) fn run(setup: WriterSetup) {
     let queue = setup.queue.clone();
+    let ended = Ended(queue.clone());
     let seldom = Seldom::new(Duration::from_secs(60));
     let mut writer = Writer { setup, current: None, unsynced: Vec::new(), suspect: false, seldom };
     loop {
@@ -142,8 +143,17 @@ pub(crate) fn run(setup: WriterSetup) {
             op => writer.perform(op),
         }
     }
-    queue.state.lock().ended = true;
+    drop(ended);
     (writer.setup.wake)();
+}
+
+/// Says that the thread has ended, even when it panicked: the scribe does not wait for it then.
+struct Ended(Arc<Queue>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.state.lock().ended = true;
+    }
 }
 
 impl Writer {
