@@ -301,7 +301,7 @@ fn has_ord_comment(lines: &[&str], at: usize) -> bool {
     }
     let above = lines[..at].iter().rev().map(|line| line.trim());
     // The statement's own earlier lines end in none of these; a mutant may leave it out.
-    let is_mutant = |line: &str| line.starts_with("if !cfg!(");
+    let is_mutant = |line: &str| line.starts_with("if !cfg!(") || line.starts_with("if !mutant(");
     let is_end =
         |line: &str| line.is_empty() || line.ends_with([';', '{', '}']) && !is_mutant(line);
     let mut above = above.skip_while(|line| !line.starts_with("//") && !is_end(line));
