@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use super::lanes::Lane;
+use super::hand_out::Lane;
 use super::latch::Latch;
 use super::ring::Producer;
 

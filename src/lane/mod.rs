@@ -23,6 +23,8 @@ pub(crate) mod staging;
 without_loom! {
     pub(crate) mod catalog;
     pub(crate) mod common;
+    pub(crate) mod fill;
+    pub(crate) mod hand_out;
     pub(crate) mod handle;
     pub(crate) mod lanes;
     pub(crate) mod living;
@@ -30,4 +32,5 @@ without_loom! {
     pub(crate) mod owner;
     pub(crate) mod place;
     pub(crate) mod process;
+    mod room;
 }

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::memory::HEADER_BYTES;
-use super::owner::{self, Owner};
+use super::owner;
+pub use super::owner::Owner;
 use super::place::{self, anchors_word};
 use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
 use super::staging::{self, STAGING_MAGIC, STAGING_VERSION};

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
 use super::memory::{HEADER_BYTES, Memory};
+use super::room;
 use super::owner::{LanesHint, Owner};
 use crate::record::Anchor;
 use crate::sync::{AtomicU64, Ordering};
@@ -100,7 +101,7 @@ impl Place {
             dir: None,
             anchors: Memory::private(0)?,
             kept: Mutex::new(Vec::new()),
-            bytes_max: bytes_max.min(memory_left().unwrap_or(u64::MAX) / 8),
+            bytes_max: bytes_max.min(room::memory_left().unwrap_or(u64::MAX) / 8),
             bytes_used: AtomicU64::new(0),
         })
     }
@@ -108,7 +109,7 @@ impl Place {
     fn shared(base: &Path, logger: u64, bytes_max: u64, bytes_min: u64) -> io::Result<Self> {
         let stat = rustix::fs::statvfs(base)?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let bytes_max = bytes_max.min(free / 4).min(memory_left().unwrap_or(u64::MAX) / 8);
+        let bytes_max = bytes_max.min(free / 4).min(room::memory_left().unwrap_or(u64::MAX) / 8);
         if bytes_max < bytes_min {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
@@ -386,23 +387,6 @@ pub(crate) fn open_hinted(hint: &LanesHint) -> io::Result<PathBuf> {
         return refuse("open to other users");
     }
     Ok(hint.path.clone())
-}
-
-/// Memory that this process may still take, as far as its cgroup bounds it.
-fn memory_left() -> Option<u64> {
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let v2 = groups.lines().find_map(|line| line.strip_prefix("0::")).and_then(|group| {
-        let base = format!("/sys/fs/cgroup{}", group.trim_end_matches('/'));
-        let max = number(&format!("{base}/memory.max"))?;
-        Some(max.saturating_sub(number(&format!("{base}/memory.current"))?))
-    });
-    let v1 = groups.lines().find_map(|line| line.split_once(":memory:")).and_then(|(_, group)| {
-        let base = format!("/sys/fs/cgroup/memory{}", group.trim_end_matches('/'));
-        let max = number(&format!("{base}/memory.limit_in_bytes"))?;
-        Some(max.saturating_sub(number(&format!("{base}/memory.usage_in_bytes"))?))
-    });
-    v2.into_iter().chain(v1).min()
 }
 
 #[cfg(test)]
