@@ -14,7 +14,7 @@ use crate::record::{CAUSES, Cause, LEVELS, Level, Losses};
 /// One hand-out of a lane to one thread.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    memory: Arc<Memory>,
+    pub(super) memory: Arc<Memory>,
     /// The lane's number within its logger: which file.
     pub(crate) id: u32,
     /// Number of the hand-out within its logger.
@@ -26,7 +26,7 @@ pub(crate) struct Lane {
     /// The producer will never write again.
     ended: End,
     /// The scribe has taken everything; the memory may belong to another hand-out by now.
-    emptied: AtomicBool,
+    pub(super) emptied: AtomicBool,
     /// The lane that the same thread had before, which has to be emptied first.
     before: Mutex<Option<Arc<Lane>>>,
     park: Park,
