@@ -37,6 +37,8 @@ fn child() {
     let dir = PathBuf::from(std::env::var(DIR).unwrap());
     let within = if role == "lane" { Duration::from_secs(3600) } else { Duration::from_millis(2) };
     let handle = builder(&dir).write_within(within).init().unwrap();
+    // Behind the scribe's first turn, so that the lane keeps them.
+    std::thread::sleep(Duration::from_millis(50));
     (0..100_u64).for_each(|n| ttlog::info!(n));
     match role.as_str() {
         "written" => drop(handle.flush(LONG).unwrap()),
@@ -188,7 +190,13 @@ fn restore(dir: &Path, owner: (&Path, &str), lanes: &[(PathBuf, Vec<u8>)]) {
     let text: String = owner
         .1
         .lines()
-        .map(|line| if line.starts_with("inode=") { format!("inode={inode}\n") } else { format!("{line}\n") })
+        .map(|line| {
+            if line.starts_with("inode=") {
+                format!("inode={inode}\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
         .collect();
     std::fs::write(owner.0, &text).unwrap();
     assert!(dir.exists());
@@ -200,11 +208,14 @@ fn s9_an_adopter_that_is_killed_at_any_step_is_followed_by_one_that_doubles_noth
     let owner = owner_file(dir.path());
     let text = std::fs::read_to_string(&owner).unwrap();
     let place = names(&dir.path().join("lanes"), "").remove(0);
-    let lanes: Vec<_> =
-        names(&place, "").into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    let lanes: Vec<_> = names(&place, "")
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
     // Killed before the rename: a name that nobody reads is left.
     let logger = owner.file_stem().unwrap().to_str().unwrap().to_owned();
-    let begun = dir.path().join("logs").join(format!(".rules-20260101T000000Z-{logger}-1.ttlog.4242"));
+    let begun =
+        dir.path().join("logs").join(format!(".rules-20260101T000000Z-{logger}-1.ttlog.4242"));
     std::fs::write(&begun, "half").unwrap();
     adopt(dir.path());
     assert!(!begun.exists());
@@ -261,7 +272,8 @@ fn s9_a_lane_of_another_logger_or_with_lengths_that_lie_is_told_and_not_believed
     let word = |at: usize, value: u64| {
         let dir = killed("lane");
         let place = names(&dir.path().join("lanes"), "").remove(0);
-        for lane in names(&place, "").iter().filter(|path| path.to_string_lossy().contains("lane-")) {
+        for lane in names(&place, "").iter().filter(|path| path.to_string_lossy().contains("lane-"))
+        {
             let mut bytes = std::fs::read(lane).unwrap();
             bytes[at * 8..at * 8 + 8].copy_from_slice(&value.to_le_bytes());
             std::fs::write(lane, bytes).unwrap();
@@ -397,6 +409,15 @@ fn s2_what_lies_in_lanes_staging_and_segments_is_one_event_each() {
     assert_eq!(numbers(dir.path()), (0..20_000).collect::<Vec<_>>());
 }
 
+/// Ends a test's thread, even when the test fails.
+struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn s5_what_was_accepted_before_a_look_from_outside_is_found_by_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -415,12 +436,14 @@ fn s5_what_was_accepted_before_a_look_from_outside_is_found_by_it() {
                 }
             }
         });
+        let _stop = Stop(&stop);
         for _ in 0..40 {
             let before = accepted.load(std::sync::atomic::Ordering::Acquire);
             let (found, _) = outside::owners(&dir.path().join("logs")).unwrap();
             let snapshot = outside::snapshot(&found[0].owner).unwrap();
             assert_eq!(snapshot.notes, [""; 0]);
-            let mut seen: std::collections::BTreeSet<u64> = numbers(dir.path()).into_iter().collect();
+            let mut seen: std::collections::BTreeSet<u64> =
+                numbers(dir.path()).into_iter().collect();
             for run in &snapshot.runs {
                 let mut found = Vec::new();
                 numbers_of(run, &mut found);
@@ -429,7 +452,6 @@ fn s5_what_was_accepted_before_a_look_from_outside_is_found_by_it() {
             let missing = (0..before).find(|n| !seen.contains(n));
             assert_eq!(missing, None, "of {before}");
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     handle.shutdown(LONG).unwrap();
 }

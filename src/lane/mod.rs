@@ -17,6 +17,8 @@ pub(crate) mod memory;
 mod models;
 #[cfg(not(loom))]
 pub mod outside;
+#[cfg(all(test, not(loom)))]
+mod outside_tests;
 #[cfg(not(loom))]
 pub(crate) mod owner;
 pub(crate) mod park;

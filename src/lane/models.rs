@@ -548,12 +548,17 @@ fn all(registry: &Registry<Entry>) -> Vec<u32> {
 fn g1_joins_at_once_lose_nobody() {
     check("g1_joins_at_once_lose_nobody", || {
         let registry = Arc::new(Registry::new());
-        let threads = [1, 2].map(|n| {
+        let joiner = {
             let registry = registry.clone();
-            spawn(move || registry.join(Entry::new(n)))
-        });
-        assert!(all(&registry).len() <= 2);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+            spawn(move || registry.join(Entry::new(1)))
+        };
+        let walker = {
+            let registry = registry.clone();
+            spawn(move || all(&registry).len())
+        };
+        registry.join(Entry::new(2));
+        joiner.join().unwrap();
+        assert!(walker.join().unwrap() <= 2);
         assert_eq!(all(&registry), [1, 2]);
     });
 }

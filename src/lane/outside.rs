@@ -100,40 +100,50 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
     let Some(hint) = &owner.lanes else { return Ok(snapshot) };
     let path = place::open_hinted(hint)?;
     let place = Place { path: &path, logger: owner.logger };
-    let mut lanes = Vec::new();
-    let mut stagings = Vec::new();
-    for entry in std::fs::read_dir(&path)? {
-        let Ok(name) = entry?.file_name().into_string() else { continue };
-        if name.starts_with("lane-") {
-            lanes.push(name);
-        } else if name.starts_with("staging-") {
-            stagings.push(name);
+    let mut tell = |name: &str, error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            snapshot.notes.push(format!("{}: {error}", path.join(name).display()));
         }
-    }
-    for name in &lanes {
-        match place.lane(name) {
+    };
+    for name in names(&path, "lane-")? {
+        match place.lane(&name) {
             Ok(runs) => snapshot.runs.extend(runs),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
+            Err(error) => tell(&name, error),
         }
     }
-    // Definitions are read behind the lanes, so that every id in them is known, and before staging
-    // is decoded, which needs them.
+    // Listed behind the lanes: what left one meanwhile may be in a buffer that was made for it.
+    let mut buffers = Vec::new();
+    for name in names(&path, "staging-")? {
+        match place.staging(&name) {
+            Ok(bytes) => buffers.push((name, bytes)),
+            Err(error) => tell(&name, error),
+        }
+    }
+    // Behind both, so that every id in them is known.
     snapshot.definitions = place.definitions()?;
-    // A buffer that was made after the list was read holds nothing that was not in a lane before.
-    for name in &stagings {
-        match place.staging(name, &snapshot.definitions) {
-            Ok((runs, end)) => {
-                snapshot.runs.extend(runs);
-                let note = end.map(|error| format!("{}: {error}", path.join(name).display()));
-                snapshot.notes.extend(note);
+    for (name, bytes) in &buffers {
+        for run in Decoder::new(bytes, &snapshot.definitions) {
+            match run {
+                Ok(run) => snapshot.runs.push(run),
+                Err(_) => {
+                    tell(name, lie("a staging buffer with a run that is no run"));
+                    break;
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
         }
     }
     snapshot.anchors = place.anchors()?;
     Ok(snapshot)
+}
+
+/// The names in a place that begin like this.
+fn names(path: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name().into_string();
+        names.extend(name.ok().filter(|name| name.starts_with(prefix)));
+    }
+    Ok(names)
 }
 
 struct Place<'a> {
@@ -161,6 +171,11 @@ fn lie(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// True for a file that has its name and no room yet.
+fn is_being_made(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.len() == 0)
+}
+
 impl Place<'_> {
     fn open(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -173,6 +188,9 @@ impl Place<'_> {
 
     fn lane(&self, name: &str) -> io::Result<Vec<RawRun>> {
         let file = self.open(name)?;
+        if is_being_made(&file)? {
+            return Ok(Vec::new());
+        }
         for _ in 0..TRIES {
             let before = LaneHeader::read_whole(&file, self.logger)?;
             let Some(before) = before else { return Ok(Vec::new()) };
@@ -186,16 +204,18 @@ impl Place<'_> {
         Ok(Vec::new())
     }
 
-    /// The runs of a staging buffer, and why those behind them could not be decoded.
-    fn staging(
-        &self,
-        name: &str,
-        definitions: &Definitions,
-    ) -> io::Result<(Vec<RawRun>, Option<io::Error>)> {
+    /// The committed runs of a staging buffer, encoded.
+    fn staging(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = self.open(name)?;
         // The epoch comes first: who finds the new one finds the new length (B3 of staging).
+        if is_being_made(&file)? {
+            return Ok(Vec::new());
+        }
         let epoch = Words::read(&file)?.get(staging::word::EPOCH);
         let words = Words::read(&file)?;
+        if words.get(staging::word::MAGIC) == 0 && words.get(staging::word::COMMITTED) == 0 {
+            return Ok(Vec::new());
+        }
         if words.get(staging::word::MAGIC) != STAGING_MAGIC
             || words.get(staging::word::VERSION) != STAGING_VERSION
             || words.get(staging::word::LOGGER) != self.logger
@@ -210,18 +230,9 @@ impl Place<'_> {
         file.read_exact_at(&mut bytes, (HEADER_BYTES + staging::BLOCK_HEADER_BYTES) as u64)?;
         if Words::read(&file)?.get(staging::word::EPOCH) != epoch {
             // Reused meanwhile, so that its block is Written: the caller finds it in a segment.
-            return Ok((Vec::new(), None));
+            return Ok(Vec::new());
         }
-        let mut runs = Vec::new();
-        for run in Decoder::new(&bytes, definitions) {
-            match run {
-                Ok(run) => runs.push(run),
-                Err(_) => {
-                    return Ok((runs, Some(lie("a staging buffer with a run that is no run"))));
-                }
-            }
-        }
-        Ok((runs, None))
+        Ok(bytes)
     }
 
     fn definitions(&self) -> io::Result<Definitions> {
