@@ -1,7 +1,6 @@
 //! A signal handler that logs, at any instruction of a log call that it interrupts (R36): each event
 //! is written, or counted as lost.
 #![expect(unsafe_code, reason = "installs a signal handler and sends signals to one thread")]
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -15,6 +15,8 @@ pub(crate) mod living;
 pub(crate) mod memory;
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod models_shared;
 #[cfg(not(loom))]
 pub mod outside;
 #[cfg(all(test, not(loom)))]

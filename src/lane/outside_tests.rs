@@ -1,4 +1,5 @@
 //! Readers from outside beside a consumer that stands at each step of its way (S1, S3, S4, S5).
+#![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unsafe_code, reason = "stands in for handle, the one producer of its lane")]
 
 use std::path::Path;

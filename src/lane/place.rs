@@ -263,10 +263,10 @@ impl Place {
 
     /// Lets go of the lock, so that the next adopter may take what is left.
     pub(crate) fn unlock(&self) {
-        if let Some(dir) = &self.dir {
-            if let Some(lock) = dir.lock.lock().take() {
-                super::process::close_kept(lock);
-            }
+        if let Some(dir) = &self.dir
+            && let Some(lock) = dir.lock.lock().take()
+        {
+            super::process::close_kept(lock);
         }
     }
 }
