@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each model of `src/lane/models.rs`, and the mutants that it must kill.
+/// Each model of `src/lane/models*.rs`, and the mutants that it must kill.
 const MODELS: &[(&str, &[&str])] = &[
     ("r2_a_record_is_whole_when_the_tail_is_behind_it", &["tail_store", "tail_load"]),
     ("r2_bytes_are_written_again_only_when_the_head_has_passed_them", &["head_store", "head_load"]),
@@ -53,7 +53,7 @@ fn build() -> PathBuf {
 /// Runs one model; the number of executions when it held.
 fn run(executable: &Path, model: &str, mutant: &str) -> Option<u64> {
     let output = Command::new(executable)
-        .args([&format!("lane::models::{model}"), "--exact", "--nocapture"])
+        .args([model, "--nocapture"])
         .env("LANE_MUTANT", mutant)
         .env("RUST_BACKTRACE", "0")
         .output()

@@ -37,6 +37,8 @@ fn child() {
     let dir = PathBuf::from(std::env::var(DIR).unwrap());
     let within = if role == "lane" { Duration::from_secs(3600) } else { Duration::from_millis(2) };
     let handle = builder(&dir).write_within(within).init().unwrap();
+    // Behind the scribe's first turn, so that the lane keeps them.
+    std::thread::sleep(Duration::from_millis(50));
     (0..100_u64).for_each(|n| ttlog::info!(n));
     match role.as_str() {
         "written" => drop(handle.flush(LONG).unwrap()),
@@ -407,6 +409,15 @@ fn s2_what_lies_in_lanes_staging_and_segments_is_one_event_each() {
     assert_eq!(numbers(dir.path()), (0..20_000).collect::<Vec<_>>());
 }
 
+/// Ends a test's thread, even when the test fails.
+struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn s5_what_was_accepted_before_a_look_from_outside_is_found_by_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -425,6 +436,7 @@ fn s5_what_was_accepted_before_a_look_from_outside_is_found_by_it() {
                 }
             }
         });
+        let _stop = Stop(&stop);
         for _ in 0..40 {
             let before = accepted.load(std::sync::atomic::Ordering::Acquire);
             let (found, _) = outside::owners(&dir.path().join("logs")).unwrap();
@@ -440,7 +452,6 @@ fn s5_what_was_accepted_before_a_look_from_outside_is_found_by_it() {
             let missing = (0..before).find(|n| !seen.contains(n));
             assert_eq!(missing, None, "of {before}");
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     handle.shutdown(LONG).unwrap();
 }

@@ -21,11 +21,12 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::common::write_common;
 use super::hand_out::Lane;
 use super::lanes::Lanes;
 use super::living;
 use super::process;
-use super::fill::{Record, fill, fill_cut, write_common};
+use super::fill::{Record, fill, fill_cut};
 use super::ring::{Producer, Room};
 use crate::record::{Cause, HEAD_BYTES, Level};
 

@@ -14,6 +14,10 @@ pub(crate) mod latch;
 pub(crate) mod memory;
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod models_shared;
+#[cfg(all(test, not(loom)))]
+mod outside_tests;
 pub(crate) mod park;
 pub(crate) mod ready;
 pub(crate) mod registry;

@@ -100,27 +100,36 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
     let Some(hint) = &owner.lanes else { return Ok(snapshot) };
     let path = place::open_hinted(hint)?;
     let place = Place { path: &path, logger: owner.logger };
-    for name in &list(&path, "lane-")? {
-        match place.lane(name) {
+    let mut tell = |name: &str, error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            snapshot.notes.push(format!("{}: {error}", path.join(name).display()));
+        }
+    };
+    for name in names(&path, "lane-")? {
+        match place.lane(&name) {
             Ok(runs) => snapshot.runs.extend(runs),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
+            Err(error) => tell(&name, error),
         }
     }
-    // Listed behind the lanes: a buffer that was made meanwhile may hold what left them.
-    let stagings = list(&path, "staging-")?;
-    let copies: Vec<_> = stagings.iter().map(|name| (name, place.staging(name))).collect();
-    // Definitions are read behind lanes and staging, so that every id in them is known.
+    // Listed behind the lanes: what left one meanwhile may be in a buffer that was made for it.
+    let mut buffers = Vec::new();
+    for name in names(&path, "staging-")? {
+        match place.staging(&name) {
+            Ok(bytes) => buffers.push((name, bytes)),
+            Err(error) => tell(&name, error),
+        }
+    }
+    // Behind both, so that every id in them is known.
     snapshot.definitions = place.definitions()?;
-    for (name, copy) in copies {
-        match copy.map(|bytes| decode(&bytes, &snapshot.definitions)) {
-            Ok((runs, end)) => {
-                snapshot.runs.extend(runs);
-                let note = end.map(|error| format!("{}: {error}", path.join(name).display()));
-                snapshot.notes.extend(note);
+    for (name, bytes) in &buffers {
+        for run in Decoder::new(bytes, &snapshot.definitions) {
+            match run {
+                Ok(run) => snapshot.runs.push(run),
+                Err(_) => {
+                    tell(name, lie("a staging buffer with a run that is no run"));
+                    break;
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
         }
     }
     snapshot.anchors = place.anchors()?;
@@ -128,25 +137,13 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
 }
 
 /// The names in a place that begin like this.
-fn list(path: &Path, prefix: &str) -> io::Result<Vec<String>> {
+fn names(path: &Path, prefix: &str) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let name = entry?.file_name().into_string();
         names.extend(name.ok().filter(|name| name.starts_with(prefix)));
     }
     Ok(names)
-}
-
-/// The runs of a staging buffer, and why those behind them could not be decoded.
-fn decode(bytes: &[u8], definitions: &Definitions) -> (Vec<RawRun>, Option<io::Error>) {
-    let mut runs = Vec::new();
-    for run in Decoder::new(bytes, definitions) {
-        match run {
-            Ok(run) => runs.push(run),
-            Err(_) => return (runs, Some(lie("a staging buffer with a run that is no run"))),
-        }
-    }
-    (runs, None)
 }
 
 struct Place<'a> {
@@ -226,6 +223,11 @@ fn lie(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// True for a file that has its name and no room yet.
+fn is_being_made(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.len() == 0)
+}
+
 impl Place<'_> {
     fn open(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -238,23 +240,26 @@ impl Place<'_> {
 
     fn lane(&self, name: &str) -> io::Result<Vec<RawRun>> {
         let file = self.open(name)?;
-        if file.metadata()?.len() == 0 {
-            return Ok(Vec::new()); // its maker has not reserved it, and perhaps never will
+        if is_being_made(&file)? {
+            return Ok(Vec::new());
         }
         read_lane(&file, self.logger)
     }
 
-    /// The committed runs of a staging buffer, as they lie there.
+    /// The committed runs of a staging buffer, encoded.
     fn staging(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = self.open(name)?;
         if file.metadata()?.len() == 0 {
             return Ok(Vec::new()); // as for a lane
         }
         // The epoch comes first: who finds the new one finds the new length (B3 of staging).
+        if is_being_made(&file)? {
+            return Ok(Vec::new());
+        }
         let epoch = Words::read(&file)?.get(staging::word::EPOCH);
         let words = Words::read(&file)?;
-        if words.0.iter().all(|&byte| byte == 0) {
-            return Ok(Vec::new()); // reserved, and not begun
+        if words.get(staging::word::MAGIC) == 0 && words.get(staging::word::COMMITTED) == 0 {
+            return Ok(Vec::new());
         }
         if words.get(staging::word::MAGIC) != STAGING_MAGIC
             || words.get(staging::word::VERSION) != STAGING_VERSION
