@@ -128,6 +128,24 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
     Ok(snapshot)
 }
 
+/// The staging buffers of a logger, each as a block that was sealed in it would lie there.
+pub(crate) fn staged_blocks(owner: &Owner) -> io::Result<Vec<Vec<u8>>> {
+    let Some(hint) = &owner.lanes else { return Ok(Vec::new()) };
+    let path = place::open_hinted(hint)?;
+    let place = Place { path: &path, logger: owner.logger };
+    let mut blocks = Vec::new();
+    for entry in std::fs::read_dir(&path)? {
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        if name.starts_with("staging-") {
+            let mut block = vec![0; staging::BUFFER_BYTES];
+            if place.open(&name)?.read_exact_at(&mut block, HEADER_BYTES as u64).is_ok() {
+                blocks.push(block);
+            }
+        }
+    }
+    Ok(blocks)
+}
+
 fn decode(bytes: &[u8], definitions: &Definitions) -> io::Result<Vec<RawRun>> {
     let runs = Decoder::new(bytes, definitions);
     runs.collect::<Result<_, _>>().map_err(|_| lie("a staging buffer whose runs cannot be decoded"))
