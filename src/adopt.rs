@@ -18,7 +18,7 @@ use crate::lane::{place, process};
 use crate::notice;
 use crate::record::{Definitions, HEAD_BYTES, Head, RawRun, RunHead};
 use crate::store::segment::{Entry, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader};
-use crate::store::{Builder as SegmentBuilder, block, name};
+use crate::store::{Builder as SegmentBuilder, Reason, block, name};
 
 /// An owner file whose lanes cannot be seen from here goes after this long (S10).
 const UNSEEN_NS_MAX: i64 = 7 * 86_400 * 1_000_000_000;
@@ -86,6 +86,9 @@ fn adopt(disk: &dyn Disk, dir: &Path, owner: &Owner, owner_path: &Path) -> io::R
             write(disk, dir, owner, number + 1, missing, &snapshot)?;
         }
     }
+    for segment in &segments {
+        segment.cut_torn(disk, owner)?;
+    }
     if let Some(hint) = &owner.lanes
         && let Ok(path) = place::open_hinted(hint)
         && holds(&path, owner.logger)
@@ -126,6 +129,8 @@ fn holds(path: &Path, logger: u64) -> bool {
 struct Segment {
     path: PathBuf,
     header: SegmentHeader,
+    /// Where the last block lies when it is not whole.
+    torn: Option<u64>,
 }
 
 fn own_segments(dir: &Path, logger: u64) -> io::Result<Vec<Segment>> {
@@ -140,7 +145,7 @@ fn own_segments(dir: &Path, logger: u64) -> io::Result<Vec<Segment>> {
         if let Ok(reader) = SegmentReader::open(&path)
             && reader.header().logger == logger
         {
-            segments.push(Segment { header: reader.header().clone(), path });
+            segments.push(Segment { header: reader.header().clone(), path, torn: None });
         }
     }
     Ok(segments)
@@ -181,20 +186,50 @@ impl Segment {
         let mut reader = self.open()?;
         if !reader.is_sealed() {
             let mut end = self.header.first_block();
+            let mut last = None;
             while let Some(entry) = reader.next_entry()? {
-                end = match entry {
+                (end, last) = match entry {
                     Entry::Block(found) => {
-                        found.offset + found.header.padded_len(self.header.align())
+                        let len = found.header.padded_len(self.header.align());
+                        (found.offset + len, Some((found.offset, Some(found))))
                     }
-                    Entry::Damage(damage) => damage.offset + damage.len,
-                    Entry::Unfinished { .. } => end,
+                    // An index tells nothing that the blocks do not: a torn one is cut at once.
+                    Entry::Damage(damage) if damage.tail && damage.reason == Reason::Index => {
+                        (damage.offset, None)
+                    }
+                    Entry::Damage(damage) => {
+                        (damage.offset + damage.len, Some((damage.offset, None)))
+                    }
+                    Entry::Unfinished { .. } => (end, last),
                 };
             }
+            let is_whole = |block| reader.read_block(&block, &mut Vec::new()).is_ok();
+            self.torn = last.filter(|(_, block)| !block.is_some_and(is_whole)).map(|(at, _)| at);
             if end < file.len()? {
                 file.truncate(end)?;
             }
         }
         file.sync()
+    }
+
+    /// Cuts a last block that its writer died at, if the whole of it lies in staging: what it holds
+    /// is durable elsewhere by now. A block that is torn for another reason stays, as damage.
+    fn cut_torn(&self, disk: &dyn Disk, owner: &Owner) -> io::Result<()> {
+        let Some(offset) = self.torn else { return Ok(()) };
+        let salt = self.header.salt();
+        let is_it = |bytes: &Vec<u8>| {
+            let header = bytes.first_chunk().and_then(|b| block::parse_header(b, salt, offset));
+            header.is_some_and(|header| {
+                let stored = bytes[block::HEADER_BYTES..].get(..header.stored_len as usize);
+                stored.is_some_and(|stored| block::check_payload(stored, salt, offset, &header))
+            })
+        };
+        if outside::staged_blocks(owner).unwrap_or_default().iter().any(is_it) {
+            let file = disk.open(&self.path)?;
+            file.truncate(offset)?;
+            file.sync()?;
+        }
+        Ok(())
     }
 
     fn open(&self) -> io::Result<SegmentReader> {

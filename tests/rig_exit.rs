@@ -5,7 +5,8 @@
 
 mod rig;
 
-use rig::{Random, Rig, Tally, by_thread, compare, read_back};
+use rig::read::read_back;
+use rig::{Random, Rig, Tally, by_thread, compare};
 
 /// Ends that the program brings about itself, and whether the logger may still write at the end.
 const ENDS: [&str; 12] = [

@@ -146,6 +146,21 @@ fn names(path: &Path, prefix: &str) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// The staging buffers of a logger, each as a block that was sealed in it would lie there.
+pub(crate) fn staged_blocks(owner: &Owner) -> io::Result<Vec<Vec<u8>>> {
+    let Some(hint) = &owner.lanes else { return Ok(Vec::new()) };
+    let path = place::open_hinted(hint)?;
+    let place = Place { path: &path, logger: owner.logger };
+    let mut blocks = Vec::new();
+    for name in names(&path, "staging-")? {
+        let mut block = vec![0; staging::BUFFER_BYTES];
+        if place.open(&name)?.read_exact_at(&mut block, HEADER_BYTES as u64).is_ok() {
+            blocks.push(block);
+        }
+    }
+    Ok(blocks)
+}
+
 struct Place<'a> {
     path: &'a Path,
     logger: u64,

@@ -224,13 +224,16 @@ impl Writer {
     }
 
     fn seal(&mut self, index: &[u8], offset: u64, sync: bool) {
+        if let Some(current) = &mut self.current {
+            // What was reserved goes before the index comes, so that nothing ever lies behind it.
+            let _ = current.file.truncate(offset + index.len() as u64);
+            current.reserved = u64::MAX;
+        }
         self.write(index, offset);
-        let end = offset + index.len() as u64;
         if sync {
             self.sync();
         }
         let Some(current) = self.current.take() else { return };
-        let _ = current.file.truncate(end);
         if !sync {
             self.unsynced.push(current.file);
             if self.unsynced.len() > UNSYNCED_MAX {

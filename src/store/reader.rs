@@ -215,9 +215,12 @@ impl SegmentReader {
         match header.kind {
             KIND_INDEX => {
                 self.ended = true;
-                self.index_at = Some(offset);
                 let mut payload = Vec::new();
                 let whole = header.is_known() && self.read_block(&block, &mut payload).is_ok();
+                if whole {
+                    // Else its writer may be at it: only the trailer says that it is there.
+                    self.index_at = Some(offset);
+                }
                 let entries = index::decode(&payload, self.salt, offset).filter(|_| whole);
                 // Without a trailer at the file's end there was nothing to compare with.
                 let whole = entries

@@ -233,7 +233,10 @@ impl Items {
             return self.note(format!("process {}: {why}", owner.pid));
         }
         match outside::snapshot(&owner) {
-            Ok(snapshot) => self.plan_shot(place, &owner, snapshot),
+            Ok(snapshot) => {
+                self.files.staged.insert(owner.logger);
+                self.plan_shot(place, &owner, snapshot);
+            }
             // Its logger has ended, or its lanes have been adopted, since the owner file was read.
             Err(_) if !found.path.exists() => {}
             Err(error) => self.note(format!(

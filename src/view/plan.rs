@@ -146,6 +146,8 @@ pub(super) struct Files {
     pub(super) files: Vec<FilePlan>,
     /// Loggers whose processes live.
     pub(super) alive: HashSet<u64>,
+    /// Loggers whose staging was read, which holds what their last write may have torn.
+    pub(super) staged: HashSet<u64>,
     known: HashSet<PathBuf>,
     loggers: HashMap<u64, Arc<Logger>>,
     open: VecDeque<(usize, SegmentReader)>,
@@ -234,7 +236,8 @@ impl Files {
     }
 
     fn walk_once(&mut self, index: usize) -> Result<(Walk, Option<u64>), Error> {
-        let lives = self.alive.contains(&self.files[index].logger.id);
+        let logger = self.files[index].logger.id;
+        let lives = self.alive.contains(&logger) || self.staged.contains(&logger);
         let mut reader = self.take_reader(index)?;
         let file = &mut self.files[index];
         if file.at > 0 {
@@ -288,6 +291,10 @@ impl Files {
             let file = &mut self.files[index];
             let Err(damage) = result else { return Ok(Read::Whole) };
             let lives = self.alive.contains(&file.logger.id);
+            if damage.tail && !file.sealed && !lives && self.staged.contains(&file.logger.id) {
+                // Its writer died at it. What staging should hold and does not shows as a gap.
+                return Ok(Read::Unfinished);
+            }
             let on_its_way = damage.tail && !file.sealed && (lives || is_fresh(&file.path));
             if on_its_way && lives && tries_left == 0 {
                 // A follower comes back to it.

@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-pub(crate) use read::{ReadBack, read_back};
+pub(crate) use read::ReadBack;
 
 /// The child program, built with the profile of this test.
 pub(crate) fn child_program() -> &'static Path {
@@ -291,4 +291,14 @@ pub(crate) fn places() -> Vec<String> {
         .filter_map(|e| e.file_name().into_string().ok())
         .filter(|n| n.starts_with("ttlog-"))
         .collect()
+}
+
+/// True when another program of this machine may be making a place just now.
+pub(crate) fn others_run() -> bool {
+    std::thread::sleep(Duration::from_millis(300));
+    let unowned = |name: &String| !Path::new(&format!("/dev/shm/{name}/owner")).exists();
+    let first: Vec<_> = places().into_iter().filter(unowned).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let second: Vec<_> = places().into_iter().filter(unowned).collect();
+    !first.iter().any(|name| second.contains(name))
 }

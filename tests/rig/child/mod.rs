@@ -37,7 +37,7 @@ impl Args {
     }
 
     pub(crate) fn dir(&self) -> PathBuf {
-        self.text("dir").expect("dir=PATH").into()
+        self.text("logdir").or(self.text("dir")).expect("dir=PATH").into()
     }
 }
 

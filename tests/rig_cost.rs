@@ -1,0 +1,31 @@
+//! What a logger costs that has little to do: a thousand threads that logged once, and idle CPU.
+
+mod rig;
+
+use rig::{Rig, number};
+
+/// Memory above the same program without ttlog.
+const KIB_MAX: u64 = 40 << 10;
+
+#[test]
+fn a_thousand_threads_that_logged_once_take_forty_mebibytes_and_no_cpu() {
+    let mut told = Vec::new();
+    for ttlog in [0, 1] {
+        let mut rig = Rig::new();
+        let mut running = rig.start(&format!("do=thousand threads=1000 ttlog={ttlog} idle=6000"));
+        let memory = running.line();
+        let cpu = running.line();
+        println!("ttlog={ttlog}: {memory}; {cpu}");
+        if ttlog == 1 {
+            println!("{}", running.line());
+        }
+        let percent: f64 =
+            cpu.strip_prefix("idle_cpu_percent=").expect("it").parse().expect("a number");
+        told.push((number(&memory, "rss_kib"), percent));
+    }
+    let above = told[1].0 - told[0].0;
+    println!("{above} KiB above the same program without ttlog, idle CPU {} %", told[1].1);
+    assert!(above <= KIB_MAX, "{above} KiB");
+    // The mark is 0.5 %; a machine that is busy otherwise makes turns dearer.
+    assert!(told[1].1 < 1.0, "{} %", told[1].1);
+}

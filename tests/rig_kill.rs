@@ -1,0 +1,209 @@
+//! R07: killed at random moments, in one directory, so that every start takes up the one before.
+//!
+//! CI runs 200 cycles; ten thousand:
+//! `cargo test --release --test rig_kill -- --ignored --nocapture r07_ten_thousand`.
+
+mod rig;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rig::read::read_back;
+use rig::{Random, Rig, Running, Tally, by_thread, compare, places, wait_until};
+
+const LOGS: &str = "do=end how=sigkill threads=2 events=0 burst=50 pause=500";
+
+/// Bytes in files of a directory, as they are allocated.
+fn disk_bytes(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let entries = std::fs::read_dir(dir).expect("a directory").flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.blocks() * 512).sum()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("a directory").flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Starts once more, lets it take up everything, and ends cleanly.
+fn clean_start_and_end(rig: &mut Rig) -> u64 {
+    let (run, outcome) = rig.run("do=log events=10 adopt=1");
+    assert!(outcome.status.success(), "{outcome:?}");
+    assert_eq!(outcome.stderr, "", "a clean start has nothing to say");
+    run
+}
+
+/// Everything that was logged so far is there, once and in order; returns the sums.
+fn check(rig: &Rig, runs: impl Iterator<Item = u64>) -> Tally {
+    let read = read_back(&rig.dir());
+    assert_eq!(read.wrong, [""; 0]);
+    assert_eq!(read.lost, BTreeMap::new());
+    assert_eq!(read.others, [""; 0]);
+    let found = by_thread(&read);
+    let mut sums = Tally::default();
+    let (mut n_known, mut bad) = (0, Vec::new());
+    for run in runs {
+        let tally = compare(&found, run, &rig.counts(run));
+        n_known += tally.read;
+        sums += tally;
+        if tally.missing > 0 {
+            bad.push((run, tally));
+        }
+    }
+    assert!(bad.is_empty(), "missing: {bad:?}");
+    assert_eq!(n_known, read.events.len() as u64, "events of runs that never were");
+    sums
+}
+
+/// No owner file, no lanes, no temporary file is left, and disk use is in proportion.
+fn check_leftovers(rig: &Rig, before: &[String], events: u64) {
+    let left: Vec<_> = names(&rig.dir()).into_iter().filter(|n| !n.ends_with(".ttlog")).collect();
+    assert_eq!(left, [""; 0]);
+    // Other tests of this machine may have places of their own: these are the loggers' of this rig.
+    let mine = |name: &String| {
+        let owner = std::fs::read_to_string(format!("/dev/shm/{name}/owner")).unwrap_or_default();
+        owner.contains(&*rig.dir().file_name().unwrap().to_string_lossy())
+            && owner.contains(&*rig.dir().parent().unwrap().display().to_string())
+    };
+    let unowned = |name: &String| !Path::new(&format!("/dev/shm/{name}/owner")).exists();
+    let left: Vec<_> = places().into_iter().filter(|n| !before.contains(n)).collect();
+    assert!(!left.iter().any(mine), "{left:?}");
+    assert!(!left.iter().any(unowned) || rig::others_run(), "{left:?}");
+    let segments = names(&rig.dir()).len() as u64;
+    let (bytes, most) = (disk_bytes(&rig.dir()), events * 40 + segments * 12_288);
+    println!("{events} events, {segments} segments, {bytes} bytes on disk (at most {most})");
+    assert!(bytes <= most, "{bytes} bytes for {events} events in {segments} segments");
+}
+
+fn cycles(n: u64, check_every: u64, life_ms: (u64, u64)) {
+    let (mut rig, mut random) = (Rig::new(), Random::new());
+    let (before, began) = (places(), Instant::now());
+    let mut sums = Tally::default();
+    for nth in 1..=n {
+        let mut running = rig.start(LOGS);
+        std::thread::sleep(Duration::from_millis(random.range(life_ms.0, life_ms.1)));
+        running.kill();
+        if nth % check_every == 0 {
+            sums = check(&rig, 1..=running.run);
+        }
+    }
+    let last = clean_start_and_end(&mut rig);
+    assert!(check(&rig, 1..=last).read >= sums.read);
+    let sums = check(&rig, 1..=last);
+    println!("{n} SIGKILLs in {:.1?}: {sums:?}", began.elapsed());
+    check_leftovers(&rig, &before, sums.read);
+}
+
+#[test]
+fn r07_two_hundred_kills_in_one_directory_lose_and_double_nothing() {
+    cycles(200, 50, (5, 60));
+}
+
+#[test]
+#[ignore = "ten thousand kills take some ten minutes"]
+fn r07_ten_thousand() {
+    cycles(10_000, 1_000, (5, 60));
+}
+
+#[test]
+fn r07_an_adopter_that_is_killed_is_adopted_again() {
+    let (mut rig, mut random) = (Rig::new(), Random::new());
+    let before = places();
+    for _ in 0..40 {
+        // One that leaves much behind, then some that die while they take it up.
+        let mut running = rig.start("do=end how=sigkill threads=2 events=0 burst=500 pause=200");
+        std::thread::sleep(Duration::from_millis(random.range(20, 60)));
+        running.kill();
+        for _ in 0..random.range(1, 5) {
+            let mut adopter = rig.start(LOGS);
+            std::thread::sleep(Duration::from_millis(random.range(1, 30)));
+            adopter.kill();
+        }
+    }
+    let last = clean_start_and_end(&mut rig);
+    let sums = check(&rig, 1..=last);
+    println!("{last} starts, adopters killed within 30 ms: {sums:?}");
+    check_leftovers(&rig, &before, sums.read);
+}
+
+#[test]
+fn r07_three_loggers_that_start_die_and_adopt_at_once() {
+    let (mut rig, mut random) = (Rig::new(), Random::new());
+    let before = places();
+    let mut last = 0;
+    for _ in 0..40 {
+        let mut three: Vec<Running> = (0..3).map(|_| rig.start(LOGS)).collect();
+        for running in &mut three {
+            std::thread::sleep(Duration::from_millis(random.range(1, 25)));
+            running.kill();
+            last = running.run;
+        }
+    }
+    let read = check(&rig, 1..=last);
+    last = clean_start_and_end(&mut rig);
+    let sums = check(&rig, 1..=last);
+    assert!(sums.read >= read.read);
+    println!("120 loggers, three at a time: {sums:?}");
+    check_leftovers(&rig, &before, sums.read);
+}
+
+#[test]
+fn one_event_of_an_idle_process_gets_into_a_segment_without_any_further_call() {
+    let mut rig = Rig::new();
+    let mut running = rig.start("do=one");
+    assert_eq!(running.line(), "logged");
+    let logged = Instant::now();
+    // Only segments, copied away from their owner file: no lane, no staging.
+    let copy = rig.path("copy");
+    wait_until("the event in a segment", || {
+        let _ = std::fs::remove_dir_all(&copy);
+        std::fs::create_dir(&copy).expect("a directory");
+        let mut any = false;
+        for name in names(&rig.dir()).into_iter().filter(|name| name.ends_with(".ttlog")) {
+            any = std::fs::copy(rig.dir().join(&name), copy.join(&name)).is_ok();
+        }
+        any && read_back(&copy).events.len() == 1
+    });
+    println!("found in a segment after {:?} (write_within 100 ms)", logged.elapsed());
+    running.kill();
+}
+
+#[test]
+fn killed_with_its_lanes_gone_only_the_last_write_within_is_missing() {
+    let (mut rig, mut random) = (Rig::new(), Random::new());
+    for _ in 0..10 {
+        let mut running = rig.start("do=one events=100 more=50");
+        let run = running.run;
+        assert_eq!(running.line(), "logged");
+        // The first 100 are old enough when the segment has them, which takes no further call.
+        wait_until("the first events in a segment", || {
+            let found = by_thread(&read_back(&rig.dir()));
+            found.get(&(run, 0)).is_some_and(|n| n.len() == 100)
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(running.ask("more"), "logged");
+        std::thread::sleep(Duration::from_millis(random.range(0, 150)));
+        let place = place_of(&rig.dir(), &mut running);
+        running.kill();
+        std::fs::remove_dir_all(place).expect("its lanes");
+        let found = by_thread(&read_back(&rig.dir()));
+        let read = found.get(&(run, 0)).map_or(0, Vec::len);
+        assert!((100..=150).contains(&read), "{read} of 150");
+        let numbers = &found[&(run, 0)];
+        assert!(numbers.iter().copied().eq(0..read as u64), "not a prefix: {numbers:?}");
+        print!("{read} of 150; ");
+        // Its owner file names lanes that are gone: the next start says nothing and clears it.
+        clean_start_and_end(&mut rig);
+    }
+    println!();
+}
+
+fn place_of(dir: &Path, running: &mut Running) -> String {
+    let pid = format!("pid={}", running.child.id());
+    let owners = names(dir).into_iter().filter(|name| name.ends_with(".owner"));
+    let texts = owners.filter_map(|name| std::fs::read_to_string(dir.join(name)).ok());
+    let text = texts.into_iter().find(|text| text.lines().any(|line| line == pid)).expect("owner");
+    let lanes = text.lines().find_map(|line| line.strip_prefix("lanes=")).expect("lanes");
+    lanes.to_owned()
+}
