@@ -16,6 +16,7 @@ const MODELS: &[(&str, &[&str])] = &[
     ("r3_a_pad_is_written_only_where_the_head_has_passed", &["pad_unfree"]),
     ("s4_the_slot_of_the_head_counts_the_records_before_it", &["slot_store", "slot_late"]),
     ("r4_a_write_within_a_write_finds_no_room", &["gate_open"]),
+    ("r4_the_cold_way_shuts_the_gate", &["refill_open"]),
     ("r5_a_new_lane_begins_behind_every_gate_of_the_old_one", &["start_low"]),
     ("w1_no_wake_up_is_lost", &["wake_fence", "sleep_fence", "sleep_blind", "summary_first"]),
     ("w1_who_is_told_sees_what_it_was_told_of", &["bit_store", "bit_load"]),

@@ -271,6 +271,26 @@ fn r4_a_write_within_a_write_finds_no_room() {
     });
 }
 
+/// R4: the gate is shut while the cold way looks for room, and may write a pad. Kills `refill_open`.
+#[test]
+fn r4_the_cold_way_shuts_the_gate() {
+    check("r4_the_cold_way_shuts_the_gate", || {
+        let (lane, producer) = lane(128);
+        let producer = producer.0;
+        let mut consumer = Consumer::new(&lane);
+        assert!(write(&producer, 1, 64) && write(&producer, 2, 48));
+        assert_eq!(consumer.take(), [1, 2]);
+        assert!(write(&producer, 3, 16) && write(&producer, 4, 64) && write(&producer, 5, 16));
+        // There is room for 16 bytes up to the gate, and none for 64.
+        assert_eq!(producer.refill(64), Room::Full);
+        assert!(!producer.write(SERIAL, 16, |_| ()), "a handler at this point finds no room");
+        assert!(write(&producer, 6, 16));
+        let mut ids = consumer.take();
+        ids.extend(consumer.take());
+        assert_eq!(ids, [3, 4, 5, 6]);
+    });
+}
+
 /// R5: a gate that was read before a lane was exchanged is too low for the new one. Kills
 /// `start_low`.
 #[test]

@@ -241,7 +241,9 @@ impl Producer {
         let capacity = memory.data_len() as u64;
         let len = len as u64;
         debug_assert!(len <= self.record_bytes_max.get() && len <= capacity / 2);
-        self.gate.set(CLOSED); // (R4)
+        if !mutant("refill_open") {
+            self.gate.set(CLOSED); // (R4)
+        }
         // ord: Acquire, pairs with the Release in `Memory::publish_head`: the bytes are free.
         let head = memory.word(word::HEAD).load(weaken!("head_load", Ordering::Acquire));
         let full_at = head + capacity;
