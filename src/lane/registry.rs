@@ -41,12 +41,13 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
 
     /// Adds a value at the front.
     pub(crate) fn join(&self, value: T) {
-        let local = self.collector.register();
-        let guard = local.pin();
+        // SAFETY: (G1) no node is looked into here. Should the first one leave and another take its
+        // address meanwhile, that one is the first when the CAS succeeds, and `next` is right.
+        let guard = unsafe { crossbeam_epoch::unprotected() };
         let mut node = Owned::new(Node { value, next: Atomic::null() });
         loop {
             // ord: Acquire, pairs with the Release below: the first node is whole.
-            let first = self.first.load(Ordering::Acquire, &guard);
+            let first = self.first.load(Ordering::Acquire, guard);
             node.next = Atomic::from(first);
             // ord: Release, publishes the node; Relaxed when it fails, since the loop reads again.
             match self.first.compare_exchange_weak(
@@ -54,7 +55,7 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
                 node,
                 weaken!("join_store", Ordering::Release),
                 Ordering::Relaxed,
-                &guard,
+                guard,
             ) {
                 Ok(_) => return,
                 Err(refused) => node = refused.new,
