@@ -19,7 +19,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
 
 use super::memory::{HEADER_BYTES, Memory};
 use super::room;
@@ -31,6 +31,8 @@ use crate::sync::{AtomicU64, Ordering};
 pub(crate) const OWNER_NAME: &str = "owner";
 /// Where places lie unless the user chose otherwise.
 pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
+/// Room for definitions that is reserved ahead.
+const CALLSITES_AHEAD_BYTES: u64 = 64 << 10;
 /// How often a directory is made anew that somebody took for a leftover.
 const TRIES: usize = 50;
 /// Anchors kept at most; more are thinned.
@@ -69,8 +71,44 @@ pub(crate) struct Place {
 struct Dir {
     path: PathBuf,
     fd: OwnedFd,
-    callsites: Mutex<(File, u64)>,
+    callsites: Mutex<Callsites>,
     lock: Mutex<Option<File>>,
+}
+
+/// The table of definitions, with room reserved ahead: shared memory that fills up later must not
+/// make what lanes hold undecodable.
+#[derive(Debug)]
+struct Callsites {
+    file: File,
+    len: u64,
+    reserved: u64,
+}
+
+impl Callsites {
+    fn new(file: File) -> io::Result<Self> {
+        let mut callsites = Self { file, len: 0, reserved: 0 };
+        callsites.reserve(CALLSITES_AHEAD_BYTES)?;
+        Ok(callsites)
+    }
+
+    fn reserve(&mut self, ahead: u64) -> io::Result<()> {
+        let step = self.len + ahead - self.reserved;
+        // Readers take the file's length for the table's, so that it must not grow by this.
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.reserved, step)
+        })?;
+        self.reserved += step;
+        Ok(())
+    }
+
+    fn append(&mut self, definition: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(definition, self.len)?;
+        self.len += definition.len() as u64;
+        if self.len + CALLSITES_AHEAD_BYTES / 2 > self.reserved {
+            self.reserve(CALLSITES_AHEAD_BYTES)?;
+        }
+        Ok(())
+    }
 }
 
 impl Place {
@@ -148,7 +186,7 @@ impl Place {
         let anchors = Memory::shared(&fd, Path::new("anchors"), 0)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let callsites = rustix::fs::openat(&fd, "callsites", flags, Mode::RUSR | Mode::WUSR)?;
-        let callsites = Mutex::new((File::from(callsites), 0));
+        let callsites = Mutex::new(Callsites::new(File::from(callsites))?);
         let dir = Dir { path: path.to_owned(), fd, callsites, lock: Mutex::new(None) };
         Ok(Self {
             dir: Some(dir),
@@ -221,11 +259,7 @@ impl Place {
     /// Appends an encoded definition to the table (S11).
     pub(crate) fn define(&self, definition: &[u8]) -> io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        let mut callsites = dir.callsites.lock();
-        let (file, at) = &mut *callsites;
-        file.write_all_at(definition, *at)?;
-        *at += definition.len() as u64;
-        Ok(())
+        dir.callsites.lock().append(definition)
     }
 
     /// Adds an anchor for readers from outside, and thins what there is too much of: dense for the

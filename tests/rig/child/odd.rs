@@ -228,9 +228,9 @@ fn signal(args: &Args, counts: Counts) {
             if allocates {
                 std::hint::black_box(vec![n; (n % 100) as usize]);
             }
-            if n % 4096 == 0 {
+            if n % 256 == 0 {
                 // Lets the scribe keep up on a small machine; signals arrive here too.
-                std::thread::sleep(Duration::from_micros(200));
+                std::thread::sleep(Duration::from_micros(100));
             }
         }
         VICTIM.store(0, Ordering::Release);
@@ -247,8 +247,8 @@ fn signal(args: &Args, counts: Counts) {
         }
         // SAFETY: the thread lives for 50 ms behind its store of 0.
         unsafe { libc::pthread_kill(thread as libc::pthread_t, libc::SIGPROF) };
-        // At high speed, and not in step with the victim.
-        for _ in 0..(SIGNALS.load(Ordering::Relaxed) % 97) {
+        // At high speed, not in step with the victim, and with time for it to get somewhere.
+        for _ in 0..100 + SIGNALS.load(Ordering::Relaxed) * 7919 % 503 {
             std::hint::spin_loop();
         }
     }

@@ -1,0 +1,281 @@
+//! Starved: no room on the disk, a disk that hangs, no shared memory, too little of it.
+//!
+//! Each rig mounts what it needs in a mount namespace of its own thread; without root it says that
+//! it did not run.
+#![expect(unsafe_code, reason = "mounts in a namespace of its own, through libc")]
+
+mod rig;
+
+use std::ffi::CString;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rig::read::read_back;
+use rig::{Rig, Tally, by_thread, compare, not_run, number};
+
+/// Runs `job` on a thread with a mount namespace of its own; false when that is not to be had.
+fn in_namespace(job: impl FnOnce() + Send) {
+    if !rustix::process::getuid().is_root() {
+        return not_run("needs root, to mount");
+    }
+    // What the job needs is built before, outside.
+    (rig::child_program(), rig::read::command());
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: changes what this thread alone sees.
+            if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+                return not_run("needs a mount namespace of its own");
+            }
+            assert!(mount(None, Path::new("/"), libc::MS_REC | libc::MS_PRIVATE, ""));
+            job();
+        });
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+fn mount(source: Option<&Path>, at: &Path, flags: u64, data: &str) -> bool {
+    let text = |path: &Path| CString::new(path.to_string_lossy().as_bytes()).expect("no zeros");
+    let source = source.map_or_else(|| CString::from(c"tmpfs"), text);
+    let (at, data) = (text(at), CString::new(data).expect("no zeros"));
+    // SAFETY: all are strings that live until the call returns.
+    unsafe {
+        libc::mount(source.as_ptr(), at.as_ptr(), c"tmpfs".as_ptr(), flags, data.as_ptr().cast())
+            == 0
+    }
+}
+
+/// Unmounts when the test is through, so that the directory can be removed.
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let path = CString::new(self.0.to_string_lossy().as_bytes()).expect("no zeros");
+        // SAFETY: a string.
+        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+fn tmpfs<'a>(at: &'a Path, size: &str) -> Mounted<'a> {
+    assert!(mount(None, at, 0, &format!("size={size},mode=0777")), "a tmpfs of {size}");
+    Mounted(at)
+}
+
+/// Fills a file system to the last byte.
+fn fill(dir: &Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(dir.join("ballast")).expect("a file");
+    let chunk = vec![0xff; 4096];
+    while file.write_all(&chunk).is_ok() {}
+}
+
+fn check(rig: &Rig, run: u64) -> (Tally, u64) {
+    let read = read_back(&rig.dir());
+    assert_eq!(read.wrong, [""; 0]);
+    (compare(&by_thread(&read), run, &rig.counts(run)), read.lost_total())
+}
+
+#[test]
+fn a_disk_without_room_at_the_start_is_one_clear_line() {
+    in_namespace(|| {
+        let mut rig = Rig::new();
+        let dir = rig.dir();
+        let _mounted = tmpfs(&dir, "64k");
+        fill(&dir);
+        let (_, outcome) = rig.run("do=log events=10");
+        println!("{}", outcome.stderr.trim());
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+        assert!(outcome.stderr.contains("No space left"), "{outcome:?}");
+        assert!(outcome.stderr.contains(&dir.display().to_string()), "{outcome:?}");
+        let left = std::fs::read_dir(&dir).expect("it").count();
+        assert_eq!(left, 1, "nothing but the ballast");
+    });
+}
+
+#[test]
+fn a_disk_that_fills_up_costs_a_second_and_what_it_costs_is_told() {
+    in_namespace(|| {
+        let mut rig = Rig::new();
+        let dir = rig.dir();
+        let _mounted = tmpfs(&dir, "1m");
+        let mut running = rig.start("do=asked threads=2");
+        println!("{}", running.line());
+        for round in 0..3 {
+            // More than disk, staging and lanes hold: there is a stall, then loss without waiting.
+            let slowest = number(&running.ask("log 400000"), "slowest_ms");
+            let stats = running.ask("stats");
+            println!("full, round {round}: slowest thread held up for {slowest} ms; {stats}");
+            assert!(slowest < 2_500, "held up for {slowest} ms");
+            assert!(stats.contains("No space left"), "{stats}");
+        }
+        let lost = number(&running.ask("stats"), "lost");
+        assert!(lost > 0, "a megabyte does not hold two million events");
+        assert!(mount(None, &dir, libc::MS_REMOUNT, "size=256m"), "more room");
+        assert_eq!(running.ask("flush 20000"), "flushed=true");
+        println!("room again: {}", running.ask("stats"));
+        println!("{}", running.ask("log 1000"));
+        let end = running.ask("quit");
+        let _ = running.child.wait();
+        println!("{end}");
+        let lost_at_end = number(&end, "lost");
+        let (tally, told) = check(&rig, running.run);
+        println!("{tally:?}, lost by stats() {lost_at_end}, told in the log {told}");
+        assert_eq!(tally.missing, lost_at_end, "calls = written + lost");
+        assert_eq!(told, lost_at_end);
+        let last: Vec<_> =
+            by_thread(&read_back(&dir)).into_values().map(|n| n[n.len() - 1]).collect();
+        assert_eq!(last, [1_200_999; 2], "writing resumed by itself");
+    });
+}
+
+#[test]
+fn killed_while_the_disk_is_full_nothing_that_was_accepted_is_gone() {
+    in_namespace(|| {
+        let mut rig = Rig::new();
+        let dir = rig.dir();
+        let _mounted = tmpfs(&dir, "1m");
+        let mut running = rig.start("do=asked threads=2");
+        running.line();
+        running.ask("log 300000");
+        let lost = number(&running.ask("stats"), "lost");
+        running.kill();
+        let (tally, told) = check(&rig, running.run);
+        println!("killed on a full disk: {tally:?}, lost {lost}, told {told}");
+        assert_eq!((tally.missing, told), (lost, lost));
+        // Taken up when there is room.
+        assert!(mount(None, &dir, libc::MS_REMOUNT, "size=256m"), "more room");
+        let (_, outcome) = rig.run("do=log events=1 adopt=1");
+        assert!(outcome.status.success() && outcome.stderr.is_empty(), "{outcome:?}");
+        let (tally, told) = check(&rig, running.run);
+        assert_eq!((tally.missing, told), (lost, lost), "{tally:?}");
+    });
+}
+
+#[test]
+fn a_disk_that_hangs_holds_callers_up_for_a_second_at_most() {
+    in_namespace(|| {
+        let mut rig = Rig::new();
+        let dir = rig.dir();
+        let image = rig.path("image");
+        let runs = |program: &str, args: &[&str]| {
+            Command::new(program).args(args).output().is_ok_and(|out| out.status.success())
+        };
+        let file = std::fs::File::create(&image).expect("a file");
+        file.set_len(64 << 20).expect("a sparse file");
+        let (image, at) = (image.display().to_string(), dir.display().to_string());
+        if !runs("mkfs.ext4", &["-q", "-F", &image])
+            || !runs("mount", &["-o", "loop,noatime", &image, &at])
+        {
+            return not_run("needs mkfs.ext4 and a loop device");
+        }
+        let _mounted = Mounted(&dir);
+        let mut running = rig.start("do=asked threads=2");
+        running.line();
+        running.ask("log 1000");
+        running.ask("flush 10000");
+        if !runs("fsfreeze", &["-f", &at]) {
+            return not_run("needs fsfreeze");
+        }
+        let slowest = running.ask("log 400000");
+        let stats = running.ask("stats");
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(runs("fsfreeze", &["-u", &at]), "the disk answers again");
+        println!("hung: {slowest}; {stats}");
+        assert!(number(&slowest, "slowest_ms") < 2_500, "{slowest}");
+        assert_eq!(running.ask("flush 20000"), "flushed=true");
+        let end = running.ask("quit");
+        let _ = running.child.wait();
+        let (tally, told) = check(&rig, running.run);
+        println!("{end}: {tally:?}, told {told}");
+        assert_eq!((tally.missing, told), (number(&end, "lost"), number(&end, "lost")));
+    });
+}
+
+/// Runs a program in a namespace whose /dev/shm is as `prepare` makes it.
+fn with_shm(what: &str, prepare: impl FnOnce(&Rig) + Send, lines: usize) {
+    in_namespace(|| {
+        let mut rig = Rig::new();
+        prepare(&rig);
+        let (run, outcome) = rig.run("do=log threads=4 events=20000 burst=1000");
+        println!("/dev/shm {what}: {} | {}", outcome.stderr.trim(), outcome.stdout.trim());
+        assert!(outcome.status.success(), "{outcome:?}");
+        assert_eq!(outcome.stderr.lines().count(), lines, "{outcome:?}");
+        if lines > 0 {
+            assert!(outcome.stderr.contains("/dev/shm"), "the path: {outcome:?}");
+        }
+        let (tally, told) = check(&rig, run);
+        assert_eq!((tally.missing, told), (0, 0), "{tally:?}");
+        assert_eq!(tally.read, 80_000);
+    });
+}
+
+const SHM: &str = "/dev/shm";
+
+#[test]
+fn shared_memory_that_is_missing() {
+    with_shm(
+        "missing",
+        |rig| {
+            // Another /dev with the two devices that a program needs.
+            let dev = rig.path("dev");
+            std::fs::create_dir(&dev).expect("a directory");
+            assert!(mount(None, &dev, 0, "size=64k"));
+            for name in ["null", "urandom"] {
+                std::fs::write(dev.join(name), "").expect("a file");
+                let device = Path::new("/dev").join(name);
+                assert!(mount(Some(&device), &dev.join(name), libc::MS_BIND, ""));
+            }
+            assert!(mount(Some(&dev), Path::new("/dev"), libc::MS_BIND | libc::MS_REC, ""));
+        },
+        1,
+    );
+}
+
+#[test]
+fn shared_memory_that_is_tiny() {
+    for size in ["64k", "1m"] {
+        with_shm(size, |_| assert!(mount(None, Path::new(SHM), 0, &format!("size={size}"))), 1);
+    }
+}
+
+#[test]
+fn shared_memory_that_is_small() {
+    with_shm("of 4 MiB", |_| assert!(mount(None, Path::new(SHM), 0, "size=4m")), 0);
+}
+
+#[test]
+fn shared_memory_that_is_full() {
+    with_shm(
+        "full",
+        |_| {
+            assert!(mount(None, Path::new(SHM), 0, "size=16m"));
+            fill(Path::new(SHM));
+        },
+        1,
+    );
+}
+
+#[test]
+fn shared_memory_that_is_read_only() {
+    with_shm("read-only", |_| assert!(mount(None, Path::new(SHM), libc::MS_RDONLY, "")), 1);
+}
+
+#[test]
+fn shared_memory_that_fills_up_while_the_program_runs() {
+    in_namespace(|| {
+        let mut rig = Rig::new();
+        assert!(mount(None, Path::new(SHM), 0, "size=16m"));
+        let mut running = rig.start("do=asked threads=8");
+        println!("{}", running.line());
+        fill(Path::new(SHM));
+        // New threads, new callsites' definitions, lanes that want to grow: none finds room.
+        println!("{}", running.ask("log 20000"));
+        running.kill();
+        let (tally, told) = check(&rig, running.run);
+        println!("/dev/shm full while running, killed: {tally:?}, told {told}");
+        assert_eq!(tally.missing, told);
+        assert_eq!(told, 0, "threads share the common lane, and wait for it");
+    });
+}
