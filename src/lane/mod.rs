@@ -35,6 +35,7 @@ without_loom! {
     pub mod outside;
     pub(crate) mod owner;
     pub(crate) mod place;
+    pub(crate) mod places;
     pub(crate) mod process;
     mod room;
 }
