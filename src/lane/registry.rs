@@ -43,7 +43,7 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
     pub(crate) fn join(&self, value: T) {
         // SAFETY: (G1) no node is looked into here. Should the first one leave and another take its
         // address meanwhile, that one is the first when the CAS succeeds, and `next` is right.
-        let guard = unsafe { crossbeam_epoch::unprotected() };
+        let guard = unsafe { unprotected() };
         let mut node = Owned::new(Node { value, next: Atomic::null() });
         loop {
             // ord: Acquire, pairs with the Release below: the first node is whole.

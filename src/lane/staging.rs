@@ -21,6 +21,7 @@
 //!   buffer is reused only when its block is Written. In this order, since a reader looks at the
 //!   epoch before `committed`: one that finds the new epoch finds the new length.
 
+#[cfg(not(loom))]
 use std::io;
 
 use super::memory::Memory;
