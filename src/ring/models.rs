@@ -1,0 +1,1 @@
+//! Models: every invariant of the ring under every interleaving that loom finds.
