@@ -162,7 +162,7 @@ impl<T> Core<T> {
         let at = &self.slots.at;
         self.freed();
         // ord: Relaxed, ordered by the fence that was run just now.
-        if at.turn_wanted().load(Ordering::Relaxed) {
+        if at.turn_wanted().load(Ordering::Relaxed) && !cfg!(ring_mutant = "turn_unseen") {
             self.takers.wake_all(at);
         }
     }
@@ -223,6 +223,9 @@ impl<T> Core<T> {
 
     pub(super) fn close(&self) {
         self.slots.at.close();
+        if cfg!(ring_mutant = "close_silent") {
+            return;
+        }
         self.takers.wake_all(&self.slots.at);
         self.pushers.wake_all(&self.slots.at);
     }

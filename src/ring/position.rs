@@ -135,14 +135,12 @@ impl Positions {
         let count = (want as u64).min((self.span - used) / STEP);
         debug_assert!(count > 0 && used & CLOSED == 0, "I3");
         let next = tail.wrapping_add(count * STEP);
-        // ord: Relaxed, it only decides who owns the positions (I1): the slots were handed over
-        // through the head (I3), and what we put there is published by its stamp (I2).
-        let cas = self.producers.tail.compare_exchange_weak(
-            tail,
-            next,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        // ord: Release, pairs with the Acquire in `look`: who sees this tail sees the head that made
+        // room for it, and takes no ring for full that never was. It guards no value: slots were
+        // handed over through the head (I3), and are published by their stamps (I2).
+        let order = weaken!("tail_store", Ordering::Release);
+        let tail_at = &self.producers.tail;
+        let cas = tail_at.compare_exchange_weak(tail, next, order, Ordering::Relaxed);
         cas.map(|_| (tail, count as usize))
     }
 
@@ -158,9 +156,9 @@ impl Positions {
     #[inline]
     fn look(&self) -> (u64, u64, u64) {
         loop {
-            // ord: Relaxed, it is only compared. It must be read first: a tail younger than the
-            // head would show a full ring that never was.
-            let tail = self.producers.tail.load(Ordering::Relaxed);
+            // ord: Acquire, pairs with the Release in `advance`. It must be read before the head: a
+            // younger tail would show a full ring that never was.
+            let tail = self.producers.tail.load(weaken!("tail_load", Ordering::Acquire));
             // ord: Acquire, pairs with the Release in `publish` (I3).
             let head = self.consumer.head.load(weaken!("head_load", Ordering::Acquire));
             let used = tail.wrapping_sub(head);
