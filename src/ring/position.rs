@@ -308,3 +308,18 @@ impl Positions {
         &self.consumer.pusher_sleeps
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::mem::{align_of, offset_of};
+
+    #[test]
+    fn producers_and_consumer_do_not_share_a_line_nor_its_neighbour() {
+        let apart = offset_of!(Positions, consumer).abs_diff(offset_of!(Positions, producers));
+        assert!(apart >= 64 && apart % align_of::<CachePadded<u8>>() == 0);
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+            assert!(apart >= 128);
+        }
+    }
+}

@@ -63,6 +63,12 @@ impl Fences {
         Self { asymmetric: barrier::is_ready(), refused: AtomicBool::new(false) }
     }
 
+    /// Fences that do without the kernel.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn symmetric() -> Self {
+        Self { asymmetric: false, refused: AtomicBool::new(false) }
+    }
+
     /// True if `flag`, of a partner that may sleep, was set before the change just made (I7).
     #[inline(always)]
     pub(super) fn someone_sleeps(&self, flag: &AtomicBool) -> bool {
@@ -190,6 +196,8 @@ struct PusherQueue {
     ungranted_from: u64,
     /// Threads that have a grant and have not come back yet.
     granted_threads: usize,
+    /// While a thread has waited too long, those who join from this ticket on get no grant.
+    held_from: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -215,15 +223,16 @@ impl Pushers {
     /// since room may have come just before the flag was set.
     pub(super) fn join<'a>(&'a self, at: &'a Positions, sleeper: Sleeper) -> Place<'a> {
         let is_thread = matches!(sleeper, Sleeper::Thread(_));
-        let since_takes = at.takes();
         // ord: counter.
         self.parked.fetch_add(1, Ordering::Relaxed);
         let mut queue = self.queue.lock();
+        // ord: Relaxed, made known by `announce`. Raised before the takes are read, so that one
+        // that follows waits for the lock, however long we are kept from running here.
+        at.pusher_sleeps().store(true, Ordering::Relaxed);
+        let since_takes = at.takes();
         let ticket = queue.next;
         queue.next += 1;
         queue.waiting.insert(ticket, Waiting { sleeper: Some(sleeper), is_thread, since_takes });
-        // ord: Relaxed, made known by `announce`.
-        at.pusher_sleeps().store(true, Ordering::Relaxed);
         drop(queue);
         Place { pushers: self, at, ticket }
     }
@@ -239,9 +248,11 @@ impl Pushers {
         let mut woken = [const { None }; WAKES_MAX];
         let mut queue = self.queue.lock();
         let room = at.free().saturating_sub(queue.granted_threads);
-        let PusherQueue { waiting, ungranted_from, granted_threads, .. } = &mut *queue;
+        self.weigh(at, &mut queue);
+        let PusherQueue { waiting, ungranted_from, granted_threads, held_from, next } = &mut *queue;
+        let until = held_from.unwrap_or(*next).max(*ungranted_from);
         let mut grants = woken.iter_mut().take(room.min(wakes_max));
-        for (ticket, place) in waiting.range_mut(*ungranted_from..) {
+        for (ticket, place) in waiting.range_mut(*ungranted_from..until) {
             if place.sleeper.is_some() {
                 let Some(grant) = grants.next() else { break };
                 *grant = place.sleeper.take();
@@ -249,7 +260,6 @@ impl Pushers {
             }
             *ungranted_from = ticket + 1;
         }
-        self.weigh(at, &queue);
         drop(queue);
         woken.into_iter().flatten().for_each(Sleeper::wake);
     }
@@ -257,7 +267,7 @@ impl Pushers {
     /// Wakes all, since the ring is closed.
     pub(super) fn wake_all(&self, at: &Positions) {
         let mut queue = self.queue.lock();
-        let PusherQueue { waiting, granted_threads, ungranted_from, next } = &mut *queue;
+        let PusherQueue { waiting, granted_threads, ungranted_from, next, .. } = &mut *queue;
         let ungranted = waiting.values_mut().filter(|place| place.sleeper.is_some());
         let sleepers: Vec<_> = ungranted
             .filter_map(|place| {
@@ -271,14 +281,19 @@ impl Pushers {
         sleepers.into_iter().for_each(Sleeper::wake);
     }
 
-    /// Holds newcomers back while the thread that has waited longest has waited too long. A task
-    /// counts for nothing here, since nobody can tell whether it will ever be polled again.
-    fn weigh(&self, at: &Positions, queue: &PusherQueue) {
+    /// Holds newcomers back while the thread that has waited longest has waited too long: from then
+    /// until it has pushed, nobody else does so more than once but on what the copy of the head
+    /// has promised. A task counts for nothing here, since it may never be polled again.
+    fn weigh(&self, at: &Positions, queue: &mut PusherQueue) {
         let Some(patience_takes) = self.patience_takes else { return };
         let oldest = queue.waiting.values().find(|place| place.is_thread);
-        let too_long =
-            |place: &Waiting| at.takes().wrapping_sub(place.since_takes) > patience_takes;
-        at.hold(oldest.is_some_and(too_long) && !at.is_closed());
+        let waited = |place: &Waiting| at.takes().wrapping_sub(place.since_takes);
+        if oldest.is_some_and(|place| waited(place) > patience_takes) && !at.is_closed() {
+            queue.held_from.get_or_insert(queue.next);
+            at.hold(true);
+        } else if queue.held_from.take().is_some() {
+            at.hold(false);
+        }
     }
 }
 
@@ -338,7 +353,7 @@ impl Drop for Place<'_> {
             // empty queue.
             self.at.pusher_sleeps().store(false, Ordering::Relaxed);
         }
-        self.pushers.weigh(self.at, &queue);
+        self.pushers.weigh(self.at, &mut queue);
         drop(queue);
         drop(left);
         if !alone && !cfg!(ring_mutant = "grant_kept") {
