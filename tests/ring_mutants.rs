@@ -49,13 +49,16 @@ fn build(mutant: &str) -> PathBuf {
 #[test]
 #[ignore = "builds the crate once a mutant, three minutes in all; see the file's docs"]
 fn each_mutant_is_killed_by_the_model_that_names_it() {
+    let control = Command::new(build("none")).arg("ring::models").status().unwrap();
+    assert!(control.success(), "the models pass as long as nothing is broken");
     let mut survivors = Vec::new();
     for (mutant, model) in MUTANTS {
         let model = format!("ring::models::{model}");
         let output = Command::new(build(mutant)).args([&model, "--exact"]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("running 1 test"), "{model}: {output:?}");
-        let killed = !output.status.success() && text.contains(&format!("{model} ... FAILED"));
+        // A deadlock found in a destructor aborts, so a line that says FAILED may be missing.
+        let killed = !output.status.success();
         eprintln!("{mutant}: {}", if killed { "killed" } else { "SURVIVED" });
         if !killed {
             survivors.push((mutant, model));

@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::core::{Busy, Core, Taker};
+use super::policy::Debt;
 use super::position::Refusal;
 use super::queue::LockFreeRingBuffer;
-use super::slot::Turn;
+use super::slot::{Parcel, Turn};
 use super::wait::Sleeper;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
@@ -59,39 +60,40 @@ impl<T> fmt::Display for BatchPushError<T> {
 impl<T> std::error::Error for BatchPushError<T> {}
 
 impl<T> Core<T> {
-    pub(super) fn push_batch(&self, items: Vec<T>) -> Result<usize, BatchPushError<T>> {
+    pub(super) fn push_batch(&self, mut items: Vec<T>) -> Result<usize, BatchPushError<T>> {
+        match self.push_all(&mut items) {
+            (pushed, Ok(())) => Ok(pushed),
+            (pushed, Err(refusal)) => {
+                let closed = refusal == Refusal::Closed;
+                Err(BatchPushError { pushed, rest: items, closed })
+            }
+        }
+    }
+
+    /// Pushes from the front of `items`, where those stay that are refused.
+    pub(super) fn push_all(&self, items: &mut Vec<T>) -> (usize, Result<(), Refusal>) {
         let len = items.len();
-        let mut items = items.into_iter();
-        while items.len() > 0 {
-            let want = items.len();
+        let mut parcel = Parcel::new(items);
+        while parcel.len() > 0 {
+            let want = parcel.len();
             let claimed = match self.slots.claim(want) {
-                Ok(claim) => {
-                    claim.fill_from(&mut items);
-                    self.committed();
-                    continue;
-                }
+                Ok(claim) => Ok((claim, Debt::None)),
                 Err(Refusal::Full) => self.claim_by_policy(want, None),
                 Err(Refusal::Closed) => Err(Refusal::Closed),
             };
             match claimed {
                 Ok((claim, debt)) => {
-                    claim.fill_from(&mut items);
+                    claim.fill_from(&mut parcel);
                     self.committed();
                     drop(debt);
                 }
                 Err(refusal) => {
                     self.add_returned(want);
-                    let closed = refusal == Refusal::Closed;
-                    // Collects in place: the rest stays in the vector that it came in.
-                    return Err(BatchPushError {
-                        pushed: len - want,
-                        rest: items.collect(),
-                        closed,
-                    });
+                    return (len - want, Err(refusal));
                 }
             }
         }
-        Ok(len)
+        (len, Ok(()))
     }
 
     pub(super) fn take_batch(&self, taker: Taker, max: usize) -> Vec<T> {
@@ -180,6 +182,22 @@ impl<T> LockFreeRingBuffer<T> {
     /// ```
     pub fn push_batch(&self, items: Vec<T>) -> Result<usize, BatchPushError<T>> {
         self.core.push_batch(items)
+    }
+
+    /// Pushes as [`push_batch`](Self::push_batch) does, from a vector that the caller keeps, and
+    /// says how many. Those that were not pushed stay in `items`; whether the ring was full or
+    /// closed then, [`is_closed`](Self::is_closed) tells.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(2, BackPressurePolicy::DropNewest);
+    /// let mut items = vec![1, 2, 3];
+    /// assert_eq!(ring.push_from(&mut items), 2);
+    /// assert_eq!(items, [3]);
+    /// ```
+    pub fn push_from(&self, items: &mut Vec<T>) -> usize {
+        self.core.push_all(items).0
     }
 }
 

@@ -64,6 +64,12 @@ impl<T> ProducerHandle<T> {
         self.core.push_batch(items)
     }
 
+    /// Pushes the items of a vector that the caller keeps, and says how many; the others stay in
+    /// it.
+    pub fn push_from(&self, items: &mut Vec<T>) -> usize {
+        self.core.push_all(items).0
+    }
+
     /// Pushes an item; waits for room without blocking the thread.
     pub fn push_async(&self, item: T) -> PushFuture<'_, T> {
         PushFuture::new(&self.core, item)

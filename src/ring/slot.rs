@@ -8,7 +8,6 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::vec::IntoIter;
 
 use super::position::{Positions, Refusal, STEP};
 use super::weaken;
@@ -122,20 +121,61 @@ impl<T> Claim<'_, T> {
     }
 
     /// Fills the claimed slots with the next of `items`, which has enough.
-    pub(super) fn fill_from(self, items: &mut IntoIter<T>) {
-        assert!(items.len() >= self.count, "I1: every slot that is claimed is filled");
+    pub(super) fn fill_from(self, items: &mut Parcel<'_, T>) {
         let slots = self.slots;
         let first = slots.index(self.position);
         let until_end = (slots.mask + 1 - first).min(self.count);
-        let (front, back) = items.as_slice()[..self.count].split_at(until_end);
-        // SAFETY: (I1, I3) the claim owns these slots; the items are forgotten below.
-        unsafe { slots.values.write_many(first, front.as_ptr(), front.len()) };
+        let (front, back) = items.give_up(self.count).split_at(until_end);
+        // SAFETY: (I1, I3) the claim owns these slots; the parcel gave the items up.
+        unsafe { slots.values.write_many(first, front.as_ptr().cast(), front.len()) };
         // SAFETY: as above, on from the beginning of the array.
-        unsafe { slots.values.write_many(0, back.as_ptr(), back.len()) };
-        items.by_ref().take(self.count).for_each(std::mem::forget);
+        unsafe { slots.values.write_many(0, back.as_ptr().cast(), back.len()) };
         for n in 0..self.count as u64 {
             slots.commit(self.position.wrapping_add(n * STEP));
         }
+    }
+}
+
+/// The items of a vector on their way into a ring; those that are not given up stay in it.
+#[derive(Debug)]
+pub(super) struct Parcel<'a, T> {
+    /// Its length is 0 while the items `from..end` of its buffer are alive.
+    items: &'a mut Vec<T>,
+    from: usize,
+    end: usize,
+}
+
+impl<'a, T> Parcel<'a, T> {
+    pub(super) fn new(items: &'a mut Vec<T>) -> Self {
+        let end = items.len();
+        // SAFETY: shorter than before; from now on `from..end` says which items live.
+        unsafe { items.set_len(0) };
+        Self { items, from: 0, end }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.end - self.from
+    }
+
+    /// Parts with the next `count` items: whoever reads them owns them.
+    fn give_up(&mut self, count: usize) -> &[MaybeUninit<T>] {
+        assert!(count <= self.len(), "I1: every slot that is claimed is filled");
+        let first = self.from;
+        self.from += count;
+        &self.items.spare_capacity_mut()[first..self.from]
+    }
+}
+
+impl<T> Drop for Parcel<'_, T> {
+    fn drop(&mut self) {
+        let left = self.len();
+        let start = self.items.as_mut_ptr();
+        // SAFETY: `from` is within the buffer, or at its end.
+        let first = unsafe { start.add(self.from) };
+        // SAFETY: the `left` items at `first` are alive and within the buffer.
+        unsafe { std::ptr::copy(first, start, left) };
+        // SAFETY: the first `left` items are alive now, and no others.
+        unsafe { self.items.set_len(left) };
     }
 }
 

@@ -15,7 +15,7 @@ use BackPressurePolicy::{Block, DropNewest, DropOldest};
 const MOMENT: Duration = Duration::from_millis(5);
 
 fn ring(capacity: usize, policy: BackPressurePolicy) -> Core<u64> {
-    Core::new(capacity, policy, 0).unwrap()
+    Core::new(capacity, policy, 0).expect("a small ring can be made")
 }
 
 fn take(ring: &Core<u64>, max: usize) -> Vec<u64> {
