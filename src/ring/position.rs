@@ -8,11 +8,14 @@ use crossbeam_utils::CachePadded;
 
 use super::weaken;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::spin_loop;
 
 /// From one position to the next.
 pub(super) const STEP: u64 = 2;
 /// Set in the tail, once and for good.
 const CLOSED: u64 = 1;
+/// How often a consumer that has caught up pauses before it looks again, about half a microsecond.
+const LEAD_PAUSES: usize = if cfg!(loom) { 0 } else { 32 };
 
 /// Why a claim was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ struct ConsumerLine {
     turn_wanted: AtomicBool,
     pusher_sleeps: AtomicBool,
     takes: AtomicU64,
+    /// True if the last take left nothing that it could have taken.
+    caught_up: AtomicBool,
     evicted: AtomicU64,
 }
 
@@ -81,6 +86,7 @@ impl Positions {
                 turn_wanted: AtomicBool::new(false),
                 pusher_sleeps: AtomicBool::new(false),
                 takes: AtomicU64::new(0),
+                caught_up: AtomicBool::new(false),
                 evicted: AtomicU64::new(0),
             }),
             span: capacity as u64 * STEP,
@@ -257,6 +263,23 @@ impl Positions {
         busy.compare_exchange(false, true, order, Ordering::Relaxed).ok()?;
         // ord: Relaxed, only the holder of `busy` writes it (I4).
         Some(self.consumer.head.load(Ordering::Relaxed))
+    }
+
+    /// Pauses a moment if the last take reached the newest item: a consumer at the producers' heels
+    /// takes from them the very lines they write, and both are slower for it.
+    #[inline]
+    pub(super) fn let_pushes_lead(&self) {
+        // ord: Relaxed, only the holder of `busy` touches it (I4).
+        if self.consumer.caught_up.load(Ordering::Relaxed) {
+            (0..LEAD_PAUSES).for_each(|_| spin_loop());
+        }
+    }
+
+    /// Notes whether a take reached the newest item; one that found none need not pause again.
+    #[inline]
+    pub(super) fn note_lead(&self, caught_up: bool) {
+        // ord: Relaxed, as above.
+        self.consumer.caught_up.store(caught_up, Ordering::Relaxed);
     }
 
     /// Publishes how far the holder of the lock has emptied the slots.

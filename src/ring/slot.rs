@@ -18,6 +18,9 @@ use crate::sync::cell::UnsafeCell;
 const COMMITTED: u64 = 1;
 /// Values begin on a cache line, so that one of 64 bytes touches one line.
 const VALUES_ALIGN: usize = 64;
+/// How many slots ahead of its own a push asks for the lines it will write.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: u64 = 2;
 
 /// A bounded array of values with a stamp each, and the positions that say who may touch them.
 pub(super) struct Slots<T> {
@@ -65,6 +68,30 @@ impl<T> Slots<T> {
     pub(super) fn turn(&self) -> Option<Turn<'_, T>> {
         let head = self.at.lock_head()?;
         Some(Turn { slots: self, head })
+    }
+
+    /// Asks for the lines that the next pushes will write, and the consumer has copies of: the CAS
+    /// of the next push waits for all stores before it, and would wait for these lines too.
+    #[inline(always)]
+    fn prefetch(&self, position: u64) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let index = self.index(position.wrapping_add(AHEAD * STEP));
+            let stamp = self.stamps.as_ptr().wrapping_add(index);
+            let value = self.values.cells.as_ptr().wrapping_add(index);
+            // SAFETY: a hint; it reads and writes nothing, and both addresses are in the arrays.
+            unsafe {
+                std::arch::asm!(
+                    "prefetchw [{stamp}]",
+                    "prefetchw [{value}]",
+                    stamp = in(reg) stamp,
+                    value = in(reg) value,
+                    options(nostack, preserves_flags, readonly)
+                );
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = position;
     }
 
     #[inline(always)]
@@ -117,6 +144,7 @@ impl<T> Claim<'_, T> {
         let slots = self.slots;
         // SAFETY: (I1, I3) the claim owns this slot, and the consumer has left it.
         unsafe { slots.values.write(slots.index(self.position), value) };
+        slots.prefetch(self.position);
         slots.commit(self.position);
     }
 
@@ -220,7 +248,9 @@ impl<T> Turn<'_, T> {
     /// allocation.
     #[inline]
     pub(super) fn take_into(&mut self, out: &mut Vec<T>, max: usize) -> usize {
+        self.slots.at.let_pushes_lead();
         let count = self.ready(max);
+        self.slots.at.note_lead(count > 0 && count < max);
         out.reserve(count);
         let slots = self.slots;
         let first = slots.index(self.head);
