@@ -31,6 +31,13 @@ fn ring(capacity: usize, policy: BackPressurePolicy) -> Arc<Core<usize>> {
     Arc::new(Core::new(capacity, policy, 0).unwrap())
 }
 
+/// A ring of which nobody sleeps: without the fences that would order more than is promised.
+fn awake(capacity: usize, policy: BackPressurePolicy, start: u64) -> Arc<Core<usize>> {
+    let mut core = Core::new(capacity, policy, start).unwrap();
+    core.fences = super::wait::Fences::none();
+    Arc::new(core)
+}
+
 fn take(ring: &Core<usize>, max: usize) -> Vec<usize> {
     ring.take_batch(Taker::Ring, max)
 }
@@ -81,7 +88,7 @@ impl Wake for Bell {
 #[test]
 fn what_two_producers_push_comes_out_once_and_whole() {
     check(|| {
-        let ring = ring(2, DropNewest);
+        let ring = awake(2, DropNewest, 0);
         let threads = [1, 2].map(|n| {
             let ring = ring.clone();
             spawn(move || ring.push(n).unwrap())
@@ -98,7 +105,7 @@ fn what_two_producers_push_comes_out_once_and_whole() {
 #[test]
 fn a_slot_is_filled_again_only_after_it_was_emptied() {
     check(|| {
-        let ring = Arc::new(Core::new(2, DropNewest, u64::MAX / 2).unwrap());
+        let ring = awake(2, DropNewest, u64::MAX / 2);
         let producer = ring.clone();
         let thread = spawn(move || {
             for n in 0..3 {
@@ -116,7 +123,7 @@ fn a_slot_is_filled_again_only_after_it_was_emptied() {
 #[test]
 fn the_copy_of_the_head_hands_on_what_the_consumer_read() {
     check(|| {
-        let ring = ring(2, DropNewest);
+        let ring = awake(2, DropNewest, 0);
         ring.push(0).unwrap();
         ring.push(1).unwrap();
         let consumer = ring.clone();
@@ -133,7 +140,7 @@ fn the_copy_of_the_head_hands_on_what_the_consumer_read() {
 #[test]
 fn no_push_meets_a_full_ring_that_never_was() {
     check(|| {
-        let ring = ring(2, DropNewest);
+        let ring = awake(2, DropNewest, 0);
         ring.push(0).unwrap();
         let other = ring.clone();
         let thread = spawn(move || {
@@ -150,7 +157,7 @@ fn no_push_meets_a_full_ring_that_never_was() {
 #[test]
 fn eviction_and_take_share_the_head() {
     check(|| {
-        let ring = ring(2, DropOldest);
+        let ring = awake(2, DropOldest, 0);
         ring.push(0).unwrap();
         ring.push(1).unwrap();
         let producer = ring.clone();
@@ -170,7 +177,7 @@ fn eviction_and_take_share_the_head() {
 #[test]
 fn two_evictions_at_once_keep_the_count() {
     check(|| {
-        let ring = ring(1, DropOldest);
+        let ring = awake(1, DropOldest, 0);
         ring.push(0).unwrap();
         let producer = ring.clone();
         let thread = spawn(move || producer.push(1).is_ok());
@@ -251,7 +258,7 @@ fn a_close_wakes_those_who_wait() {
 #[test]
 fn batches_stay_together_and_are_taken_in_parts() {
     check(|| {
-        let ring = ring(4, DropNewest);
+        let ring = awake(4, DropNewest, 0);
         let producer = ring.clone();
         let thread = spawn(move || producer.push_batch(vec![10, 11]).unwrap());
         ring.push_batch(vec![20, 21]).unwrap();
