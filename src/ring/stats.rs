@@ -30,7 +30,7 @@ pub struct Stats {
     /// How long producers slept, all together.
     pub blocked: Duration,
     /// The most takes that a sleeping thread waited for until it could push. It stays below
-    /// 64 + 2 × capacity + the number of waiting producers.
+    /// 64 + 2 × (capacity + the number of producers).
     pub longest_wait_takes: u64,
     /// How long pushes lasted, if that is measured.
     pub push_latency: Option<Latency>,

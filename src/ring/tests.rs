@@ -109,11 +109,16 @@ fn many_producers_pass_the_end_of_the_position_in_order() {
 /// The bound that `Stats::longest_wait_takes` states.
 #[test]
 fn no_producer_waits_longer_than_the_stated_number_of_takes() {
-    const PRODUCERS: u64 = 8;
-    const CAPACITY: u64 = 2;
-    let ring = Arc::new(ring(CAPACITY as usize, Block));
+    // More producers than the patience lasts, so that all in the queue lose it.
+    for (producers, capacity) in [(8, 2), (100, 1)] {
+        wait_for_turns(producers, capacity);
+    }
+}
+
+fn wait_for_turns(producers: u64, capacity: u64) {
+    let ring = Arc::new(ring(capacity as usize, Block));
     let stop = Arc::new(AtomicBool::new(false));
-    let threads: Vec<_> = (0..PRODUCERS)
+    let threads: Vec<_> = (0..producers)
         .map(|n| {
             let (ring, stop) = (ring.clone(), stop.clone());
             spawn(move || {
@@ -123,7 +128,7 @@ fn no_producer_waits_longer_than_the_stated_number_of_takes() {
             })
         })
         .collect();
-    let mut counts = [0; PRODUCERS as usize];
+    let mut counts = vec![0; producers as usize];
     while ring.stats().takes < 20_000 {
         match ring.take_one(Taker::Ring) {
             Some(item) => counts[item as usize] += 1,
@@ -136,7 +141,7 @@ fn no_producer_waits_longer_than_the_stated_number_of_takes() {
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     let longest = ring.stats().longest_wait_takes;
-    assert!(longest <= PATIENCE_TAKES + 2 * CAPACITY + PRODUCERS, "{longest}");
+    assert!(longest <= PATIENCE_TAKES + 2 * (capacity + producers), "{longest}");
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 }
 

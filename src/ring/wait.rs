@@ -288,18 +288,26 @@ impl Pushers {
         sleepers.into_iter().for_each(Sleeper::wake);
     }
 
-    /// Holds newcomers back while the thread that has waited longest has waited too long: from then
-    /// until it has pushed, nobody else does so more than once but on what the copy of the head
-    /// has promised. A task counts for nothing here, since it may never be polled again.
+    /// Holds newcomers back while the thread that has waited longest has waited too long: until all
+    /// who wait now have pushed, each once, nobody else does but on what the copy of the head has
+    /// promised. A task counts for nothing here, since it may never be polled again.
     fn weigh(&self, at: &Positions, queue: &mut PusherQueue) {
         let Some(patience_takes) = self.patience_takes else { return };
-        let oldest = queue.waiting.values().find(|place| place.is_thread);
+        let oldest = queue.waiting.iter().find(|(_, place)| place.is_thread);
         let waited = |place: &Waiting| at.takes().wrapping_sub(place.since_takes);
-        if oldest.is_some_and(|place| waited(place) > patience_takes) && !at.is_closed() {
-            queue.held_from.get_or_insert(queue.next);
-            at.hold(true);
-        } else if queue.held_from.take().is_some() {
-            at.hold(false);
+        match oldest {
+            Some((ticket, place)) if waited(place) > patience_takes && !at.is_closed() => {
+                // Those whom the last hold kept out are next, with all who came meanwhile.
+                if queue.held_from.is_none_or(|held_from| held_from <= *ticket) {
+                    queue.held_from = Some(queue.next);
+                }
+                at.hold(true);
+            }
+            _ => {
+                if queue.held_from.take().is_some() {
+                    at.hold(false);
+                }
+            }
         }
     }
 }
