@@ -126,12 +126,12 @@ fn the_copy_of_the_head_hands_on_what_the_consumer_read() {
         let ring = awake(2, DropNewest, 0);
         ring.push(0).unwrap();
         ring.push(1).unwrap();
-        let consumer = ring.clone();
-        let taken = spawn(move || take(&consumer, 2).len());
-        let producer = ring.clone();
-        let pushed = spawn(move || usize::from(producer.push(2).is_ok()));
-        let pushed_here = usize::from(ring.push(3).is_ok());
-        let (taken, pushed) = (taken.join().unwrap(), pushed.join().unwrap() + pushed_here);
+        let threads = [2, 3].map(|n| {
+            let ring = ring.clone();
+            spawn(move || usize::from(ring.push(n).is_ok()))
+        });
+        let taken = take(&ring, 2).len();
+        let pushed: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert_eq!(taken + take(&ring, 2).len(), 2 + pushed);
     });
 }
