@@ -111,7 +111,7 @@ fn park(producers: u64, each: u64) {
     let ring = LockFreeRingBuffer::new(1, Block);
     let count = scope(|scope| {
         for _ in 0..producers {
-            scope.spawn(|| (0..each).for_each(|n| ring.push(n).unwrap()));
+            scope.spawn(|| (0..each).for_each(|n| ring.push(n).expect("nobody closes it")));
         }
         let mut count = 0;
         while count < producers * each {

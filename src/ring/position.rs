@@ -16,6 +16,9 @@ pub(super) const STEP: u64 = 2;
 const CLOSED: u64 = 1;
 /// How often a consumer that has caught up pauses before it looks again, about half a microsecond.
 const LEAD_PAUSES: usize = if cfg!(loom) { 0 } else { 32 };
+/// A pause that brought no more items than this was in vain.
+const IN_VAIN: usize = 2;
+const LOOKS_BETWEEN_VAIN_PAUSES: u64 = 1024;
 
 /// Why a claim was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +48,8 @@ struct ConsumerLine {
     turn_wanted: AtomicBool,
     pusher_sleeps: AtomicBool,
     takes: AtomicU64,
-    /// True if the last take left nothing that it could have taken.
-    caught_up: AtomicBool,
+    /// 1 if the next take pauses first, 0 if it need not; see [`Positions::note_lead`].
+    looks_until_pause: AtomicU64,
     evicted: AtomicU64,
 }
 
@@ -86,7 +89,7 @@ impl Positions {
                 turn_wanted: AtomicBool::new(false),
                 pusher_sleeps: AtomicBool::new(false),
                 takes: AtomicU64::new(0),
-                caught_up: AtomicBool::new(false),
+                looks_until_pause: AtomicU64::new(0),
                 evicted: AtomicU64::new(0),
             }),
             span: capacity as u64 * STEP,
@@ -265,21 +268,32 @@ impl Positions {
         Some(self.consumer.head.load(Ordering::Relaxed))
     }
 
-    /// Pauses a moment if the last take reached the newest item: a consumer at the producers' heels
-    /// takes from them the very lines they write, and both are slower for it.
+    /// Pauses a moment if the last take reached the newest item, and says so: a consumer at the
+    /// producers' heels takes from them the very lines they write, and both are slower for it.
     #[inline]
-    pub(super) fn let_pushes_lead(&self) {
+    pub(super) fn let_pushes_lead(&self) -> bool {
         // ord: Relaxed, only the holder of `busy` touches it (I4).
-        if self.consumer.caught_up.load(Ordering::Relaxed) {
+        let pause = self.consumer.looks_until_pause.load(Ordering::Relaxed) == 1;
+        if pause {
             (0..LEAD_PAUSES).for_each(|_| spin_loop());
         }
+        pause
     }
 
-    /// Notes whether a take reached the newest item; one that found none need not pause again.
+    /// Notes what a take found. A pause that brought next to nothing is not repeated soon: items
+    /// come slowly then, or from this very thread.
     #[inline]
-    pub(super) fn note_lead(&self, caught_up: bool) {
+    pub(super) fn note_lead(&self, count: usize, max: usize, paused: bool) {
+        let until_pause = &self.consumer.looks_until_pause;
         // ord: Relaxed, as above.
-        self.consumer.caught_up.store(caught_up, Ordering::Relaxed);
+        let before = until_pause.load(Ordering::Relaxed);
+        let after = match before {
+            _ if paused && count <= IN_VAIN => LOOKS_BETWEEN_VAIN_PAUSES,
+            2.. => before - 1,
+            _ => u64::from(count > 0 && count < max),
+        };
+        // ord: Relaxed, as above.
+        until_pause.store(after, Ordering::Relaxed);
     }
 
     /// Publishes how far the holder of the lock has emptied the slots.

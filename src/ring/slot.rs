@@ -248,9 +248,9 @@ impl<T> Turn<'_, T> {
     /// allocation.
     #[inline]
     pub(super) fn take_into(&mut self, out: &mut Vec<T>, max: usize) -> usize {
-        self.slots.at.let_pushes_lead();
+        let paused = self.slots.at.let_pushes_lead();
         let count = self.ready(max);
-        self.slots.at.note_lead(count > 0 && count < max);
+        self.slots.at.note_lead(count, max, paused);
         out.reserve(count);
         let slots = self.slots;
         let first = slots.index(self.head);

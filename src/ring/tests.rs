@@ -123,7 +123,7 @@ fn wait_for_turns(producers: u64, capacity: u64) {
             let (ring, stop) = (ring.clone(), stop.clone());
             spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    ring.push(n).unwrap();
+                    ring.push(n).expect("nobody closes it");
                 }
             })
         })
@@ -139,7 +139,7 @@ fn wait_for_turns(producers: u64, capacity: u64) {
     while threads.iter().any(|thread| !thread.is_finished()) {
         ring.take_one(Taker::Ring);
     }
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
     let longest = ring.stats().longest_wait_takes;
     assert!(longest <= PATIENCE_TAKES + 2 * (capacity + producers), "{longest}");
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
