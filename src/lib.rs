@@ -51,6 +51,7 @@ mod error;
 pub mod lane;
 #[doc(hidden)]
 pub mod record;
+pub mod ring;
 mod sync;
 
 without_loom! {

@@ -4,6 +4,7 @@
 //! ```text
 //! cargo test --release --test lane_mutants -- --ignored --nocapture
 //! ```
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -127,7 +127,7 @@ fn s1_every_hand_out_is_a_new_generation_of_a_reused_lane_too() {
         producer.detach();
         lane.end();
         lane.memory().publish_head(lane.memory().tail(), 3, 1);
-        rig.lanes.take_back(&[lane.clone()]);
+        rig.lanes.take_back(std::slice::from_ref(&lane));
         let again = rig.lanes.hand_out(8, "u".into()).unwrap();
         assert_eq!(again.id, lane.id, "the memory is used again");
         assert!(seen.insert(again.generation));
@@ -149,7 +149,6 @@ fn s3_between_commit_and_head_a_record_is_in_both_and_then_in_one() {
     assert_eq!(runs(&rig.look()), [key], "in staging alone");
     buffer.reset();
     assert_eq!(runs(&rig.look()), []);
-    drop(producer);
 }
 
 #[test]
