@@ -48,8 +48,9 @@ impl Lane {
         self.ended.is_set()
     }
 
-    /// True while the thread's lane before this one is not empty yet. Only the scribe calls it.
-    pub(crate) fn waits_for_older(&self) -> bool {
+    /// The hand-out that the thread had before this one, until it is empty: its records come first.
+    /// Only the scribe calls it.
+    pub(crate) fn older_with_records(&self) -> Option<u32> {
         let mut before = self.before.lock();
         let is_empty = before.as_ref().is_none_or(|before| {
             // ord: Relaxed, the scribe's own.
@@ -59,7 +60,7 @@ impl Lane {
         if is_empty {
             *before = None;
         }
-        !is_empty
+        before.as_ref().map(|before| before.generation)
     }
 
     /// Waits until the consumer has taken something, or for `timeout`. `head` is what the producer

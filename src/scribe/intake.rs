@@ -15,8 +15,8 @@ const STRIDE_BYTES: usize = 64 << 10;
 /// What one look at a lane came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Everything that was there, so many bytes.
-    All(u64),
+    /// Everything that was there.
+    All,
     /// The block is full; there is more.
     BlockFull,
 }
@@ -32,10 +32,6 @@ pub(crate) struct Intake {
     told: Losses,
     /// Losses told since `take_lost`.
     lost: u64,
-    /// Looks at the lane in a row that found nothing.
-    pub(crate) idle_turns: u32,
-    /// True while the lane is looked at every turn.
-    pub(crate) busy: bool,
 }
 
 impl Intake {
@@ -49,8 +45,6 @@ impl Intake {
             losses_version: 0,
             told: Losses::NONE,
             lost: 0,
-            idle_turns: 0,
-            busy: false,
         }
     }
 
@@ -79,7 +73,6 @@ impl Intake {
         catalog: &CatalogView,
         codec: u8,
     ) -> Taken {
-        let began = self.head;
         let capacity = self.lane.memory().data_len() as u64;
         let mut version = self.lane.losses_version();
         while self.head < until || version != self.losses_version {
@@ -110,7 +103,7 @@ impl Intake {
             self.give_back(encoded.consumed as u64, u64::from(encoded.count));
             version = self.lane.losses_version();
         }
-        Taken::All(self.head - began)
+        Taken::All
     }
 
     fn give_back(&mut self, bytes: u64, records: u64) {

@@ -8,8 +8,9 @@
 //!
 //! Each turn it encodes what lanes have committed straight into the current block, seals the block
 //! when it is full or due, and hands it to the file thread. It never sorts, never formats and never
-//! waits for the disk while a staging buffer is free. Busy lanes are looked at every turn, idle ones
-//! once a timer turn, so that a turn costs time for the lanes that log, not for those that exist.
+//! waits for the disk while a staging buffer is free. A lane is looked at when its producer has
+//! passed its mark and called, and once a timer turn: a turn costs time for the lanes that log, not
+//! for those that exist, and a burst is not disturbed by a reader of its cache lines.
 
 mod batch;
 mod intake;
@@ -41,13 +42,11 @@ use crate::notice::Seldom;
 use crate::record::Anchor;
 use crate::record::compact::Encoder;
 
-/// Pause between turns while lanes are busy: long enough that the scribe does not fight producers
+/// Pause between turns while lanes call: long enough that the scribe does not fight producers
 /// for their cache lines, short enough that a lane of 1 MiB does not fill (SPIKE.md of the design).
 const NAP: Duration = Duration::from_micros(100);
-/// Turns without work before a lane counts as idle.
-const IDLE_TURNS: u32 = 20;
-/// Bytes in a turn below which a busy lane counts as idle.
-const BUSY_BYTES: u64 = 4 << 10;
+/// Naps before the scribe sleeps, so that lanes which fill again soon do not pay for waking it.
+const QUIET_TURNS: u32 = 20;
 /// How often owner file and segment are looked for.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often stderr is told of losses, at most.
@@ -90,8 +89,10 @@ pub(crate) struct Scribe {
     encoder: Encoder,
     batch: Option<Batch>,
     intakes: Vec<Intake>,
-    /// Indices of the intakes that are looked at every turn.
-    busy: Vec<usize>,
+    /// Indices of the intakes whose producers have called.
+    called: Vec<usize>,
+    /// Turns in a row in which nobody called.
+    quiet_turns: u32,
     /// Indices of the intakes by the bit with which their producers call.
     by_bit: HashMap<usize, Vec<usize>>,
     /// Losses that stderr has not been told of.
@@ -129,7 +130,8 @@ impl Scribe {
             encoder: Encoder::new(),
             batch: None,
             intakes: Vec::new(),
-            busy: Vec::new(),
+            called: Vec::new(),
+            quiet_turns: 0,
             by_bit: HashMap::new(),
             lost: 0,
             seldom: Seldom::new(TELL_EVERY),
@@ -158,7 +160,8 @@ impl Scribe {
                 }
                 return self.finish(ask);
             }
-            if self.busy.is_empty() && self.pending.is_empty() {
+            let is_idle = self.called.is_empty() && self.pending.is_empty();
+            if is_idle && self.quiet_turns >= QUIET_TURNS {
                 self.sleep();
             } else {
                 std::thread::sleep(NAP);
@@ -221,23 +224,20 @@ impl Scribe {
         self.index_intakes();
     }
 
-    /// Lanes whose producers passed their mark become busy.
+    /// Notes the lanes whose producers passed their mark.
     fn hear_ready(&mut self) {
         let mut bits = Vec::new();
         self.setup.lanes.ready.take(|bit| bits.push(bit));
         if bits.is_empty() {
+            self.quiet_turns += 1;
             return;
         }
+        self.quiet_turns = 0;
         self.setup.lanes.prepare_spares(2);
         self.meet_new_lanes();
-        for index in bits.iter().filter_map(|bit| self.by_bit.get(bit)).flatten() {
-            let intake = &mut self.intakes[*index];
-            intake.idle_turns = 0;
-            if !intake.busy {
-                intake.busy = true;
-                self.busy.push(*index);
-            }
-        }
+        self.called.extend(bits.iter().filter_map(|bit| self.by_bit.get(bit)).flatten());
+        self.called.sort_unstable();
+        self.called.dedup();
     }
 
     /// Finds intakes by their bits again, after some came or went.
@@ -249,37 +249,43 @@ impl Scribe {
         }
     }
 
-    /// Looks at busy lanes, or at all; false when staging ran out.
+    /// Drains the lanes that called, or all; false when staging ran out.
     fn drain(&mut self, all: bool) -> bool {
+        let called = std::mem::take(&mut self.called);
+        let indices = if all { (0..self.intakes.len()).collect() } else { called };
         let mut complete = true;
-        let indices: Vec<usize> =
-            if all { (0..self.intakes.len()).collect() } else { self.busy.clone() };
         for &index in &indices {
-            complete &= self.drain_one(index);
+            let is_drained = self.drain_one(index);
+            complete &= is_drained;
+            if !is_drained {
+                self.called.push(index);
+            }
         }
         // A producer that is about to park sees the new head, or this thread sees it waiting.
         park::fence_heads();
         for &index in &indices {
             self.intakes[index].lane.wake_producer();
         }
-        let intakes = &mut self.intakes;
-        self.busy.retain(|&index| {
-            let intake = &mut intakes[index];
-            intake.busy = intake.idle_turns < IDLE_TURNS;
-            intake.busy
-        });
         complete
     }
 
+    /// Drains one lane, after those that its thread had before.
     fn drain_one(&mut self, index: usize) -> bool {
-        if self.intakes[index].lane.waits_for_older() {
-            return true;
+        if let Some(older) = self.intakes[index].lane.older_with_records() {
+            let older = self.intakes.iter().position(|intake| intake.lane.generation == older);
+            if let Some(older) = older
+                && !self.drain_one(older)
+            {
+                return false;
+            }
+            if self.intakes[index].lane.older_with_records().is_some() {
+                return true;
+            }
         }
         // What comes after this tail waits for the next turn, so that a flood starves nobody.
         let until = self.intakes[index].lane.memory().tail();
         loop {
             if self.intakes[index].is_empty() {
-                self.intakes[index].idle_turns += 1;
                 return true;
             }
             if !self.has_batch() {
@@ -290,14 +296,7 @@ impl Scribe {
             let intake = &mut self.intakes[index];
             match intake.take(until, batch, encoder, catalog, self.setup.codec) {
                 Taken::BlockFull => self.seal(),
-                Taken::All(bytes) if bytes < BUSY_BYTES => {
-                    intake.idle_turns += 1;
-                    return true;
-                }
-                Taken::All(_) => {
-                    intake.idle_turns = 0;
-                    return true;
-                }
+                Taken::All => return true,
             }
         }
     }
@@ -375,7 +374,8 @@ impl Scribe {
         }
         let (done, kept) = std::mem::take(&mut self.intakes).into_iter().partition(is_done);
         self.intakes = kept;
-        self.busy = (0..self.intakes.len()).filter(|&at| self.intakes[at].busy).collect();
+        // Their numbers change; all lanes were looked at in this turn.
+        self.called.clear();
         self.index_intakes();
         let done: Vec<Intake> = done;
         let lanes: Vec<Arc<Lane>> = done.into_iter().map(|intake| intake.lane).collect();
