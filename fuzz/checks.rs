@@ -7,6 +7,7 @@
 
 use std::io::Write;
 
+use ttlog::lane::outside::lane_runs;
 use ttlog::record::compact::{Decoder, Encoder, RAW_BYTES_MAX};
 use ttlog::record::{
     CODEC_COMPACT, CODEC_RAW, Definition, Definitions, Field, HEAD_BYTES, Head, Kind, Level,
@@ -255,6 +256,79 @@ fn definitions() -> Definitions {
     definitions
 }
 
+/// A lane's file, changed as the data says: what is read of it are whole records within the lane.
+///
+/// The data is a list of changes of twelve bytes: an offset, what to do there, and with what.
+pub(crate) fn lane(data: &[u8]) {
+    let mut bytes = small_lane();
+    for change in data.chunks_exact(12).take(64) {
+        let at = (usize::from(u16::from_le_bytes([change[0], change[1]])) % (bytes.len() - 8)) & !7;
+        let value = change[4..].first_chunk().map_or(0, |value| u64::from_le_bytes(*value));
+        let old = bytes[at..].first_chunk().map_or(0, |old| u64::from_le_bytes(*old));
+        let new = match change[2] % 4 {
+            0 => value,
+            1 => old.wrapping_add(value % 4096),
+            2 => old ^ 1 << (value % 64),
+            _ => u64::MAX - value % 64,
+        };
+        bytes[at..at + 8].copy_from_slice(&new.to_le_bytes());
+    }
+    let Ok(runs) = lane_runs(&bytes, LANE_LOGGER) else { return };
+    let mut end = None;
+    for run in &runs {
+        assert!(run.head.position <= run.head.end, "a run goes forward");
+        assert!(end.is_none_or(|end| end == run.head.position), "runs follow each other");
+        end = Some(run.head.end);
+        let count = records_of(&run.bytes).count();
+        assert_eq!(count as u32, run.head.count, "records are counted");
+        let len: usize = records_of(&run.bytes).map(|head| head.len()).sum();
+        assert_eq!(len, run.bytes.len(), "records are whole");
+    }
+    let total: usize = runs.iter().map(|run| run.bytes.len()).sum();
+    assert!(total <= bytes.len(), "no more than there is");
+    if data.is_empty() {
+        assert_eq!(runs.iter().map(|run| run.head.count).sum::<u32>(), LANE_RECORDS);
+    }
+}
+
+const LANE_LOGGER: u64 = 0xfeed;
+const LANE_RECORDS: u32 = 40;
+
+/// A lane of 4 KiB that has wrapped: the offsets are those of `lane::ring`, written down a second
+/// time on purpose.
+fn small_lane() -> Vec<u8> {
+    let mut bytes = vec![0; 4096 + 4096];
+    let mut put = |at: usize, word: u64| bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+    put(0, u64::from_le_bytes(*b"TTLGLANE"));
+    put(8, 1 | 4096 << 32);
+    put(16, LANE_LOGGER);
+    put(24, 3 | 4242 << 32);
+    put(32, 4096);
+    put(40, 7);
+    put(48, 99);
+    put(56, 4);
+    put(64, u64::from_le_bytes(*b"work\0\0\0\0"));
+    let head = 8192 - 24 * 20 - 8;
+    let mut at = head;
+    for n in 0..u64::from(LANE_RECORDS) {
+        if at + 24 > 8192 && at < 8192 {
+            // Eight bytes are left at the buffer's end: a pad.
+            put(4096 + at as usize % 4096, Head::word(0, 0, RECORD_PAD, 0));
+            at = 8192;
+        }
+        let data = 4096 + at as usize % 4096;
+        put(data, Head::word(1, 1, 0, 0));
+        put(data + 8, 1000 + n);
+        put(data + 16, n);
+        at += 24;
+    }
+    put(128, at);
+    put(256, head);
+    put(512, head);
+    put(520, 1_000);
+    bytes
+}
+
 /// A few inputs to begin with, each under its target's name.
 #[cfg(test)]
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
@@ -287,5 +361,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("segment/cut", vec![0, 8, 0, 0]),
         ("segment/copy", vec![0, 5, 3, 16, 0, 8, 4, 64]),
         ("segment/lie", vec![0x08, 4, 6, 0xff, 0, 4, 5, 0]),
+        ("lane/whole", Vec::new()),
+        ("lane/tail", vec![128, 0, 3, 0, 1, 0, 0, 0, 0, 0, 0, 0]),
+        ("lane/record", vec![0x80, 0x1e, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0]),
     ]
 }

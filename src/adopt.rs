@@ -74,22 +74,9 @@ fn adopt(disk: &dyn Disk, dir: &Path, owner: &Owner, owner_path: &Path) -> io::R
     for segment in &mut segments {
         segment.mend(disk)?;
     }
-    let same_boot = owner.boot == owner::boot_id();
-    let snapshot = match outside::snapshot(owner) {
-        Ok(snapshot) if same_boot => snapshot,
-        Ok(_) => Snapshot::default(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let is_elsewhere = owner.mount != mount_namespace() && same_boot;
-            let age = clock::wall_ns().saturating_sub(owner.start_ns);
-            if is_elsewhere && age < UNSEEN_NS_MAX {
-                return Ok(());
-            }
-            Snapshot::default()
-        }
-        Err(error) => return Err(error),
-    };
+    let Some(snapshot) = what_is_left(owner)? else { return Ok(()) };
     for note in &snapshot.notes {
-        notice::say(&format!("while taking up what {} left: {note}", owner.app));
+        notice::say(&format!("{note}: what it held is gone"));
     }
     if !snapshot.runs.is_empty() {
         let covered = Covered::of(&segments)?;
@@ -109,6 +96,27 @@ fn adopt(disk: &dyn Disk, dir: &Path, owner: &Owner, owner_path: &Path) -> io::R
         place::remove(&path);
     }
     disk.unlink(owner_path)
+}
+
+/// What lies in the dead logger's place; `None` when that cannot be seen from here, and may be
+/// seen from elsewhere (S10).
+fn what_is_left(owner: &Owner) -> io::Result<Option<Snapshot>> {
+    if let Some(why) = outside::unseen(owner) {
+        // Pages may be older than their header: never decoded.
+        if owner.lanes.is_some() {
+            notice::say(&format!("{} ({:016x}): {why}", owner.app, owner.logger));
+        }
+        return Ok(Some(Snapshot::default()));
+    }
+    match outside::snapshot(owner) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let age = clock::wall_ns().saturating_sub(owner.start_ns);
+            let is_elsewhere = owner.mount != mount_namespace() && age < UNSEEN_NS_MAX;
+            Ok((!is_elsewhere).then(Snapshot::default))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// True when the place says itself that it is this logger's.

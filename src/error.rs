@@ -44,6 +44,11 @@ impl Error {
         Self { kind, path: None, source: None }
     }
 
+    /// A setting that makes no sense: `what` names it and what to do instead.
+    pub(crate) fn config(what: impl Into<String>) -> Self {
+        Self::new(Kind::Setting(what.into()))
+    }
+
     pub(crate) fn at(kind: Kind, path: &Path, source: io::Error) -> Self {
         Self { kind, path: Some(path.to_owned()), source: Some(source) }
     }

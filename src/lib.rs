@@ -51,12 +51,14 @@ mod error;
 pub mod lane;
 #[doc(hidden)]
 pub mod record;
+pub mod ring;
 mod sync;
 
 without_loom! {
     mod adopt;
     mod config;
     mod emit;
+    mod handle;
     mod io;
     mod logger;
     #[macro_use]
@@ -77,7 +79,8 @@ without_loom! {
     pub use emit::filter::{Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;
     pub use emit::value::Value;
-    pub use logger::{FlushFuture, Flushed, Handle, init};
+    pub use handle::{FlushFuture, Flushed, Handle};
+    pub use logger::init;
     pub use stats::{Health, Stats};
 }
 

@@ -1,12 +1,9 @@
-//! Logger: puts the parts together, and the handle by which a program holds them.
+//! Logger: puts the parts together, and takes them apart at the end.
 
 use std::fs::File;
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,11 +11,10 @@ use parking_lot::Mutex;
 
 use crate::adopt;
 use crate::config::Builder;
-use crate::emit::args::Args;
-use crate::emit::callsite::{self, Callsite, DefinitionSink, SinkId};
-use crate::emit::route::{LaneRecord, LoggerRef};
+use crate::emit::callsite::{self, DefinitionSink, SinkId};
 use crate::emit::{Filter, clock};
 use crate::error::{Error, Kind};
+use crate::handle::{Flushed, Handle, flushed, unanswered};
 use crate::io::FileDisk;
 use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
@@ -26,10 +22,9 @@ use crate::lane::owner::{self, Owner};
 use crate::lane::place::{LanesChoice, Place};
 use crate::lane::staging::{BUFFER_BYTES, Staging};
 use crate::lane::{handle, living, process};
-use crate::record::{Definition, Level};
-use crate::scribe::progress::{Ask, Mark, Progress, Ticket, Unanswered};
+use crate::record::Definition;
+use crate::scribe::progress::{Ask, Progress, Ticket};
 use crate::scribe::{Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
-use crate::stats::{Health, Stats};
 use crate::store::name;
 use crate::store::segment::{CLOCK_UTC, SegmentHeader};
 use crate::{notice, pipe};
@@ -113,38 +108,23 @@ impl Builder {
     }
 }
 
-/// A running logger, held by any number of threads.
-///
-/// Dropping it ends nothing; [`Handle::shutdown`] does, and so does the end of the process. Behind
-/// the end, calls are no-ops and [`init`] may be called again.
-#[derive(Debug, Clone)]
-pub struct Handle(Option<Arc<Inner>>);
-
-/// What a flush or sync covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Flushed {
-    /// Events of this logger that are in segments (for a sync: on the disk for good).
-    pub events: u64,
-}
-
 #[derive(Debug)]
-struct Inner {
-    lanes: Arc<Lanes>,
-    progress: Arc<Progress>,
-    filter: Arc<Filter>,
-    sink: Option<SinkId>,
+pub(crate) struct Inner {
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) filter: Arc<Filter>,
+    pub(crate) sink: Option<SinkId>,
     /// The owner file's name, and the file with its lock.
-    owner: Arc<OwnerLock>,
-    lanes_reason: Option<String>,
-    is_global: AtomicBool,
-    ended: AtomicBool,
+    pub(crate) owner: Arc<OwnerLock>,
+    pub(crate) lanes_reason: Option<String>,
+    pub(crate) is_global: AtomicBool,
+    pub(crate) ended: AtomicBool,
     /// The scribe's thread tells whether it removed the place.
-    scribe: Mutex<Option<JoinHandle<bool>>>,
+    pub(crate) scribe: Mutex<Option<JoinHandle<bool>>>,
 }
 
 #[derive(Debug)]
-struct OwnerLock {
+pub(crate) struct OwnerLock {
     owner: Owner,
     dir: PathBuf,
     name: String,
@@ -285,13 +265,13 @@ impl Inner {
         }))
     }
 
-    fn ask(&self, ask: Ask) -> Ticket {
+    pub(crate) fn ask(&self, ask: Ask) -> Ticket {
         let ticket = self.progress.ask(ask);
         self.lanes.ready.wake();
         ticket
     }
 
-    fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         // ord: Relaxed, a check.
         self.ended.load(Ordering::Relaxed)
     }
@@ -308,11 +288,36 @@ impl Inner {
         }
         let scribe = self.scribe.lock().take();
         let removed = scribe.is_some_and(|scribe| scribe.join().unwrap_or(false));
-        if !removed {
+        if removed || ask == Ask::Shutdown {
             self.lanes.place.unlock();
+            self.owner.release(removed);
         }
-        self.owner.release(removed);
+        // At the end of the process other threads may go on to log: the locks stay until it is gone,
+        // so that nobody takes up lanes that still fill.
         answer.map(flushed)
+    }
+
+    /// Ends the logger for good, unless that was done before.
+    pub(crate) fn end(self: &Arc<Self>, timeout: Duration) -> Result<Flushed, Error> {
+        // ord: Relaxed, only elects one of several calls.
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return Err(Error::new(Kind::Ended));
+        }
+        // ord: Relaxed, under the lock of the global logger when it matters.
+        if self.is_global.load(Ordering::Relaxed) {
+            callsite::uninstall();
+        }
+        let result = self.finish(Ask::Shutdown, timeout);
+        living::remove(self.lanes.serial);
+        if let Some(sink) = self.sink {
+            callsite::remove_sink(sink);
+        }
+        RUNNING.lock().retain(|other| !Arc::ptr_eq(other, self));
+        let mut global = GLOBAL.lock();
+        if global.as_ref().is_some_and(|global| Arc::ptr_eq(global, self)) {
+            *global = None;
+        }
+        result
     }
 }
 
@@ -323,197 +328,6 @@ impl Drop for RemoveOnFailure<'_> {
         self.0.unlock();
         self.0.remove();
     }
-}
-
-impl Handle {
-    /// The lanes, unless the logger is disabled or has ended.
-    pub(crate) fn lanes(&self) -> Option<&Arc<Lanes>> {
-        self.inner().ok().flatten().map(|inner| &inner.lanes)
-    }
-
-    fn inner(&self) -> Result<Option<&Arc<Inner>>, Error> {
-        if process::is_forked() {
-            return Err(Error::new(Kind::Forked));
-        }
-        match &self.0 {
-            Some(inner) if inner.is_ended() => Err(Error::new(Kind::Ended)),
-            inner => Ok(inner.as_ref()),
-        }
-    }
-
-    fn wait(&self, ask: Ask, timeout: Duration) -> Result<Flushed, Error> {
-        let Some(inner) = self.inner()? else { return Ok(Flushed { events: 0 }) };
-        let ticket = inner.ask(ask);
-        inner.progress.wait(ticket, timeout).map(flushed).map_err(unanswered)
-    }
-
-    /// Waits until everything that was accepted before the call is in a segment: readable by other
-    /// processes, and safe from everything but a power cut.
-    ///
-    /// # Errors
-    ///
-    /// When the time runs out, or the logger has ended.
-    pub fn flush(&self, timeout: Duration) -> Result<Flushed, Error> {
-        self.wait(Ask::Flush, timeout)
-    }
-
-    /// Like [`Handle::flush`], and safe from a power cut too.
-    ///
-    /// # Errors
-    ///
-    /// When the time runs out, the logger has ended, or the disk refused to sync.
-    pub fn sync(&self, timeout: Duration) -> Result<Flushed, Error> {
-        self.wait(Ask::Sync, timeout)
-    }
-
-    /// Like [`Handle::flush`], for async code; on any executor. Costs nothing while it waits.
-    pub fn flush_async(&self) -> FlushFuture {
-        match self.inner() {
-            Ok(Some(inner)) => {
-                let ticket = inner.ask(Ask::Flush);
-                FlushFuture { waits: Some((inner.clone(), ticket)), error: None }
-            }
-            Ok(None) => FlushFuture { waits: None, error: None },
-            Err(error) => FlushFuture { waits: None, error: Some(error) },
-        }
-    }
-
-    /// Ends the current segment; the next event begins a new one.
-    ///
-    /// # Errors
-    ///
-    /// When the disk does not answer within five seconds, or the logger has ended.
-    pub fn rotate(&self) -> Result<(), Error> {
-        self.wait(Ask::Rotate, Duration::from_secs(5)).map(|_| ())
-    }
-
-    /// What the logger has done so far.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        if process::is_forked() {
-            // A thread that is not in this child may hold the locks behind the other numbers.
-            return Stats { losses: process::unplaced(), ..Stats::default() };
-        }
-        let Some(inner) = &self.0 else { return Stats::default() };
-        let (mut losses, truncated) = inner.lanes.losses();
-        losses.add_all(&process::unplaced());
-        for level in Level::ALL {
-            let count = callsite::reentrant_losses(level);
-            losses.add(crate::record::Cause::Reentrant, level, count);
-        }
-        let (bytes_written, segments) = inner.progress.sums();
-        let mut lanes = 0;
-        inner.lanes.registry.walk(|_| lanes += 1);
-        Stats {
-            written: inner.progress.written().events,
-            durable: inner.progress.durable().events,
-            truncated,
-            bytes_written,
-            segments,
-            lanes,
-            lanes_bytes: inner.lanes.place.bytes_used(),
-            disk_errors: inner.progress.failing().1,
-            losses,
-        }
-    }
-
-    /// How the logger is.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        let ended = Health { ended: true, ..Health::default() };
-        let Some(inner) = self.0.as_ref().filter(|_| !process::is_forked()) else { return ended };
-        let lanes = inner.lanes.place.path().map(Path::to_owned);
-        Health {
-            crash_safe: lanes.is_some(),
-            lanes,
-            lanes_reason: inner.lanes_reason.clone(),
-            failing: inner.progress.failing().0,
-            suspect: inner.progress.suspect(),
-            ended: inner.is_ended(),
-        }
-    }
-
-    /// Ends the logger: turns its callsites off, writes what was accepted, seals the segment, syncs
-    /// unless the durability is `Never`, and removes its lanes.
-    ///
-    /// # Errors
-    ///
-    /// When the logger has ended before, or when the disk does not answer in time; then what is
-    /// left stays in the lanes' place, where `ttlog` reads it and the next start takes it up.
-    pub fn shutdown(&self, timeout: Duration) -> Result<Flushed, Error> {
-        let Some(inner) = self.inner()? else { return Ok(Flushed { events: 0 }) };
-        // ord: Relaxed, only elects one of several calls.
-        if inner.ended.swap(true, Ordering::Relaxed) {
-            return Err(Error::new(Kind::Ended));
-        }
-        // ord: Relaxed, under the lock of the global logger when it matters.
-        if inner.is_global.load(Ordering::Relaxed) {
-            callsite::uninstall();
-        }
-        let result = inner.finish(Ask::Shutdown, timeout);
-        living::remove(inner.lanes.serial);
-        if let Some(sink) = inner.sink {
-            callsite::remove_sink(sink);
-        }
-        RUNNING.lock().retain(|other| !Arc::ptr_eq(other, inner));
-        let mut global = GLOBAL.lock();
-        if global.as_ref().is_some_and(|global| Arc::ptr_eq(global, inner)) {
-            *global = None;
-        }
-        result
-    }
-}
-
-impl LoggerRef for Handle {
-    fn wants(&self, target: &str, level: Level) -> bool {
-        let Some(inner) = &self.0 else { return false };
-        !inner.is_ended() && inner.filter.enabled(target, level)
-    }
-
-    fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
-        if let Some(inner) = &self.0 {
-            handle::write_local(&inner.lanes, &LaneRecord::new(site, id, flags, args));
-        }
-    }
-}
-
-/// The future of [`Handle::flush_async`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct FlushFuture {
-    waits: Option<(Arc<Inner>, Ticket)>,
-    error: Option<Error>,
-}
-
-impl Future for FlushFuture {
-    type Output = Result<Flushed, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(error) = self.error.take() {
-            return Poll::Ready(Err(error));
-        }
-        let Some((inner, ticket)) = &self.waits else {
-            return Poll::Ready(Ok(Flushed { events: 0 }));
-        };
-        match inner.progress.poll(*ticket, context.waker()) {
-            Some(answer) => Poll::Ready(answer.map(flushed).map_err(unanswered)),
-            None => Poll::Pending,
-        }
-    }
-}
-
-fn flushed(mark: Mark) -> Flushed {
-    Flushed { events: mark.events }
-}
-
-fn unanswered(why: Unanswered) -> Error {
-    Error::new(match why {
-        Unanswered::Timeout => Kind::Timeout,
-        Unanswered::Ended => Kind::Ended,
-        Unanswered::Suspect => Kind::Disk(
-            "an earlier sync failed, so that nothing can be called durable; see health()",
-        ),
-    })
 }
 
 extern "C" fn at_exit() {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use crate::config::Builder;
 use crate::emit::{callsite, clock};
 use crate::error::Error;
-use crate::lane::handle::{self, Record};
-use crate::logger::Handle;
+use crate::lane::fill::Record;
+use crate::lane::handle;
+use crate::handle::Handle;
 use crate::record::{
     Anchor, Definition, FLAG_DYNAMIC, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Kind, Level,
     RECORD_EVENT, Role,

@@ -4,11 +4,16 @@
 //! line, under the model checker. A `static` needs a constructor that the compiler can run, which
 //! loom's atomics lack: statics take theirs from [`fixed`], which no model looks into.
 //!
-//! A mutant (`--cfg lane_mutant="…"`) weakens one step, to show that a model tells the difference.
+//! A mutant (`LANE_MUTANT=…`, under `--cfg loom` alone) weakens one step, to show that a model tells the difference.
 
 /// Atomics for statics: always std's.
 pub(crate) mod fixed {
     pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+}
+
+/// What users hold, or is set once: always std's.
+pub(crate) mod plain {
+    pub(crate) use std::sync::{Arc, OnceLock};
 }
 
 #[cfg(not(loom))]
@@ -110,10 +115,114 @@ impl<T> Mutex<T> {
     }
 }
 
+/// True when this mutant was asked for: a step that a model must miss is then left out.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) const fn mutant(_: &str) -> bool {
+    false
+}
+
+/// The same under loom: one build serves all mutants.
+#[cfg(loom)]
+pub(crate) fn mutant(name: &str) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    CHOSEN.get_or_init(|| std::env::var("LANE_MUTANT").ok()).as_deref() == Some(name)
+}
+
 /// An ordering that a mutant weakens.
 macro_rules! weaken {
     ($mutant:literal, $order:expr) => {
-        if cfg!(lane_mutant = $mutant) { Ordering::Relaxed } else { $order }
+        // ord: Relaxed in the mutant; its user says what the other pairs with.
+        if $crate::sync::mutant($mutant) { Ordering::Relaxed } else { $order }
     };
 }
 pub(crate) use weaken;
+
+/// Atomics and fences.
+pub(crate) mod atomic {
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+    #[cfg(not(loom))]
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+}
+
+/// Cells that are shared by hand.
+pub(crate) mod cell {
+    #[cfg(loom)]
+    pub(crate) use loom::cell::UnsafeCell;
+
+    /// Gives std's cell the closure interface of loom's.
+    #[cfg(not(loom))]
+    #[derive(Debug)]
+    #[repr(transparent)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    #[cfg(not(loom))]
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
+            look(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, change: impl FnOnce(*mut T) -> R) -> R {
+            change(self.0.get())
+        }
+    }
+}
+
+/// Threads that park and are unparked.
+pub(crate) mod thread {
+    #[cfg(loom)]
+    pub(crate) use loom::hint::spin_loop;
+    #[cfg(loom)]
+    pub(crate) use loom::thread::{Thread, current, park};
+    #[cfg(not(loom))]
+    pub(crate) use std::hint::spin_loop;
+    #[cfg(not(loom))]
+    pub(crate) use std::thread::{Thread, current, park, park_timeout};
+
+    /// Stands for a park that ran out: a model has no time.
+    #[cfg(loom)]
+    pub(crate) fn park_timeout(_: std::time::Duration) {
+        loom::thread::yield_now();
+    }
+}
+
+/// A fence that one side of a store-then-load race pays for both.
+///
+/// The frequent side keeps the compiler from moving its load before its store; the rare side makes
+/// the kernel run a full fence on every processor that runs a thread of this process.
+pub(crate) mod barrier {
+    /// Registers the process for expedited barriers, once; false where the kernel has none.
+    #[cfg(all(target_os = "linux", not(loom)))]
+    pub(crate) fn is_ready() -> bool {
+        use rustix::thread::{MembarrierCommand, membarrier};
+        static READY: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        *READY.get_or_init(|| {
+            membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+                && membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+        })
+    }
+
+    /// Runs the rare side's fence; false if the kernel refuses.
+    #[cfg(all(target_os = "linux", not(loom)))]
+    pub(crate) fn run() -> bool {
+        use rustix::thread::{MembarrierCommand, membarrier};
+        membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+    }
+
+    #[cfg(any(not(target_os = "linux"), loom))]
+    pub(crate) fn is_ready() -> bool {
+        false
+    }
+
+    #[cfg(any(not(target_os = "linux"), loom))]
+    pub(crate) fn run() -> bool {
+        false
+    }
+}

@@ -8,8 +8,12 @@ use std::path::Path;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 3] =
-    [("run", checks::run), ("block", checks::block), ("segment", checks::segment)];
+const TARGETS: [(&str, Check); 4] = [
+    ("run", checks::run),
+    ("block", checks::block),
+    ("segment", checks::segment),
+    ("lane", checks::lane),
+];
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);

@@ -2,6 +2,7 @@
 //!
 //! Each rig mounts what it needs in a mount namespace of its own thread; without root it says that
 //! it did not run.
+#![expect(clippy::print_stdout, reason = "counts are the report of a rig")]
 #![expect(unsafe_code, reason = "mounts in a namespace of its own, through libc")]
 
 mod rig;
@@ -20,7 +21,7 @@ fn in_namespace(job: impl FnOnce() + Send) {
         return not_run("needs root, to mount");
     }
     // What the job needs is built before, outside.
-    (rig::child_program(), rig::read::command());
+    let _ = (rig::child_program(), rig::read::command());
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             // SAFETY: changes what this thread alone sees.

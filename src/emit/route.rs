@@ -4,6 +4,7 @@ use super::args::Args;
 use super::callsite::Callsite;
 use super::clock;
 use super::raw::Cursor;
+use crate::lane::fill::Record;
 use crate::lane::handle;
 use crate::record::{HEAD_BYTES, Head, Level, RECORD_EVENT};
 
@@ -23,7 +24,7 @@ impl<A: Args> LaneRecord<A> {
     }
 }
 
-impl<A: Args> handle::Record for LaneRecord<A> {
+impl<A: Args> Record for LaneRecord<A> {
     #[inline(always)]
     fn payload_len(&self) -> usize {
         self.args.len()

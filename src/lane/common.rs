@@ -10,10 +10,15 @@
 //! - **C1** The producer is used only under the latch.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::lanes::Lane;
+use super::fill::{Record, fill_cut};
+use super::hand_out::Lane;
+use super::handle::thread_id;
+use super::lanes::Lanes;
 use super::latch::Latch;
-use super::ring::Producer;
+use super::ring::{Producer, Room};
+use crate::record::{Cause, FLAG_THREAD, HEAD_BYTES, Level};
 
 /// The common lane and its lock.
 #[derive(Debug)]
@@ -46,4 +51,73 @@ impl Common {
     pub(crate) fn with<R>(&self, work: impl FnOnce(&Producer) -> R) -> Option<R> {
         self.latch.with(|| work(&self.producer))
     }
+}
+
+/// Writes into the lane that threads share; the event is lost when its lock is not to be had, or
+/// when it stays full.
+pub(super) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
+    let thread = thread_id();
+    let lane = lanes.common.lane().clone();
+    let limit = lanes.record_bytes_max(&lane) - HEAD_BYTES - 8;
+    let mut payload = record.payload_len();
+    let cut = (payload > limit).then(|| record.cut(limit));
+    if let Some(cut) = &cut {
+        payload = cut.len();
+        lane.count_truncated();
+    }
+    let len = HEAD_BYTES + 8 + payload.next_multiple_of(8);
+    if len > lanes.record_bytes_max(&lane) {
+        return lane.count_loss(Cause::Full, level, 1);
+    }
+    let mut waited_since = None;
+    let cause = loop {
+        if lanes.is_closed() {
+            break Cause::Shutdown;
+        }
+        let head = lane.memory().head();
+        let wrote = lanes.common.with(|producer| {
+            if lanes.is_closed() {
+                return Room::Full;
+            }
+            let room = producer.refill(len);
+            if room != Room::Full {
+                producer.write(lanes.serial, len, |out| match &cut {
+                    Some(cut) => fill_cut(record, cut, out, Some(thread)),
+                    None => fill_shared(record, out, payload, thread),
+                });
+            }
+            room
+        });
+        match wrote {
+            Some(Room::Open { marked }) => {
+                if marked {
+                    lanes.ready.set(0);
+                }
+                return;
+            }
+            // The holder is another thread, which writes one record: this thread's own frames below
+            // a signal handler were found out before.
+            None | Some(Room::Full) => {
+                let since = waited_since.get_or_insert_with(Instant::now);
+                if lanes.waits_in_vain() || since.elapsed() > lanes.patience {
+                    break Cause::Full;
+                }
+                lanes.ready.set(0);
+                std::thread::sleep(Duration::from_micros(100));
+                if lane.memory().head() != head {
+                    waited_since = None;
+                }
+            }
+        }
+    };
+    lane.count_loss(cause, level, 1);
+}
+
+fn fill_shared(record: &dyn Record, out: &mut [u8], payload: usize, thread: u32) {
+    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
+    let (head, values) = out.split_at_mut(HEAD_BYTES);
+    head.copy_from_slice(&record.head(record.ticks(), words, FLAG_THREAD));
+    values.fill(0);
+    values[..4].copy_from_slice(&thread.to_le_bytes());
+    record.payload(&mut values[8..8 + payload]);
 }

@@ -21,34 +21,17 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lanes::{Lane, Lanes};
+use super::common::write_common;
+use super::hand_out::Lane;
+use super::lanes::Lanes;
 use super::living;
 use super::process;
+use super::fill::{Record, fill, fill_cut};
 use super::ring::{Producer, Room};
-use crate::record::{Cause, FLAG_THREAD, FLAG_TRUNCATED, HEAD_BYTES, Level};
+use crate::record::{Cause, HEAD_BYTES, Level};
 
 /// Rounds of looking at the head before a thread parks.
 const SPINS: u32 = 300;
-
-/// What the emit side puts into a lane.
-pub(crate) trait Record {
-    /// Length of the values in bytes.
-    fn payload_len(&self) -> usize;
-    /// How severe the event is.
-    fn level(&self) -> Level;
-    /// The clock, where it can be read without a call.
-    fn fast_ticks() -> Option<u64>
-    where
-        Self: Sized;
-    /// The clock.
-    fn ticks(&self) -> u64;
-    /// The record's head; `flags` are added to the record's own.
-    fn head(&self, ticks: u64, words: u16, flags: u8) -> [u8; HEAD_BYTES];
-    /// Writes the values; `out` is as long as they are.
-    fn payload(&self, out: &mut [u8]);
-    /// The values with the longest one cut, so that they take at most `limit` bytes.
-    fn cut(&self, limit: usize) -> Vec<u8>;
-}
 
 /// What a thread keeps for one logger.
 #[derive(Debug)]
@@ -169,19 +152,6 @@ pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     if !producer.write(lanes.serial, len, |out| fill(record, ticks, out, payload)) {
         cold_local(lanes, record);
     }
-}
-
-#[inline(always)]
-fn fill<R: Record + ?Sized>(record: &R, ticks: u64, out: &mut [u8], payload: usize) {
-    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
-    let (head, values) = out.split_at_mut(HEAD_BYTES);
-    head.copy_from_slice(&record.head(ticks, words, 0));
-    if !payload.is_multiple_of(8)
-        && let Some(last) = values.last_chunk_mut::<8>()
-    {
-        *last = [0; 8];
-    }
-    record.payload(&mut values[..payload]);
 }
 
 fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
@@ -309,6 +279,11 @@ impl Kept {
     }
 }
 
+/// True when a frame of this thread that a signal handler interrupted looks at what is kept.
+fn is_kept_in_use() -> bool {
+    KEPT.try_with(|kept| kept.0.try_borrow_mut().is_err()).unwrap_or(false)
+}
+
 /// The cold way of one record: gives the thread a lane, makes room, waits, or counts the loss.
 fn write_slowly(
     producer: &Producer,
@@ -317,8 +292,8 @@ fn write_slowly(
     level: Level,
     record: &dyn Record,
 ) {
-    if producer.serial() == lanes.serial && producer.is_busy() {
-        // A signal handler that interrupted this thread's own write.
+    if producer.is_busy() || is_kept_in_use() {
+        // A signal handler that interrupted this thread's own write, or its look for its lane.
         return write_common(lanes, level, record);
     }
     let lane = KEPT.try_with(|kept| {
@@ -328,6 +303,10 @@ fn write_slowly(
     let Ok(Some(mut lane)) = lane else {
         return write_common(lanes, level, record);
     };
+    if lanes.is_closed() {
+        // Its place is gone, or going.
+        return lane.count_loss(Cause::Shutdown, level, 1);
+    }
     let mut payload = record.payload_len();
     let limit = lanes.record_bytes_limit() - HEAD_BYTES;
     let cut = (payload > limit).then(|| record.cut(limit));
@@ -339,17 +318,13 @@ fn write_slowly(
     loop {
         let too_small = len > lanes.record_bytes_max(&lane);
         let room = if too_small { Room::Full } else { producer.refill(len) };
-        match room {
-            // A burst: a larger lane costs less than waking the scribe, and it takes the old one
-            // with its next turn.
-            Room::Open { marked: true } if lanes.may_grow(&lane) && !lanes.is_scribe_awake() => {
-                if let Some(larger) = lanes.exchange(&lane, len) {
-                    attach(producer, lanes, larger.clone());
-                    lane = larger;
-                    continue;
-                }
-            }
-            _ => {}
+        // A burst: a larger lane costs less than waking the scribe, and it takes the old one with
+        // its next turn.
+        let is_burst = room == Room::Open { marked: true } && !lanes.is_scribe_awake();
+        if is_burst && let Some(larger) = lanes.exchange(&lane, len, false) {
+            attach(producer, lanes, larger.clone());
+            lane = larger;
+            continue;
         }
         match room {
             Room::Open { marked } => {
@@ -357,18 +332,24 @@ fn write_slowly(
                     Some(cut) => fill_cut(record, cut, out, None),
                     None => fill(record, record.ticks(), out, payload),
                 });
-                debug_assert!(wrote, "the gate was opened for this record");
                 if marked {
                     lanes.ready.set(lane.id as usize);
                 }
-                return;
+                if wrote {
+                    return;
+                }
+                // A signal handler has used up what was opened for this record.
+                continue;
             }
             Room::Full => {}
         }
-        if let Some(larger) = lanes.exchange(&lane, len) {
+        if let Some(larger) = lanes.exchange(&lane, len, too_small) {
             attach(producer, lanes, larger.clone());
             lane = larger;
-        } else if too_small && !lanes.may_grow(&lane) || !wait(producer, lanes, &lane) {
+        } else if too_small {
+            // No lane of its own will ever take it: the bound is reached.
+            return write_common(lanes, level, record);
+        } else if !wait(lanes, &lane) {
             lane.count_loss(Cause::Full, level, 1);
             lanes.ready.set(lane.id as usize);
             return;
@@ -399,8 +380,7 @@ fn attach(producer: &Producer, lanes: &Lanes, lane: Arc<Lane>) {
 }
 
 /// Waits for room while the consumer makes progress; false when the event is to be lost.
-fn wait(producer: &Producer, lanes: &Lanes, lane: &Arc<Lane>) -> bool {
-    let _ = producer;
+fn wait(lanes: &Lanes, lane: &Arc<Lane>) -> bool {
     let head = lane.memory().head();
     let gave_up_at = KEPT.try_with(|kept| kept.gave_up_at(lanes.serial)).ok().flatten();
     if gave_up_at == Some(head) || lanes.waits_in_vain() {
@@ -424,82 +404,6 @@ fn wait(producer: &Producer, lanes: &Lanes, lane: &Arc<Lane>) -> bool {
         lanes.ready.set(lane.id as usize);
     }
     lane.memory().head() != head
-}
-
-/// Writes into the lane that threads share; the event is lost when its lock is not to be had, or
-/// when it stays full.
-fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
-    let thread = thread_id();
-    let lane = lanes.common.lane().clone();
-    let limit = lanes.record_bytes_max(&lane) - HEAD_BYTES - 8;
-    let mut payload = record.payload_len();
-    let cut = (payload > limit).then(|| record.cut(limit));
-    if let Some(cut) = &cut {
-        payload = cut.len();
-        lane.count_truncated();
-    }
-    let len = HEAD_BYTES + 8 + payload.next_multiple_of(8);
-    let mut waited_since = None;
-    let cause = loop {
-        let head = lane.memory().head();
-        let wrote = lanes.common.with(|producer| {
-            if producer.is_busy() {
-                return None;
-            }
-            let room = producer.refill(len);
-            if room == Room::Full {
-                return Some(room);
-            }
-            producer.write(lanes.serial, len, |out| match &cut {
-                Some(cut) => fill_cut(record, cut, out, Some(thread)),
-                None => fill_shared(record, out, payload, thread),
-            });
-            Some(room)
-        });
-        match wrote {
-            Some(Some(Room::Open { marked })) => {
-                if marked {
-                    lanes.ready.set(0);
-                }
-                return;
-            }
-            None | Some(None) => break Cause::Reentrant,
-            Some(Some(Room::Full)) => {
-                let since = waited_since.get_or_insert_with(Instant::now);
-                if lanes.waits_in_vain() || since.elapsed() > lanes.patience {
-                    break Cause::Full;
-                }
-                lanes.ready.set(0);
-                std::thread::sleep(Duration::from_micros(100));
-                if lane.memory().head() != head {
-                    waited_since = None;
-                }
-            }
-        }
-    };
-    lane.count_loss(cause, level, 1);
-}
-
-fn fill_shared(record: &dyn Record, out: &mut [u8], payload: usize, thread: u32) {
-    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
-    let (head, values) = out.split_at_mut(HEAD_BYTES);
-    head.copy_from_slice(&record.head(record.ticks(), words, FLAG_THREAD));
-    values.fill(0);
-    values[..4].copy_from_slice(&thread.to_le_bytes());
-    record.payload(&mut values[8..8 + payload]);
-}
-
-fn fill_cut(record: &dyn Record, cut: &[u8], out: &mut [u8], thread: Option<u32>) {
-    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
-    let (head, mut values) = out.split_at_mut(HEAD_BYTES);
-    let flag = if thread.is_some() { FLAG_THREAD } else { 0 };
-    head.copy_from_slice(&record.head(record.ticks(), words, FLAG_TRUNCATED | flag));
-    values.fill(0);
-    if let Some(thread) = thread {
-        values[..4].copy_from_slice(&thread.to_le_bytes());
-        values = &mut values[8..];
-    }
-    values[..cut.len()].copy_from_slice(cut);
 }
 
 /// The operating system's id of this thread.

@@ -3,20 +3,19 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
 
 use super::common::Common;
-use super::memory::{HEADER_BYTES, Memory};
-use super::park::{End, Park};
+use super::hand_out::Lane;
+use super::memory::Memory;
 use super::place::Place;
 use super::ready::Ready;
 use super::registry::Registry;
-use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
-use crate::record::{CAUSES, Cause, LEVELS, Level, Losses, RECORD_BYTES_MAX};
+use crate::record::{Cause, Level, Losses, RECORD_BYTES_MAX};
 
 /// Size of a thread's first lane.
 pub(crate) const FIRST_BYTES: usize = 32 << 10;
@@ -24,145 +23,6 @@ pub(crate) const FIRST_BYTES: usize = 32 << 10;
 pub(crate) const BURST_BYTES: usize = 256 << 10;
 /// Spares of one size that are kept.
 const SPARES_MAX: usize = 16;
-
-/// One hand-out of a lane to one thread.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    memory: Arc<Memory>,
-    /// The lane's number within its logger: which file.
-    pub(crate) id: u32,
-    /// Number of the hand-out within its logger.
-    pub(crate) generation: u32,
-    /// The thread's id; 0 for the common lane.
-    pub(crate) tid: u32,
-    /// The thread's name, empty when it has none.
-    pub(crate) thread: String,
-    /// The producer will never write again.
-    ended: End,
-    /// The scribe has taken everything; the memory may belong to another hand-out by now.
-    emptied: AtomicBool,
-    /// The lane that the same thread had before, which has to be emptied first.
-    before: Mutex<Option<Arc<Lane>>>,
-    park: Park,
-}
-
-impl Lane {
-    /// The bytes.
-    pub(crate) fn memory(&self) -> &Memory {
-        &self.memory
-    }
-
-    /// Says that the producer will never write again.
-    pub(crate) fn end(&self) {
-        self.ended.set();
-    }
-
-    /// True when the producer will never write again; its tail is final then.
-    pub(crate) fn is_ended(&self) -> bool {
-        self.ended.is_set()
-    }
-
-    /// True while the thread's lane before this one is not empty yet. Only the scribe calls it.
-    pub(crate) fn waits_for_older(&self) -> bool {
-        let mut before = self.before.lock();
-        let is_empty = before.as_ref().is_none_or(|before| {
-            // ord: Relaxed, the scribe's own.
-            let emptied = before.emptied.load(Ordering::Relaxed);
-            emptied || before.is_ended() && before.memory.head() == before.memory.tail()
-        });
-        if is_empty {
-            *before = None;
-        }
-        !is_empty
-    }
-
-    /// Waits until the consumer has taken something, or for `timeout`. `head` is what the producer
-    /// saw last.
-    pub(crate) fn wait_for_room(&self, head: u64, timeout: Duration) {
-        self.park.wait(timeout, || self.memory.head() == head);
-    }
-
-    /// Wakes the producer if it waits. The scribe calls it behind `park::fence_heads`.
-    pub(crate) fn wake_producer(&self) {
-        self.park.wake();
-    }
-
-    /// Counts events that this lane did not accept. Only its producer calls it (the holder of the
-    /// lock for the common lane).
-    pub(crate) fn count_loss(&self, cause: Cause, level: Level, count: u64) {
-        let at = word::LOSSES + cause as usize * LEVELS + level as usize;
-        // ord: Relaxed, a counter; the common lane has several writers.
-        self.memory.word(at).fetch_add(count, Ordering::Relaxed);
-        // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
-        self.memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
-    }
-
-    /// Counts a record that was cut.
-    pub(crate) fn count_truncated(&self) {
-        // ord: Relaxed, a counter.
-        self.memory.word(word::TRUNCATED).fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Number of records that were cut.
-    pub(crate) fn truncated(&self) -> u64 {
-        // ord: Relaxed, a counter.
-        self.memory.word(word::TRUNCATED).load(Ordering::Relaxed)
-    }
-
-    /// Changes whenever a loss was counted.
-    pub(crate) fn losses_version(&self) -> u64 {
-        // ord: Acquire, pairs with the Release in `count_loss`.
-        self.memory.word(word::LOSSES_VERSION).load(Ordering::Acquire)
-    }
-
-    /// Cumulative losses since the hand-out.
-    pub(crate) fn losses(&self) -> Losses {
-        let mut losses = Losses::NONE;
-        for at in 0..LOSS_WORDS {
-            // ord: Relaxed, counters.
-            let count = self.memory.word(word::LOSSES + at).load(Ordering::Relaxed);
-            let level = Level::ALL[at % LEVELS];
-            losses.set(Cause::ALL[at / LEVELS], level, count);
-        }
-        losses
-    }
-
-    fn write_identity(&self, logger: u64) {
-        let memory = &*self.memory;
-        // ord: Release, a reader that copies the header sees no identity while it changes (S5).
-        memory.word(word::GENERATION).store(0, Ordering::Release);
-        let mut name = [0; 64];
-        let len = crate::record::thread_name_bytes(&self.thread).len();
-        name[..len].copy_from_slice(&self.thread.as_bytes()[..len]);
-        let lane = u64::from(self.id) | u64::from(std::process::id()) << 32;
-        let words = [
-            (word::MAGIC, LANE_MAGIC),
-            (word::VERSION, LANE_VERSION | (HEADER_BYTES as u64) << 32),
-            (word::LOGGER, logger),
-            (word::LANE, lane),
-            (word::CAPACITY, memory.data_len() as u64),
-            (word::TID, u64::from(self.tid)),
-            (word::NAME_LEN, len as u64),
-        ];
-        let zeros = (word::LOSSES..=word::TRUNCATED).map(|at| (at, 0));
-        let slots = word::SLOTS.into_iter().flat_map(|at| [(at, 0), (at + 1, 0)]);
-        for (at, value) in words.into_iter().chain(zeros).chain(slots) {
-            // ord: Relaxed, published by the Release of the generation.
-            memory.word(at).store(value, Ordering::Relaxed);
-        }
-        for (at, bytes) in name.as_chunks::<8>().0.iter().enumerate() {
-            // ord: Relaxed, as above.
-            memory.word(word::NAME + at).store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
-        }
-    }
-
-    /// Makes the identity valid; head and tail are set by now.
-    pub(crate) fn publish(&self) {
-        let generation = u64::from(self.generation);
-        // ord: Release, after the identity and the positions.
-        self.memory.word(word::GENERATION).store(generation, Ordering::Release);
-    }
-}
 
 #[derive(Debug)]
 struct Spare {
@@ -199,6 +59,7 @@ pub(crate) struct Lanes {
     laneless: AtomicBool,
     /// The thread that ends the process; 0 while nobody does.
     exiting: AtomicU32,
+    closed: AtomicBool,
     /// Losses of lanes that were taken back, and of threads without one.
     past: Mutex<Past>,
 }
@@ -254,6 +115,7 @@ impl Lanes {
             scribe_gone: AtomicBool::new(false),
             laneless: AtomicBool::new(false),
             exiting: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
             past: Mutex::default(),
         };
         Ok((lanes, parker))
@@ -284,13 +146,20 @@ impl Lanes {
         Ok(self.lane(spare, tid, thread, None))
     }
 
-    /// A larger lane instead of this one, if one is ready that takes a record of `len` bytes. The
-    /// caller attaches its producer, ends the old lane, then lets the new one `join`.
-    pub(crate) fn exchange(&self, old: &Arc<Lane>, len: usize) -> Option<Arc<Lane>> {
+    /// A larger lane instead of this one, if one is ready that takes a record of `len` bytes, or
+    /// may be made when `make` says so: this one never will. The caller attaches its producer, ends
+    /// the old lane, then lets the new one `join`.
+    pub(crate) fn exchange(&self, old: &Arc<Lane>, len: usize, make: bool) -> Option<Arc<Lane>> {
         let sizes = self.sizes();
         let larger = (1..3).filter(|&class| sizes[class] > old.memory.data_len());
         let mut fitting = larger.filter(|&class| sizes[class] / 2 >= len);
-        let spare = fitting.find_map(|class| self.spares[class].try_lock()?.pop_front())?;
+        let ready = fitting.clone().find_map(|class| self.spares[class].try_lock()?.pop_front());
+        let spare = match ready {
+            Some(spare) => spare,
+            // Growth may use half of the bound.
+            None if make => self.make(sizes[fitting.next()?], 2).ok()?,
+            None => return None,
+        };
         Some(self.lane(spare, old.tid, old.thread.clone(), Some(old.clone())))
     }
 
@@ -299,17 +168,15 @@ impl Lanes {
         !self.ready.is_sleeping()
     }
 
-    /// True when a larger lane than this could be had.
-    pub(crate) fn may_grow(&self, lane: &Lane) -> bool {
-        lane.memory.data_len() < self.lane_bytes
-    }
-
     /// Lets the scribe see a lane.
     pub(crate) fn join(&self, lane: Arc<Lane>) {
         lane.publish();
         self.registry.join(lane);
         // ord: Release, pairs with the Acquire in `n_joined`: the walk that follows sees it.
         self.n_joined.fetch_add(1, Ordering::Release);
+        // ord: SeqCst, pairs with the fence in `close`: the walk there sees this lane, or its thread
+        // sees that the place is going.
+        fence(Ordering::SeqCst);
     }
 
     /// Number of joins so far: the scribe's cue to walk the registry.
@@ -339,14 +206,17 @@ impl Lanes {
         if emptied.is_empty() {
             return;
         }
+        // Under the lock of the sums, so that nobody adds up a lane twice, or not at all.
+        let mut past = self.past.lock();
         self.registry.leave(|lane| emptied.iter().any(|gone| Arc::ptr_eq(gone, lane)));
+        for lane in emptied {
+            past.losses.add_all(&lane.losses());
+            past.truncated += lane.truncated();
+        }
+        drop(past);
         for lane in emptied {
             // ord: Relaxed, the scribe's own.
             lane.emptied.store(true, Ordering::Relaxed);
-            let mut past = self.past.lock();
-            past.losses.add_all(&lane.losses());
-            past.truncated += lane.truncated();
-            drop(past);
             let len = lane.memory.data_len();
             let class = self.sizes().iter().position(|&size| size == len).unwrap_or(0);
             let mut spares = self.spares[class].lock();
@@ -378,13 +248,40 @@ impl Lanes {
 
     /// Everything that was lost, and how many records were cut.
     pub(crate) fn losses(&self) -> (Losses, u64) {
-        let past = *self.past.lock();
+        let past = self.past.lock();
         let (mut losses, mut truncated) = (past.losses, past.truncated);
         self.registry.walk(|lane| {
             losses.add_all(&lane.losses());
             truncated += lane.truncated();
         });
+        drop(past);
         (losses, truncated)
+    }
+
+    /// Says that the place is about to go: what comes now is lost, and counted. A lane whose thread
+    /// did not see it yet has joined, and is seen by the walk that follows.
+    pub(crate) fn close(&self) {
+        // Under the latch, so that nobody is inside who has not seen it; when the latch is not to
+        // be had its holder is stopped, and the last look at the lane finds what it wrote.
+        // ord: SeqCst, pairs with the loads in `is_closed`, by the fences around both.
+        let close = || self.closed.store(true, Ordering::SeqCst);
+        if self.common.with(|_| close()).is_none() {
+            close();
+        }
+        // ord: SeqCst, pairs with the fence in `join`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes `close` back: something was found, and the place stays.
+    pub(crate) fn reopen(&self) {
+        // ord: Relaxed, a hint from here on.
+        self.closed.store(false, Ordering::Relaxed);
+    }
+
+    /// True when what is written now would go with the place.
+    pub(crate) fn is_closed(&self) -> bool {
+        // ord: Acquire, pairs with `close`; ordered behind a join by the fence there.
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Says that nobody takes from these lanes any more: whoever waits, or would, loses at once.
@@ -437,32 +334,8 @@ impl Lanes {
     }
 }
 
-impl Lane {
-    fn new(
-        memory: Arc<Memory>,
-        id: u32,
-        generation: u32,
-        tid: u32,
-        thread: String,
-        before: Option<Arc<Self>>,
-    ) -> Self {
-        Self {
-            memory,
-            id,
-            generation,
-            tid,
-            thread,
-            ended: End::new(),
-            emptied: AtomicBool::new(false),
-            before: Mutex::new(before),
-            park: Park::new(),
-        }
-    }
-}
-
 /// Name of a lane's file.
 pub(crate) fn file_name(id: u32) -> String {
     format!("lane-{id}")
 }
 
-const _: () = assert!(CAUSES * LEVELS == LOSS_WORDS);

@@ -27,6 +27,7 @@ impl Latch {
         let mut tries = 0;
         // ord: Acquire, pairs with the Release below: what its holder did is seen (C1).
         let order = weaken!("latch_load", Ordering::Acquire);
+        // ord: Relaxed when it fails, since the loop tries again.
         while self.0.compare_exchange_weak(false, true, order, Ordering::Relaxed).is_err() {
             tries += 1;
             if tries == TRIES {

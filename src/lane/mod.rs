@@ -14,6 +14,10 @@ pub(crate) mod latch;
 pub(crate) mod memory;
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod models_shared;
+#[cfg(all(test, not(loom)))]
+mod outside_tests;
 pub(crate) mod park;
 pub(crate) mod ready;
 pub(crate) mod registry;
@@ -23,11 +27,15 @@ pub(crate) mod staging;
 without_loom! {
     pub(crate) mod catalog;
     pub(crate) mod common;
+    pub(crate) mod fill;
+    pub(crate) mod hand_out;
     pub(crate) mod handle;
     pub(crate) mod lanes;
     pub(crate) mod living;
     pub mod outside;
     pub(crate) mod owner;
     pub(crate) mod place;
+    pub(crate) mod places;
     pub(crate) mod process;
+    mod room;
 }

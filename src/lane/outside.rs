@@ -6,13 +6,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::memory::HEADER_BYTES;
-use super::owner::{self, Owner};
+use super::owner;
+pub use super::owner::Owner;
 use super::place::{self, anchors_word};
 use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
 use super::staging::{self, STAGING_MAGIC, STAGING_VERSION};
@@ -26,8 +26,12 @@ use crate::record::{
 const LANE_BYTES_MAX: u64 = 64 << 20;
 /// The table of definitions is read up to this length.
 const CALLSITES_BYTES_MAX: u64 = 64 << 20;
+/// No lane comes so far: at a gigabyte a second it takes a century.
+const POSITION_MAX: u64 = 1 << 62;
 /// How often a lane that changes hands while it is read is read again.
 const TRIES: usize = 8;
+/// How often a lane's header is read until it stands still: two reads are a microsecond apart.
+const HEADER_TRIES: usize = 1000;
 
 /// A logger whose owner file was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,36 +100,50 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
     let Some(hint) = &owner.lanes else { return Ok(snapshot) };
     let path = place::open_hinted(hint)?;
     let place = Place { path: &path, logger: owner.logger };
-    let mut lanes = Vec::new();
-    let mut stagings = Vec::new();
-    for entry in std::fs::read_dir(&path)? {
-        let Ok(name) = entry?.file_name().into_string() else { continue };
-        if name.starts_with("lane-") {
-            lanes.push(name);
-        } else if name.starts_with("staging-") {
-            stagings.push(name);
+    let mut tell = |name: &str, error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            snapshot.notes.push(format!("{}: {error}", path.join(name).display()));
         }
-    }
-    for name in &lanes {
-        match place.lane(name) {
+    };
+    for name in names(&path, "lane-")? {
+        match place.lane(&name) {
             Ok(runs) => snapshot.runs.extend(runs),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
+            Err(error) => tell(&name, error),
         }
     }
-    // A buffer that was made after the list was read holds nothing that was not in a lane before.
-    let copies: Vec<_> = stagings.iter().map(|name| (name, place.staging(name))).collect();
-    // Definitions are read behind lanes and staging, so that every id in them is known.
+    // Listed behind the lanes: what left one meanwhile may be in a buffer that was made for it.
+    let mut buffers = Vec::new();
+    for name in names(&path, "staging-")? {
+        match place.staging(&name) {
+            Ok(bytes) => buffers.push((name, bytes)),
+            Err(error) => tell(&name, error),
+        }
+    }
+    // Behind both, so that every id in them is known.
     snapshot.definitions = place.definitions()?;
-    for (name, copy) in copies {
-        match copy.and_then(|bytes| decode(&bytes, &snapshot.definitions)) {
-            Ok(runs) => snapshot.runs.extend(runs),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => snapshot.notes.push(format!("{}: {error}", path.join(name).display())),
+    for (name, bytes) in &buffers {
+        for run in Decoder::new(bytes, &snapshot.definitions) {
+            match run {
+                Ok(run) => snapshot.runs.push(run),
+                Err(_) => {
+                    tell(name, lie("a staging buffer with a run that is no run"));
+                    break;
+                }
+            }
         }
     }
     snapshot.anchors = place.anchors()?;
     Ok(snapshot)
+}
+
+/// The names in a place that begin like this.
+fn names(path: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name().into_string();
+        names.extend(name.ok().filter(|name| name.starts_with(prefix)));
+    }
+    Ok(names)
 }
 
 /// The staging buffers of a logger, each as a block that was sealed in it would lie there.
@@ -134,21 +152,13 @@ pub(crate) fn staged_blocks(owner: &Owner) -> io::Result<Vec<Vec<u8>>> {
     let path = place::open_hinted(hint)?;
     let place = Place { path: &path, logger: owner.logger };
     let mut blocks = Vec::new();
-    for entry in std::fs::read_dir(&path)? {
-        let Ok(name) = entry?.file_name().into_string() else { continue };
-        if name.starts_with("staging-") {
-            let mut block = vec![0; staging::BUFFER_BYTES];
-            if place.open(&name)?.read_exact_at(&mut block, HEADER_BYTES as u64).is_ok() {
-                blocks.push(block);
-            }
+    for name in names(&path, "staging-")? {
+        let mut block = vec![0; staging::BUFFER_BYTES];
+        if place.open(&name)?.read_exact_at(&mut block, HEADER_BYTES as u64).is_ok() {
+            blocks.push(block);
         }
     }
     Ok(blocks)
-}
-
-fn decode(bytes: &[u8], definitions: &Definitions) -> io::Result<Vec<RawRun>> {
-    let runs = Decoder::new(bytes, definitions);
-    runs.collect::<Result<_, _>>().map_err(|_| lie("a staging buffer whose runs cannot be decoded"))
 }
 
 struct Place<'a> {
@@ -156,11 +166,63 @@ struct Place<'a> {
     logger: u64,
 }
 
+/// Something that can be read at an offset: a file, or a copy of one.
+trait Bytes {
+    fn len(&self) -> io::Result<u64>;
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl Bytes for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, bytes, offset)
+    }
+}
+
+impl Bytes for [u8] {
+    fn len(&self) -> io::Result<u64> {
+        Ok(<[u8]>::len(self) as u64)
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = usize::try_from(offset).ok().and_then(|offset| self.get(offset..));
+        let from = from.and_then(|from| from.get(..bytes.len()));
+        bytes.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// The runs in a copy of a lane's file.
+///
+/// # Errors
+///
+/// When the bytes are not a lane of this logger, or contradict themselves.
+pub fn lane_runs(file: &[u8], logger: u64) -> io::Result<Vec<RawRun>> {
+    read_lane(file, logger)
+}
+
+fn read_lane<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Vec<RawRun>> {
+    for _ in 0..TRIES {
+        let before = LaneHeader::read_whole(file, logger)?;
+        let Some(before) = before else { return Ok(Vec::new()) };
+        let bytes = before.copy(file)?;
+        let Some(after) = LaneHeader::read_whole(file, logger)? else { continue };
+        if before.covers(&after) {
+            return before.runs(&bytes, &after);
+        }
+    }
+    // It changes hands faster than it is read: it is not the lane's content that is in danger.
+    Ok(Vec::new())
+}
+
 /// A header page, copied.
 struct Words(Box<[u8; HEADER_BYTES]>);
 
 impl Words {
-    fn read(file: &File) -> io::Result<Self> {
+    fn read<B: Bytes + ?Sized>(file: &B) -> io::Result<Self> {
         let mut bytes = Box::new([0; HEADER_BYTES]);
         file.read_exact_at(&mut bytes[..], 0)?;
         Ok(Self(bytes))
@@ -176,6 +238,11 @@ fn lie(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// True for a file that has its name and no room yet.
+fn is_being_made(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.len() == 0)
+}
+
 impl Place<'_> {
     fn open(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -188,32 +255,26 @@ impl Place<'_> {
 
     fn lane(&self, name: &str) -> io::Result<Vec<RawRun>> {
         let file = self.open(name)?;
-        if file.metadata()?.len() == 0 {
-            return Ok(Vec::new()); // its maker has not reserved it, and perhaps never will
+        if is_being_made(&file)? {
+            return Ok(Vec::new());
         }
-        for _ in 0..TRIES {
-            let before = LaneHeader::read(&file, self.logger)?;
-            let Some(before) = before else { return Ok(Vec::new()) };
-            let bytes = before.copy(&file)?;
-            let Some(after) = LaneHeader::read(&file, self.logger)? else { continue };
-            // Bytes before the head as it is now may have been overwritten while they were copied.
-            if after.generation == before.generation && after.head <= before.tail {
-                return before.runs(&bytes, &after);
-            }
-        }
-        // It changes hands faster than it is read: it is not the lane's content that is in danger.
-        Ok(Vec::new())
+        read_lane(&file, self.logger)
     }
 
-    /// The committed runs of a staging buffer, as they lie there.
+    /// The committed runs of a staging buffer, encoded.
     fn staging(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = self.open(name)?;
         if file.metadata()?.len() == 0 {
             return Ok(Vec::new()); // as for a lane
         }
+        // The epoch comes first: who finds the new one finds the new length (B3 of staging).
+        if is_being_made(&file)? {
+            return Ok(Vec::new());
+        }
+        let epoch = Words::read(&file)?.get(staging::word::EPOCH);
         let words = Words::read(&file)?;
-        if words.0.iter().all(|&byte| byte == 0) {
-            return Ok(Vec::new()); // reserved, and not begun
+        if words.get(staging::word::MAGIC) == 0 && words.get(staging::word::COMMITTED) == 0 {
+            return Ok(Vec::new());
         }
         if words.get(staging::word::MAGIC) != STAGING_MAGIC
             || words.get(staging::word::VERSION) != STAGING_VERSION
@@ -227,8 +288,7 @@ impl Place<'_> {
         }
         let mut bytes = vec![0; committed];
         file.read_exact_at(&mut bytes, (HEADER_BYTES + staging::BLOCK_HEADER_BYTES) as u64)?;
-        let again = Words::read(&file)?;
-        if again.get(staging::word::EPOCH) != words.get(staging::word::EPOCH) {
+        if Words::read(&file)?.get(staging::word::EPOCH) != epoch {
             // Reused meanwhile, so that its block is Written: the caller finds it in a segment.
             return Ok(Vec::new());
         }
@@ -274,6 +334,8 @@ struct LaneHeader {
     head: u64,
     tail: u64,
     n_taken: u64,
+    /// One of the two slots belongs to the head.
+    has_slot: bool,
     tid: u32,
     thread: String,
     losses: Losses,
@@ -281,7 +343,7 @@ struct LaneHeader {
 
 impl LaneHeader {
     /// `Ok(None)`: nobody has this lane at the moment.
-    fn read(file: &File, logger: u64) -> io::Result<Option<Self>> {
+    fn read<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Option<Self>> {
         let words = Words::read(file)?;
         let generation = words.get(word::GENERATION);
         if generation == 0 {
@@ -296,16 +358,17 @@ impl LaneHeader {
         }
         let capacity = words.get(word::CAPACITY);
         let sane = capacity.is_power_of_two() && (4096..=LANE_BYTES_MAX).contains(&capacity);
-        if !sane || file.metadata()?.len() < HEADER_BYTES as u64 + capacity {
+        if !sane || file.len()? < HEADER_BYTES as u64 + capacity {
             return Err(lie("a lane whose length is not what it says"));
         }
         let (head, tail) = (words.get(word::HEAD), words.get(word::TAIL));
-        if head > tail || tail - head > capacity || head % 8 != 0 || tail % 8 != 0 {
+        let sane = tail <= POSITION_MAX && head % 8 == 0 && tail % 8 == 0;
+        if !sane || head > tail || tail - head > capacity {
             return Err(lie("a lane whose head and tail contradict each other"));
         }
         // S4: the slot whose head is the head. A slot is written before the head is.
         let slot = word::SLOTS.into_iter().find(|&slot| words.get(slot) == head);
-        let n_taken = slot.map_or(0, |slot| words.get(slot + 1));
+        let n_taken = slot.map(|slot| words.get(slot + 1).min(POSITION_MAX));
         let name_len = (words.get(word::NAME_LEN) as usize).min(64);
         let name = &words.0[word::NAME * 8..][..name_len];
         let mut losses = Losses::NONE;
@@ -319,15 +382,47 @@ impl LaneHeader {
             capacity,
             head,
             tail,
-            n_taken,
+            n_taken: n_taken.unwrap_or(0),
+            has_slot: n_taken.is_some(),
             tid: words.get(word::TID) as u32,
             thread: String::from_utf8_lossy(name).into_owned(),
             losses,
         }))
     }
 
+    /// The same, when the page did not change while it was copied: head, its slot and the identity
+    /// belong together then (S4).
+    fn read_whole<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Option<Self>> {
+        let mut read = Self::read(file, logger)?;
+        for _ in 0..HEADER_TRIES {
+            let again = Self::read(file, logger)?;
+            match (&read, &again) {
+                (Some(read), Some(again)) if read.is_same(again) && read.has_slot => {}
+                (None, None) => return Ok(None),
+                _ => {
+                    read = again;
+                    continue;
+                }
+            }
+            return Ok(read);
+        }
+        Err(lie("a lane whose header contradicts itself"))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.generation == other.generation && self.head == other.head
+    }
+
+    /// True when the bytes that were copied between the two reads are what they say: bytes before
+    /// the head as it is now may have been overwritten meanwhile.
+    fn covers(&self, after: &Self) -> bool {
+        after.generation == self.generation
+            && after.capacity == self.capacity
+            && (self.head..=self.tail).contains(&after.head)
+    }
+
     /// The bytes from head to tail.
-    fn copy(&self, file: &File) -> io::Result<Vec<u8>> {
+    fn copy<B: Bytes + ?Sized>(&self, file: &B) -> io::Result<Vec<u8>> {
         let len = (self.tail - self.head) as usize;
         let at = self.head & (self.capacity - 1);
         let first = len.min((self.capacity - at) as usize);

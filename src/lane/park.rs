@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{AtomicBool, Mutex, Ordering, Parker, Unparker, fence, weaken};
+use crate::sync::{AtomicBool, Mutex, Ordering, Parker, Unparker, fence, mutant, weaken};
 
 /// Where a producer waits for room.
 #[derive(Debug)]
@@ -30,11 +30,11 @@ impl Park {
         *self.waiter.lock() = Some(parker.unparker().clone());
         // ord: Relaxed, ordered by the fence.
         self.waiting.store(true, Ordering::Relaxed);
-        if !cfg!(lane_mutant = "park_fence") {
+        if !mutant("park_fence") {
             // ord: SeqCst, pairs with the fence in `fence_heads` (P1).
             fence(Ordering::SeqCst);
         }
-        if cfg!(lane_mutant = "park_blind") || is_full() {
+        if mutant("park_blind") || is_full() {
             parker.park_timeout(timeout);
         }
         // ord: Relaxed, a late waker unparks a parker that nobody sleeps on.
@@ -55,7 +55,7 @@ impl Park {
 /// The consumer's fence between its heads and its look at who waits: once a turn, so that it costs
 /// no lane anything.
 pub(crate) fn fence_heads() {
-    if !cfg!(lane_mutant = "heads_fence") {
+    if !mutant("heads_fence") {
         // ord: SeqCst, pairs with the fence in `Park::wait` (P1).
         fence(Ordering::SeqCst);
     }

@@ -15,13 +15,16 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
 
 use super::memory::{HEADER_BYTES, Memory};
+pub(crate) use super::places::{open_hinted, remove, remove_unfinished};
+use super::places::{is_empty, open_own, still_named};
+use super::room;
 use super::owner::{LanesHint, Owner};
 use crate::record::Anchor;
 use crate::sync::{AtomicU64, Ordering};
@@ -138,7 +141,7 @@ impl Place {
             dir: None,
             anchors: Memory::private(0)?,
             kept: Mutex::new(Vec::new()),
-            bytes_max: bytes_max.min(memory_left().unwrap_or(u64::MAX) / 8),
+            bytes_max: bytes_max.min(room::memory_left().unwrap_or(u64::MAX) / 8),
             bytes_used: AtomicU64::new(0),
         })
     }
@@ -146,7 +149,7 @@ impl Place {
     fn shared(base: &Path, logger: u64, bytes_max: u64, bytes_min: u64) -> io::Result<Self> {
         let stat = rustix::fs::statvfs(base)?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let bytes_max = bytes_max.min(free / 4).min(memory_left().unwrap_or(u64::MAX) / 8);
+        let bytes_max = bytes_max.min(free / 4).min(room::memory_left().unwrap_or(u64::MAX) / 8);
         if bytes_max < bytes_min {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
@@ -331,114 +334,6 @@ pub(crate) fn name(logger: u64) -> String {
     format!("ttlog-{}-{logger:016x}", rustix::process::getuid().as_raw())
 }
 
-/// Opens a directory that is this user's own and closed to others, never through a symlink.
-fn open_own(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty())?;
-    let stat = rustix::fs::fstat(&fd)?;
-    if stat.st_uid != rustix::process::getuid().as_raw() || stat.st_mode & 0o777 != 0o700 {
-        let what = "not a directory of this user alone";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
-    }
-    Ok(fd)
-}
-
-fn still_named(fd: &OwnedFd, path: &Path) -> bool {
-    let (Ok(held), Ok(named)) = (rustix::fs::fstat(fd), std::fs::symlink_metadata(path)) else {
-        return false;
-    };
-    (held.st_dev, held.st_ino) == (named.dev(), named.ino())
-}
-
-/// Names in a directory, read through its descriptor.
-fn names(fd: &OwnedFd) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(fd)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name != "." && name != ".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-fn is_empty(fd: &OwnedFd) -> io::Result<bool> {
-    Ok(names(fd)?.is_empty())
-}
-
-/// Removes a place: the files that ttlog makes, the owner file last, then the directory, which
-/// stays when there is anything else in it. All through one descriptor, so that nobody can put
-/// another directory in its place meanwhile.
-pub(crate) fn remove(path: &Path) {
-    if let Ok(fd) = open_own(path) {
-        remove_opened(&fd, path);
-    }
-}
-
-fn remove_opened(fd: &OwnedFd, path: &Path) {
-    for name in names(fd).unwrap_or_default() {
-        let ours = name.starts_with("lane-")
-            || name.starts_with("staging-")
-            || name == "anchors"
-            || name == "callsites"
-            || name.starts_with("..owner.")
-            || name.starts_with(".owner.");
-        if ours {
-            let _ = rustix::fs::unlinkat(fd, name, AtFlags::empty());
-        }
-    }
-    let _ = rustix::fs::unlinkat(fd, OWNER_NAME, AtFlags::empty());
-    let _ = std::fs::remove_dir(path);
-}
-
-/// Removes a place whose maker died before it could put its owner file there.
-pub(crate) fn remove_unfinished(path: &Path) -> io::Result<()> {
-    let fd = open_own(path)?;
-    let locked = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok();
-    let has_owner = rustix::fs::statat(&fd, OWNER_NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-    if locked && !has_owner && still_named(&fd, path) {
-        remove_opened(&fd, path);
-    }
-    Ok(())
-}
-
-/// Opens the place that a hint names, if it is what the hint says: a directory of this user, mode
-/// 0700, not reached through a symlink, with the same device and inode (S9).
-pub(crate) fn open_hinted(hint: &LanesHint) -> io::Result<PathBuf> {
-    let refuse = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
-    let found = std::fs::symlink_metadata(&hint.path)?;
-    if !found.is_dir() {
-        return refuse("not a directory");
-    }
-    if (found.dev(), found.ino()) != (hint.device, hint.inode) {
-        return refuse("not the directory that the owner file means");
-    }
-    if found.uid() != rustix::process::getuid().as_raw() {
-        return refuse("belongs to another user");
-    }
-    if found.mode() & 0o777 != 0o700 {
-        return refuse("open to other users");
-    }
-    Ok(hint.path.clone())
-}
-
-/// Memory that this process may still take, as far as its cgroup bounds it.
-fn memory_left() -> Option<u64> {
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let v2 = groups.lines().find_map(|line| line.strip_prefix("0::")).and_then(|group| {
-        let base = format!("/sys/fs/cgroup{}", group.trim_end_matches('/'));
-        let max = number(&format!("{base}/memory.max"))?;
-        Some(max.saturating_sub(number(&format!("{base}/memory.current"))?))
-    });
-    let v1 = groups.lines().find_map(|line| line.split_once(":memory:")).and_then(|(_, group)| {
-        let base = format!("/sys/fs/cgroup/memory{}", group.trim_end_matches('/'));
-        let max = number(&format!("{base}/memory.limit_in_bytes"))?;
-        Some(max.saturating_sub(number(&format!("{base}/memory.usage_in_bytes"))?))
-    });
-    v2.into_iter().chain(v1).min()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -452,7 +347,8 @@ mod tests {
         let (place, why) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
         assert_eq!(why, None);
         let path = place.path().unwrap().to_owned();
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap());
+        assert_eq!(mode & 0o777, 0o700);
         let _memory = place.memory("lane-1", 32 << 10, 4).unwrap();
         assert_eq!(open_hinted(&place.hint().unwrap().unwrap()).unwrap(), path);
         place.remove();

@@ -18,7 +18,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{AtomicBool, AtomicU64, Ordering, Parker, Unparker, fence, weaken};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, Parker, Unparker, fence, mutant, weaken};
 
 #[cfg(not(loom))]
 const WORDS: usize = 64;
@@ -54,9 +54,10 @@ impl Ready {
     pub(crate) fn set(&self, slot: usize) {
         let slot = slot % Self::SLOTS;
         let (word, bit) = (slot / 64, 1 << (slot % 64));
-        if cfg!(lane_mutant = "summary_first") {
+        if mutant("summary_first") {
             // ord: Release, a mutant.
             self.summary.fetch_or(1 << word, Ordering::Release);
+            // ord: Release, a mutant.
             self.bits[word].fetch_or(bit, Ordering::Release);
             return self.wake();
         }
@@ -72,13 +73,15 @@ impl Ready {
     pub(crate) fn wake(&self) {
         // ord: SeqCst, pairs with the fence in `sleep` (W1); anything weaker lets the load below
         // pass the store above.
-        if !cfg!(lane_mutant = "wake_fence") {
+        if !mutant("wake_fence") {
             fence(Ordering::SeqCst);
         }
         // ord: Relaxed, ordered by the fence.
         if self.sleeping.load(Ordering::Relaxed) {
             // ord: Relaxed, only to elect one (W2).
-            if self.sleeping.swap(false, Ordering::Relaxed) || cfg!(lane_mutant = "wake_all") {
+            let elected =
+                self.sleeping.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed);
+            if elected.is_ok() || mutant("wake_all") {
                 self.unparker.unpark();
             }
         }
@@ -117,10 +120,10 @@ impl Ready {
         // ord: Relaxed, ordered by the fence.
         self.sleeping.store(true, Ordering::Relaxed);
         // ord: SeqCst, pairs with the fence in `wake` (W1).
-        if !cfg!(lane_mutant = "sleep_fence") {
+        if !mutant("sleep_fence") {
             fence(Ordering::SeqCst);
         }
-        let blind = cfg!(lane_mutant = "sleep_blind");
+        let blind = mutant("sleep_blind");
         // ord: Relaxed, ordered by the fence.
         if blind || self.summary.load(Ordering::Relaxed) == 0 && !more() {
             parker.park_timeout(timeout);

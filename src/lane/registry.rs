@@ -18,7 +18,7 @@
 //!   clock read).
 
 use crate::sync::epoch::{Atomic, Collector, Guard, Owned, Shared, unprotected};
-use crate::sync::{Mutex, Ordering, weaken};
+use crate::sync::{Mutex, Ordering, mutant, weaken};
 
 /// A list of shared values with lock-free joins and walks.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
     pub(crate) fn join(&self, value: T) {
         // SAFETY: (G1) no node is looked into here. Should the first one leave and another take its
         // address meanwhile, that one is the first when the CAS succeeds, and `next` is right.
-        let guard = unsafe { crossbeam_epoch::unprotected() };
+        let guard = unsafe { unprotected() };
         let mut node = Owned::new(Node { value, next: Atomic::null() });
         loop {
             // ord: Acquire, pairs with the Release below: the first node is whole.
@@ -108,7 +108,7 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
     ) {
         // ord: Acquire, pairs with the Release of the next node's join.
         let next = node.next.load(Ordering::Acquire, guard);
-        if cfg!(lane_mutant = "unlink_blind") {
+        if mutant("unlink_blind") {
             // ord: Relaxed, a mutant.
             link.store(next, Ordering::Relaxed);
             return;
@@ -130,7 +130,7 @@ impl<T: Send + Sync + Clone + 'static> Registry<T> {
                 before = after;
             }
         }
-        if cfg!(lane_mutant = "next_cut") {
+        if mutant("next_cut") {
             // ord: Relaxed, a mutant.
             node.next.store(Shared::null(), Ordering::Relaxed);
         }

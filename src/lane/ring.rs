@@ -40,7 +40,7 @@ use std::cell::Cell;
 
 use super::memory::Memory;
 use crate::record::{HEAD_BYTES, Head, RECORD_PAD};
-use crate::sync::{AtomicU64, Ordering, compiler_fence, weaken};
+use crate::sync::{AtomicU64, Ordering, compiler_fence, mutant, weaken};
 
 /// Indices of the words in a lane's header.
 #[cfg(not(loom))]
@@ -141,7 +141,7 @@ impl Producer {
         // Behind every gate that this thread has seen (R5).
         let start = self.tail.get().max(self.gate.get()).next_multiple_of(8);
         let start = start + self.record_bytes_max.get().next_multiple_of(8);
-        let start = if cfg!(lane_mutant = "start_low") { self.tail.get() } else { start };
+        let start = if mutant("start_low") { self.tail.get() } else { start };
         for at in [word::HEAD, word::SLOTS[0], word::TAIL] {
             // ord: Relaxed, the lane is published to the consumer by joining the registry.
             memory.word(at).store(start, Ordering::Relaxed);
@@ -177,7 +177,7 @@ impl Producer {
     #[inline(always)]
     pub(crate) fn write(&self, serial: u32, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
         let gate = self.gate.get();
-        if !cfg!(lane_mutant = "gate_open") {
+        if !mutant("gate_open") {
             self.gate.set(0); // (R4)
         }
         compiler_fence(Ordering::SeqCst); // ord: orders this thread with its signal handlers
@@ -241,14 +241,16 @@ impl Producer {
         let capacity = memory.data_len() as u64;
         let len = len as u64;
         debug_assert!(len <= self.record_bytes_max.get() && len <= capacity / 2);
-        self.gate.set(CLOSED); // (R4)
+        if !mutant("refill_open") {
+            self.gate.set(CLOSED); // (R4)
+        }
         // ord: Acquire, pairs with the Release in `Memory::publish_head`: the bytes are free.
         let head = memory.word(word::HEAD).load(weaken!("head_load", Ordering::Acquire));
         let full_at = head + capacity;
         let mut tail = self.tail.get();
         let mut end = (tail | (capacity - 1)) + 1;
         if tail + len > end {
-            if end > full_at && !cfg!(lane_mutant = "pad_unfree") {
+            if end > full_at && !mutant("pad_unfree") {
                 return Room::Full;
             }
             self.pad(tail, end);
@@ -268,13 +270,13 @@ impl Producer {
     }
 
     fn pad(&self, tail: u64, end: u64) {
+        if mutant("pad_late") {
+            self.commit(end);
+        }
         let len = (end - tail) as usize;
         // SAFETY: (R2) the caller found `[tail, end)` free, and it ends with the buffer.
         let bytes = unsafe { self.bytes(tail, len) };
         let words = (len.saturating_sub(HEAD_BYTES) / 8) as u16;
-        if cfg!(lane_mutant = "pad_late") {
-            self.commit(end);
-        }
         let word = Head::word(0, words, RECORD_PAD, 0).to_le_bytes();
         bytes[..8].copy_from_slice(&word);
         self.commit(end);
@@ -315,12 +317,12 @@ impl Memory {
         // ord: Release, behind the head that made the other slot the valid one: who sees this count
         // sees that head too when it looks again (S4).
         self.word(slot + 1).store(n_taken, weaken!("slot_store", Ordering::Release));
-        if cfg!(lane_mutant = "slot_late") {
+        if mutant("slot_late") {
             // ord: Release, a mutant.
             self.word(word::HEAD).store(head, Ordering::Release);
         }
-        // ord: Relaxed, published by the Release below (S4).
-        self.word(slot).store(head, Ordering::Relaxed);
+        // ord: Release, as above.
+        self.word(slot).store(head, weaken!("slot_store", Ordering::Release));
         // ord: Release, pairs with the Acquire in `Producer::refill` and `Memory::head`.
         self.word(word::HEAD).store(head, weaken!("head_store", Ordering::Release));
     }

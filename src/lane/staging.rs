@@ -21,10 +21,11 @@
 //!   buffer is reused only when its block is Written. In this order, since a reader looks at the
 //!   epoch before `committed`: one that finds the new epoch finds the new length.
 
+#[cfg(not(loom))]
 use std::io;
 
 use super::memory::Memory;
-use crate::sync::{Arc, Ordering, weaken};
+use crate::sync::{Arc, Ordering, mutant, weaken};
 
 /// Bytes for a block's header at the start of a buffer.
 pub(crate) const BLOCK_HEADER_BYTES: usize = 64;
@@ -81,13 +82,13 @@ impl Buffer {
     }
 
     /// A model's buffer.
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     pub(crate) fn of(memory: Arc<Memory>) -> Self {
         Self { memory, committed: 0 }
     }
 
     /// A part of a model's buffer, so that loom looks at that part alone.
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     pub(crate) fn range(&mut self, at: usize, len: usize) -> &mut [u8] {
         // SAFETY: (B1) this is the owner, and the borrow is unique.
         unsafe { self.memory.owned(at, len) }
@@ -122,20 +123,20 @@ impl Buffer {
     /// Empties the buffer for a new block (B3).
     pub(crate) fn reset(&mut self) {
         self.committed = 0;
-        if !cfg!(lane_mutant = "reset_order") {
+        if !mutant("reset_order") {
             self.empty();
         }
-        if !cfg!(lane_mutant = "epoch_kept") {
+        if !mutant("epoch_kept") {
             let epoch = self.memory.word(word::EPOCH);
             // ord: Relaxed, this is the only writer (B1).
             let next = epoch.load(Ordering::Relaxed) + 1;
             // ord: Release, behind `committed`.
             epoch.store(next, weaken!("epoch_store", Ordering::Release));
         }
-        if cfg!(lane_mutant = "reset_order") {
+        if mutant("reset_order") {
             self.empty();
         }
-        if !cfg!(lane_mutant = "reset_fence") {
+        if !mutant("reset_fence") {
             // ord: SeqCst, keeps the new block's bytes behind the two stores for every observer.
             crate::sync::fence(Ordering::SeqCst);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::batch::Batch;
 use crate::lane::catalog::CatalogView;
-use crate::lane::lanes::Lane;
+use crate::lane::hand_out::Lane;
 use crate::record::compact::Encoder;
 use crate::record::{HEAD_BYTES, Losses, RunHead};
 

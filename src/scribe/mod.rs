@@ -32,7 +32,8 @@ use self::writer::Op;
 pub(crate) use self::writer::{Queue, WriterSetup, run as run_writer};
 use crate::config::Durability;
 use crate::lane::catalog::{Catalog, CatalogView};
-use crate::lane::lanes::{Lane, Lanes};
+use crate::lane::hand_out::Lane;
+use crate::lane::lanes::Lanes;
 use crate::lane::park;
 use crate::lane::ready::Ready;
 use crate::lane::staging::Staging;
@@ -107,6 +108,19 @@ pub(crate) struct Scribe {
     unsynced_blocks: bool,
 }
 
+/// Says that the scribe is gone, even when it panicked: nobody waits for it then.
+struct Gone {
+    lanes: Arc<Lanes>,
+    progress: Arc<Progress>,
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.lanes.set_scribe_gone();
+        self.progress.end();
+    }
+}
+
 impl Scribe {
     pub(crate) fn new(setup: ScribeSetup) -> Self {
         let now = Instant::now();
@@ -135,23 +149,21 @@ impl Scribe {
     pub(crate) fn run(mut self) -> bool {
         // Naps are short: without this the kernel makes 150 µs of 50.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
+        let _gone = Gone { lanes: self.setup.lanes.clone(), progress: self.setup.progress.clone() };
         self.setup.lanes.prepare_spares(1);
-        let removed = loop {
+        loop {
             if let Some(ask) = self.turn() {
                 if let Ask::Exit(tid) = ask.1 {
                     self.setup.lanes.set_exiting(tid);
                 }
-                break self.finish(ask);
+                return self.finish(ask);
             }
             if self.busy.is_empty() && self.pending.is_empty() {
                 self.sleep();
             } else {
                 std::thread::sleep(NAP);
             }
-        };
-        self.setup.lanes.set_scribe_gone();
-        self.setup.progress.end();
-        removed
+        }
     }
 
     /// One turn; the request for the end once everything before it is handed over.
@@ -449,9 +461,16 @@ impl Scribe {
             std::thread::sleep(Duration::from_millis(1));
         }
         let all_written = self.setup.progress.written().blocks == self.n_blocks;
-        let removed = all_written && self.remove_lanes(ask);
+        if !all_written {
+            return false;
+        }
+        self.setup.lanes.close();
+        self.meet_new_lanes();
+        let removed = self.remove_lanes(ask);
         if removed {
             self.setup.lanes.place.remove();
+        } else if ask != Ask::Shutdown {
+            self.setup.lanes.reopen();
         }
         removed
     }
@@ -466,20 +485,16 @@ impl Scribe {
     /// Removes lanes that are empty and whose threads have ended, or cannot log any more; true
     /// when none is left.
     fn remove_lanes(&mut self, ask: Ask) -> bool {
-        let mut n_left = 0;
-        for intake in &self.intakes {
-            let lane = &intake.lane;
-            let may_log = match ask {
-                Ask::Exit(_) if lane.id == 0 => self.setup.lanes.has_laneless(),
-                Ask::Exit(tid) => !lane.is_ended() && lane.tid != tid,
-                _ => false,
-            };
-            if may_log || !intake.is_empty() {
-                n_left += 1;
-            } else if lane.id != 0 {
-                self.setup.lanes.remove(lane);
-            }
+        let may_log = |lane: &Lane| match ask {
+            Ask::Exit(_) if lane.id == 0 => self.setup.lanes.has_laneless(),
+            Ask::Exit(tid) => !lane.is_ended() && lane.tid != tid,
+            _ => false,
+        };
+        let (left, gone): (Vec<_>, Vec<_>) =
+            self.intakes.iter().partition(|intake| may_log(&intake.lane) || !intake.is_empty());
+        for intake in gone.iter().filter(|intake| intake.lane.id != 0) {
+            self.setup.lanes.remove(&intake.lane);
         }
-        n_left == 0
+        left.is_empty()
     }
 }

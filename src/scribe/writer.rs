@@ -134,6 +134,7 @@ struct Current {
 /// Runs the file thread until [`Op::End`].
 pub(crate) fn run(setup: WriterSetup) {
     let queue = setup.queue.clone();
+    let ended = Ended(queue.clone());
     let seldom = Seldom::new(Duration::from_secs(60));
     let mut writer = Writer { setup, current: None, unsynced: Vec::new(), suspect: false, seldom };
     loop {
@@ -142,8 +143,17 @@ pub(crate) fn run(setup: WriterSetup) {
             op => writer.perform(op),
         }
     }
-    queue.state.lock().ended = true;
+    drop(ended);
     (writer.setup.wake)();
+}
+
+/// Says that the thread has ended, even when it panicked: the scribe does not wait for it then.
+struct Ended(Arc<Queue>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.state.lock().ended = true;
+    }
 }
 
 impl Writer {
@@ -295,5 +305,66 @@ impl Writer {
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE.1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::io::FileDisk;
+
+    /// A disk that hangs until it is told to go on.
+    #[derive(Debug)]
+    struct Hung(Mutex<Receiver<()>>);
+
+    impl Disk for Hung {
+        fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+            self.0.lock().recv().expect("the test tells it");
+            FileDisk.create(path)
+        }
+        fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+            FileDisk.open(path)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            FileDisk.rename(from, to)
+        }
+        fn unlink(&self, path: &Path) -> io::Result<()> {
+            FileDisk.unlink(path)
+        }
+        fn sync_dir(&self, path: &Path) -> io::Result<()> {
+            FileDisk.sync_dir(path)
+        }
+    }
+
+    #[test]
+    fn s7_who_hands_over_does_not_wait_for_a_disk_that_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (go, told) = channel();
+        let (queue, progress) = (Arc::new(Queue::default()), Arc::new(Progress::default()));
+        let setup = WriterSetup {
+            disk: Box::new(Hung(Mutex::new(told))),
+            dir: dir.path().to_owned(),
+            queue: queue.clone(),
+            progress: progress.clone(),
+            wake: Box::new(|| ()),
+            check_owner: Box::new(|| ()),
+        };
+        let thread = std::thread::spawn(|| run(setup));
+        let began = Instant::now();
+        let path = dir.path().join("x.ttlog");
+        queue.push(Op::Begin { path: path.clone(), header: vec![7; 100] });
+        queue.push(Op::Sync);
+        queue.push(Op::Check);
+        queue.push(Op::End);
+        assert!(queue.take_free().is_empty() && !queue.is_ended() && !queue.take_vanished());
+        assert!(began.elapsed() < Duration::from_secs(5));
+        go.send(()).unwrap();
+        thread.join().unwrap();
+        assert!(queue.is_ended());
+        assert_eq!(std::fs::read(path).unwrap()[..100], [7; 100]);
     }
 }

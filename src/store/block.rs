@@ -55,7 +55,7 @@ pub const KIND_INDEX: u8 = 2;
 /// Codec: runs, each saying itself how it is encoded.
 pub const CODEC_RUNS: u8 = 0;
 /// The longest payload of a block in bytes.
-pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
 /// What a checksum begins with, the offset aside: a block is whole only in its own segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

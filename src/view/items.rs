@@ -4,8 +4,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::lane::outside::{self, Found, Snapshot};
-use crate::lane::owner::Owner;
+use crate::lane::outside::{self, Found, Owner, Snapshot};
 use crate::record::{RunHead, Timeline};
 use crate::store::segment::BlockRef;
 

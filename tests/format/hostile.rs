@@ -11,7 +11,7 @@ use ttlog::store::{Error, Reason, index};
 use crate::sample;
 use crate::survey::{Image, survey};
 
-const LIES: [u32; 9] = [0, 1, 2, 0x7f, 0xffff, 1 << 20, (1 << 20) + 1, u32::MAX - 1, u32::MAX];
+const LIES: [u32; 9] = [0, 1, 2, 0x7f, 0xffff, 4 << 20, (4 << 20) + 1, u32::MAX - 1, u32::MAX];
 
 fn sealed() -> Vec<u8> {
     sample::builder(7, CODEC_COMPACT, &sample::runs(16, 1)).finish().unwrap()
@@ -201,14 +201,14 @@ fn texts_that_are_too_long_for_a_header_are_cut() {
 
 #[test]
 fn payloads_beyond_the_cap_are_neither_written_nor_read() {
-    let mut buffer = vec![0; (1 << 20) + 4096];
+    let mut buffer = vec![0; block::PAYLOAD_BYTES_MAX + 4096];
     let salt = sample::header(1).salt();
     let too_long = BlockHeader {
         kind: block::KIND_EVENTS,
-        stored_len: (1 << 20) + 1,
+        stored_len: block::PAYLOAD_BYTES_MAX as u32 + 1,
         ..BlockHeader::default()
     };
     assert_eq!(block::seal(&mut buffer, salt, 1024, &too_long), None);
-    let whole = BlockHeader { stored_len: 1 << 20, ..too_long };
-    assert_eq!(block::seal(&mut buffer, salt, 1024, &whole), Some((1 << 20) + 64));
+    let whole = BlockHeader { stored_len: block::PAYLOAD_BYTES_MAX as u32, ..too_long };
+    assert_eq!(block::seal(&mut buffer, salt, 1024, &whole), Some(block::PAYLOAD_BYTES_MAX + 64));
 }

@@ -1,0 +1,51 @@
+//! Fill: a record's bytes in the room that a lane has made.
+
+use crate::record::{FLAG_THREAD, FLAG_TRUNCATED, HEAD_BYTES, Level};
+
+/// What the emit side puts into a lane.
+pub(crate) trait Record {
+    /// Length of the values in bytes.
+    fn payload_len(&self) -> usize;
+    /// How severe the event is.
+    fn level(&self) -> Level;
+    /// The clock, where it can be read without a call.
+    fn fast_ticks() -> Option<u64>
+    where
+        Self: Sized;
+    /// The clock.
+    fn ticks(&self) -> u64;
+    /// The record's head; `flags` are added to the record's own.
+    fn head(&self, ticks: u64, words: u16, flags: u8) -> [u8; HEAD_BYTES];
+    /// Writes the values; `out` is as long as they are.
+    fn payload(&self, out: &mut [u8]);
+    /// The values with the longest one cut, so that they take at most `limit` bytes.
+    fn cut(&self, limit: usize) -> Vec<u8>;
+}
+
+/// Writes a whole record; `out` is as long as it.
+#[inline(always)]
+pub(super) fn fill<R: Record + ?Sized>(record: &R, ticks: u64, out: &mut [u8], payload: usize) {
+    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
+    let (head, values) = out.split_at_mut(HEAD_BYTES);
+    head.copy_from_slice(&record.head(ticks, words, 0));
+    if !payload.is_multiple_of(8)
+        && let Some(last) = values.last_chunk_mut::<8>()
+    {
+        *last = [0; 8];
+    }
+    record.payload(&mut values[..payload]);
+}
+
+/// Writes a record whose values were cut; `thread` stands before them in the common lane.
+pub(super) fn fill_cut(record: &dyn Record, cut: &[u8], out: &mut [u8], thread: Option<u32>) {
+    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
+    let (head, mut values) = out.split_at_mut(HEAD_BYTES);
+    let flag = if thread.is_some() { FLAG_THREAD } else { 0 };
+    head.copy_from_slice(&record.head(record.ticks(), words, FLAG_TRUNCATED | flag));
+    values.fill(0);
+    if let Some(thread) = thread {
+        values[..4].copy_from_slice(&thread.to_le_bytes());
+        values = &mut values[8..];
+    }
+    values[..cut.len()].copy_from_slice(cut);
+}

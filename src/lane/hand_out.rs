@@ -1,0 +1,176 @@
+//! Hand-out: one lane in the hands of one thread, until the scribe has emptied it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::memory::{HEADER_BYTES, Memory};
+use super::park::{End, Park};
+use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
+use crate::record::{CAUSES, Cause, LEVELS, Level, Losses};
+
+/// One hand-out of a lane to one thread.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(super) memory: Arc<Memory>,
+    /// The lane's number within its logger: which file.
+    pub(crate) id: u32,
+    /// Number of the hand-out within its logger.
+    pub(crate) generation: u32,
+    /// The thread's id; 0 for the common lane.
+    pub(crate) tid: u32,
+    /// The thread's name, empty when it has none.
+    pub(crate) thread: String,
+    /// The producer will never write again.
+    ended: End,
+    /// The scribe has taken everything; the memory may belong to another hand-out by now.
+    pub(super) emptied: AtomicBool,
+    /// The lane that the same thread had before, which has to be emptied first.
+    before: Mutex<Option<Arc<Lane>>>,
+    park: Park,
+}
+
+impl Lane {
+    /// The bytes.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Says that the producer will never write again.
+    pub(crate) fn end(&self) {
+        self.ended.set();
+    }
+
+    /// True when the producer will never write again; its tail is final then.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.is_set()
+    }
+
+    /// True while the thread's lane before this one is not empty yet. Only the scribe calls it.
+    pub(crate) fn waits_for_older(&self) -> bool {
+        let mut before = self.before.lock();
+        let is_empty = before.as_ref().is_none_or(|before| {
+            // ord: Relaxed, the scribe's own.
+            let emptied = before.emptied.load(Ordering::Relaxed);
+            emptied || before.is_ended() && before.memory.head() == before.memory.tail()
+        });
+        if is_empty {
+            *before = None;
+        }
+        !is_empty
+    }
+
+    /// Waits until the consumer has taken something, or for `timeout`. `head` is what the producer
+    /// saw last.
+    pub(crate) fn wait_for_room(&self, head: u64, timeout: Duration) {
+        self.park.wait(timeout, || self.memory.head() == head);
+    }
+
+    /// Wakes the producer if it waits. The scribe calls it behind `park::fence_heads`.
+    pub(crate) fn wake_producer(&self) {
+        self.park.wake();
+    }
+
+    /// Counts events that this lane did not accept. Only its producer calls it (the holder of the
+    /// lock for the common lane).
+    pub(crate) fn count_loss(&self, cause: Cause, level: Level, count: u64) {
+        let at = word::LOSSES + cause as usize * LEVELS + level as usize;
+        // ord: Relaxed, a counter; the common lane has several writers.
+        self.memory.word(at).fetch_add(count, Ordering::Relaxed);
+        // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
+        self.memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
+    }
+
+    /// Counts a record that was cut.
+    pub(crate) fn count_truncated(&self) {
+        // ord: Relaxed, a counter.
+        self.memory.word(word::TRUNCATED).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Number of records that were cut.
+    pub(crate) fn truncated(&self) -> u64 {
+        // ord: Relaxed, a counter.
+        self.memory.word(word::TRUNCATED).load(Ordering::Relaxed)
+    }
+
+    /// Changes whenever a loss was counted.
+    pub(crate) fn losses_version(&self) -> u64 {
+        // ord: Acquire, pairs with the Release in `count_loss`.
+        self.memory.word(word::LOSSES_VERSION).load(Ordering::Acquire)
+    }
+
+    /// Cumulative losses since the hand-out.
+    pub(crate) fn losses(&self) -> Losses {
+        let mut losses = Losses::NONE;
+        for at in 0..LOSS_WORDS {
+            // ord: Relaxed, counters.
+            let count = self.memory.word(word::LOSSES + at).load(Ordering::Relaxed);
+            let level = Level::ALL[at % LEVELS];
+            losses.set(Cause::ALL[at / LEVELS], level, count);
+        }
+        losses
+    }
+
+    pub(super) fn write_identity(&self, logger: u64) {
+        let memory = &*self.memory;
+        // ord: Release, a reader that copies the header sees no identity while it changes (S5).
+        memory.word(word::GENERATION).store(0, Ordering::Release);
+        let mut name = [0; 64];
+        let len = crate::record::thread_name_bytes(&self.thread).len();
+        name[..len].copy_from_slice(&self.thread.as_bytes()[..len]);
+        let lane = u64::from(self.id) | u64::from(std::process::id()) << 32;
+        let words = [
+            (word::MAGIC, LANE_MAGIC),
+            (word::VERSION, LANE_VERSION | (HEADER_BYTES as u64) << 32),
+            (word::LOGGER, logger),
+            (word::LANE, lane),
+            (word::CAPACITY, memory.data_len() as u64),
+            (word::TID, u64::from(self.tid)),
+            (word::NAME_LEN, len as u64),
+        ];
+        let zeros = (word::LOSSES..=word::TRUNCATED).map(|at| (at, 0));
+        let slots = word::SLOTS.into_iter().flat_map(|at| [(at, 0), (at + 1, 0)]);
+        for (at, value) in words.into_iter().chain(zeros).chain(slots) {
+            // ord: Relaxed, published by the Release of the generation.
+            memory.word(at).store(value, Ordering::Relaxed);
+        }
+        for (at, bytes) in name.as_chunks::<8>().0.iter().enumerate() {
+            // ord: Relaxed, as above.
+            memory.word(word::NAME + at).store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the identity valid; head and tail are set by now.
+    pub(crate) fn publish(&self) {
+        let generation = u64::from(self.generation);
+        // ord: Release, after the identity and the positions.
+        self.memory.word(word::GENERATION).store(generation, Ordering::Release);
+    }
+}
+
+impl Lane {
+    pub(super) fn new(
+        memory: Arc<Memory>,
+        id: u32,
+        generation: u32,
+        tid: u32,
+        thread: String,
+        before: Option<Arc<Self>>,
+    ) -> Self {
+        Self {
+            memory,
+            id,
+            generation,
+            tid,
+            thread,
+            ended: End::new(),
+            emptied: AtomicBool::new(false),
+            before: Mutex::new(before),
+            park: Park::new(),
+        }
+    }
+}
+
+const _: () = assert!(CAUSES * LEVELS == LOSS_WORDS);

@@ -1,0 +1,153 @@
+//! Models of what threads share beside the bytes: parking, the latch, the list of lanes.
+#![expect(unsafe_code, reason = "looks at cells as loom tracks them")]
+
+use std::sync::Arc as StdArc;
+
+use loom::cell::UnsafeCell;
+use loom::thread::spawn;
+
+use super::latch::Latch;
+use super::models::{LONG, check};
+use super::park::{Park, fence_heads};
+use super::registry::Registry;
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// P1: a producer parks on a full lane while the consumer takes. Kills `park_fence`,
+/// `heads_fence`, `park_blind`.
+#[test]
+fn p1_a_producer_that_waits_is_woken() {
+    check("p1_a_producer_that_waits_is_woken", || {
+        let head = Arc::new(AtomicU64::new(0));
+        let park = Arc::new(Park::new());
+        let producer = {
+            let (head, park) = (head.clone(), park.clone());
+            spawn(move || {
+                while head.load(Ordering::Acquire) == 0 {
+                    park.wait(LONG, || head.load(Ordering::Acquire) == 0);
+                }
+            })
+        };
+        head.store(8, Ordering::Release);
+        fence_heads();
+        park.wake();
+        producer.join().unwrap();
+    });
+}
+
+/// C1: two threads write into the common lane. Kills `latch_load`, `latch_store`.
+#[test]
+fn c1_the_latch_lets_one_in_at_a_time() {
+    check("c1_the_latch_lets_one_in_at_a_time", || {
+        let shared = Arc::new((Latch::new(), UnsafeCell::new(0)));
+        // SAFETY: (C1) under the latch alone.
+        let add = |shared: &(Latch, UnsafeCell<u32>)| {
+            shared.0.with(|| shared.1.with_mut(|n| unsafe { *n += 1 })).is_some()
+        };
+        let thread = {
+            let shared = Shared(shared.clone());
+            spawn(move || {
+                let shared = shared;
+                u32::from(add(&shared.0))
+            })
+        };
+        let here = u32::from(add(&shared));
+        let n_in = here + thread.join().unwrap();
+        assert_eq!(shared.0.with(|| shared.1.with(|n| unsafe { *n })), Some(n_in));
+    });
+}
+
+/// What a latch guards, on its way to another thread.
+struct Shared(Arc<(Latch, UnsafeCell<u32>)>);
+
+// SAFETY: (C1) the cell is touched under the latch alone.
+unsafe impl Send for Shared {}
+
+/// A value whose first write and every read loom looks at.
+#[derive(Clone)]
+struct Entry(StdArc<UnsafeCell<u32>>);
+
+// SAFETY: (G1) never written behind its join.
+unsafe impl Send for Entry {}
+// SAFETY: as above.
+unsafe impl Sync for Entry {}
+
+impl Entry {
+    fn new(n: u32) -> Self {
+        let entry = Self(StdArc::new(UnsafeCell::new(0)));
+        // SAFETY: nobody else sees it yet.
+        entry.0.with_mut(|at| unsafe { *at = n });
+        entry
+    }
+
+    fn get(&self) -> u32 {
+        // SAFETY: (G1) never written behind its join.
+        self.0.with(|at| unsafe { *at })
+    }
+}
+
+fn all(registry: &Registry<Entry>) -> Vec<u32> {
+    let mut seen = Vec::new();
+    registry.walk(|entry| seen.push(entry.get()));
+    seen.sort_unstable();
+    seen
+}
+
+/// G1: two threads join while a third walks. Kills `join_store`, `walk_load`.
+#[test]
+fn g1_joins_at_once_lose_nobody() {
+    check("g1_joins_at_once_lose_nobody", || {
+        let registry = Arc::new(Registry::new());
+        let joiner = {
+            let registry = registry.clone();
+            spawn(move || registry.join(Entry::new(1)))
+        };
+        let walker = {
+            let registry = registry.clone();
+            spawn(move || all(&registry).len())
+        };
+        registry.join(Entry::new(2));
+        joiner.join().unwrap();
+        assert!(walker.join().unwrap() <= 2);
+        assert_eq!(all(&registry), [1, 2]);
+    });
+}
+
+/// G1, G2: one joins while the first leaves. Kills `unlink_blind`.
+#[test]
+fn g2_a_join_beside_a_leave_is_not_lost() {
+    check("g2_a_join_beside_a_leave_is_not_lost", || {
+        let registry = Arc::new(Registry::new());
+        (1..=2).for_each(|n| registry.join(Entry::new(n)));
+        let threads = [3, 4].map(|n| {
+            let registry = registry.clone();
+            spawn(move || registry.join(Entry::new(n)))
+        });
+        assert_eq!(registry.leave(|entry| entry.get() == 2), 1);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(all(&registry), [1, 3, 4]);
+    });
+}
+
+/// G2: a walk that stands on a node that leaves goes on to the end. Kills `next_cut`.
+#[test]
+fn g2_a_walk_beside_joins_and_leaves_sees_who_stays() {
+    check("g2_a_walk_beside_joins_and_leaves_sees_who_stays", || {
+        let registry = Arc::new(Registry::new());
+        (1..=3).for_each(|n| registry.join(Entry::new(n)));
+        let walker = {
+            let registry = registry.clone();
+            spawn(move || {
+                let seen = all(&registry);
+                assert!(seen.contains(&1) && seen.contains(&3), "{seen:?}");
+            })
+        };
+        let joiner = {
+            let registry = registry.clone();
+            spawn(move || registry.join(Entry::new(4)))
+        };
+        registry.leave(|entry| entry.get() == 2);
+        walker.join().unwrap();
+        joiner.join().unwrap();
+        assert_eq!(all(&registry), [1, 3, 4]);
+    });
+}

@@ -1,0 +1,237 @@
+//! Readers from outside beside a consumer that stands at each step of its way (S1, S3, S4, S5).
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(unsafe_code, reason = "stands in for handle, the one producer of its lane")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hand_out::Lane;
+use super::lanes::{Lanes, LanesSetup};
+use super::outside::{self, Snapshot};
+use super::owner::Owner;
+use super::place::{LanesChoice, Place};
+use super::ring::{Producer, Room, word};
+use super::staging::{Buffer, Staging};
+use crate::record::compact::Encoder;
+use crate::record::{CODEC_RAW, Definition, HEAD_BYTES, Head, RECORD_EVENT, RunHead};
+use crate::sync::Ordering;
+
+const LOGGER: u64 = 0xfeed;
+
+struct Rig {
+    _base: tempfile::TempDir,
+    owner: Owner,
+    lanes: Lanes,
+    staging: Staging,
+}
+
+fn rig() -> Rig {
+    let base = tempfile::tempdir().unwrap();
+    let choice = LanesChoice::In(base.path().to_owned());
+    let (place, _) = Place::create(&choice, LOGGER, 64 << 20, 1 << 20).unwrap();
+    let owner = Owner {
+        logger: LOGGER,
+        app: "rig".into(),
+        version: String::new(),
+        boot: [1; 16],
+        clock: 1,
+        mount: 0,
+        pid: 1,
+        start_ns: 0,
+        log_dir: base.path().to_owned(),
+        lanes: place.hint().unwrap(),
+    };
+    let mut definition = Vec::new();
+    let text = String::new;
+    Definition {
+        id: 1,
+        level: crate::record::Level::INFO,
+        dynamic: false,
+        target: text(),
+        name: text(),
+        file: text(),
+        line: 0,
+        module: text(),
+        template: None,
+        fields: Vec::new(),
+    }
+    .encode(&mut definition);
+    place.define(&definition).unwrap();
+    let patience = Duration::ZERO;
+    let setup = LanesSetup { serial: 1, logger: LOGGER, place, lane_bytes: 1 << 20, patience };
+    let (lanes, _parker) = Lanes::new(setup).unwrap();
+    let staging = Staging::new(&lanes, 4 << 20).unwrap();
+    Rig { _base: base, owner, lanes, staging }
+}
+
+impl Rig {
+    fn look(&self) -> Snapshot {
+        outside::snapshot(&self.owner).unwrap()
+    }
+
+    /// A lane with this many records of 16 bytes.
+    fn lane(&self, producer: &Producer, n_records: usize) -> Arc<Lane> {
+        let lane = self.lanes.hand_out(7, "t".into()).unwrap();
+        // SAFETY: the test keeps the lane, and is its only producer.
+        unsafe { producer.attach(lane.memory(), 1, 1 << 10) };
+        self.lanes.join(lane.clone());
+        for _ in 0..n_records {
+            assert!(matches!(producer.refill(16), Room::Open { .. }));
+            let head = Head::word(1, 0, RECORD_EVENT, 0).to_le_bytes();
+            assert!(producer.write(1, HEAD_BYTES, |out| out[..8].copy_from_slice(&head)));
+        }
+        lane
+    }
+
+    /// Commits the lane's records from `head` on into staging, without moving the head.
+    fn stage(&mut self, lane: &Lane) -> Buffer {
+        let mut buffer = self.staging.take(&self.lanes).unwrap();
+        let (head, tail) = (lane.memory().head(), lane.memory().tail());
+        let run = RunHead {
+            lane: lane.id,
+            generation: lane.generation,
+            position: head,
+            end: head,
+            ..RunHead::default()
+        };
+        // SAFETY: the test is the lane's only consumer.
+        let records = unsafe { lane.memory().committed(head, tail) };
+        let schemas = outside::snapshot(&self.owner).unwrap().definitions;
+        let encoded =
+            Encoder::new().run(&schemas, run, records, buffer.payload(), 0, CODEC_RAW).unwrap();
+        buffer.commit(encoded.written);
+        buffer
+    }
+}
+
+/// Lane, generation, position, first record and count of every run with a record in it.
+fn runs(snapshot: &Snapshot) -> Vec<(u32, u32, u64, u64, u32)> {
+    assert_eq!(snapshot.notes, [""; 0]);
+    let heads = snapshot.runs.iter().map(|run| &run.head).filter(|head| head.count > 0);
+    let mut runs: Vec<_> =
+        heads.map(|h| (h.lane, h.generation, h.position, h.first_record, h.count)).collect();
+    runs.sort_unstable();
+    runs
+}
+
+#[test]
+fn s1_every_hand_out_is_a_new_generation_of_a_reused_lane_too() {
+    let rig = rig();
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..5 {
+        let producer = Producer::new();
+        let lane = rig.lane(&producer, 3);
+        assert!(seen.insert(lane.generation), "a generation twice");
+        assert_eq!(runs(&rig.look()).last().unwrap().1, lane.generation);
+        producer.detach();
+        lane.end();
+        lane.memory().publish_head(lane.memory().tail(), 3, 1);
+        rig.lanes.take_back(std::slice::from_ref(&lane));
+        let again = rig.lanes.hand_out(8, "u".into()).unwrap();
+        assert_eq!(again.id, lane.id, "the memory is used again");
+        assert!(seen.insert(again.generation));
+        rig.lanes.take_back(&[again]);
+    }
+}
+
+#[test]
+fn s3_between_commit_and_head_a_record_is_in_both_and_then_in_one() {
+    let mut rig = rig();
+    let producer = Producer::new();
+    let lane = rig.lane(&producer, 3);
+    let position = lane.memory().head();
+    let key = (lane.id, lane.generation, position, 0, 3);
+    assert_eq!(runs(&rig.look()), [key]);
+    let mut buffer = rig.stage(&lane);
+    assert_eq!(runs(&rig.look()), [key, key], "the same bytes twice (S2)");
+    lane.memory().publish_head(lane.memory().tail(), 3, 1);
+    assert_eq!(runs(&rig.look()), [key], "in staging alone");
+    buffer.reset();
+    assert_eq!(runs(&rig.look()), []);
+}
+
+#[test]
+fn s4_a_consumer_that_was_killed_between_slot_and_head_has_not_moved() {
+    let rig = rig();
+    let producer = Producer::new();
+    let lane = rig.lane(&producer, 5);
+    let start = lane.memory().head();
+    lane.memory().publish_head(start + 32, 2, 1);
+    // The next slot is there, the head is not.
+    // ord: Relaxed, one thread.
+    lane.memory().word(word::SLOTS[0] + 1).store(4, Ordering::Relaxed);
+    assert_eq!(runs(&rig.look()), [(lane.id, lane.generation, start + 32, 2, 3)]);
+    // ord: Relaxed, one thread.
+    lane.memory().word(word::SLOTS[0]).store(start + 64, Ordering::Relaxed);
+    assert_eq!(runs(&rig.look()), [(lane.id, lane.generation, start + 32, 2, 3)]);
+    // ord: Relaxed, one thread.
+    lane.memory().word(word::HEAD).store(start + 64, Ordering::Relaxed);
+    assert_eq!(runs(&rig.look()), [(lane.id, lane.generation, start + 64, 4, 1)]);
+}
+
+#[test]
+fn s5_a_head_without_a_slot_of_its_own_is_told_and_not_believed() {
+    let rig = rig();
+    let producer = Producer::new();
+    let lane = rig.lane(&producer, 5);
+    // ord: Relaxed, one thread.
+    lane.memory().word(word::HEAD).store(lane.memory().head() + 16, Ordering::Relaxed);
+    let snapshot = rig.look();
+    assert!(snapshot.runs.iter().all(|run| run.head.count == 0));
+    assert_eq!(snapshot.notes.len(), 1);
+}
+
+#[test]
+fn s5_lanes_that_change_hands_while_they_are_read_tell_one_hand_out_alone() {
+    let rig = rig();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let producer = Producer::new();
+                let lane = rig.lane(&producer, 3);
+                producer.detach();
+                lane.end();
+                lane.memory().publish_head(lane.memory().tail(), 3, 1);
+                rig.lanes.take_back(&[lane]);
+            }
+        });
+        for _ in 0..300 {
+            for (_, _, _, first_record, count) in runs(&rig.look()) {
+                assert!(first_record + u64::from(count) <= 3);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(rig.lanes.place.path().is_some_and(Path::exists));
+}
+
+#[test]
+fn losses_of_lanes_that_come_and_go_are_added_up_once() {
+    use crate::record::{Cause, Level};
+    let rig = rig();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let counted = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let producer = Producer::new();
+                let lane = rig.lane(&producer, 0);
+                counted.fetch_add(1, Ordering::SeqCst);
+                lane.count_loss(Cause::Full, Level::INFO, 1);
+                producer.detach();
+                lane.end();
+                rig.lanes.take_back(&[lane]);
+            }
+        });
+        let mut last = 0;
+        for _ in 0..20_000 {
+            let sum = rig.lanes.losses().0.total();
+            let now = counted.load(Ordering::SeqCst);
+            assert!(last <= sum && sum <= now, "{last} {sum} {now}");
+            last = sum;
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}

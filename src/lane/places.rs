@@ -1,0 +1,105 @@
+//! Places: directories of lanes found by their path, whoever made them.
+//!
+//! They are opened only as this user's own and closed to others, never through a symlink, and
+//! removed file by file through one descriptor (S9, S10).
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+
+use super::owner::LanesHint;
+use super::place::OWNER_NAME;
+
+/// Opens a directory that is this user's own and closed to others, never through a symlink.
+pub(super) fn open_own(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    if stat.st_uid != rustix::process::getuid().as_raw() || stat.st_mode & 0o777 != 0o700 {
+        let what = "not a directory of this user alone";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    }
+    Ok(fd)
+}
+
+pub(super) fn still_named(fd: &OwnedFd, path: &Path) -> bool {
+    let (Ok(held), Ok(named)) = (rustix::fs::fstat(fd), std::fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (held.st_dev, held.st_ino) == (named.dev(), named.ino())
+}
+
+/// Names in a directory, read through its descriptor.
+pub(super) fn names(fd: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(fd)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+pub(super) fn is_empty(fd: &OwnedFd) -> io::Result<bool> {
+    Ok(names(fd)?.is_empty())
+}
+
+/// Removes a place: the files that ttlog makes, the owner file last, then the directory, which
+/// stays when there is anything else in it. All through one descriptor, so that nobody can put
+/// another directory in its place meanwhile.
+pub(crate) fn remove(path: &Path) {
+    if let Ok(fd) = open_own(path) {
+        remove_opened(&fd, path);
+    }
+}
+
+pub(super) fn remove_opened(fd: &OwnedFd, path: &Path) {
+    for name in names(fd).unwrap_or_default() {
+        let ours = name.starts_with("lane-")
+            || name.starts_with("staging-")
+            || name == "anchors"
+            || name == "callsites"
+            || name.starts_with("..owner.")
+            || name.starts_with(".owner.");
+        if ours {
+            let _ = rustix::fs::unlinkat(fd, name, AtFlags::empty());
+        }
+    }
+    let _ = rustix::fs::unlinkat(fd, OWNER_NAME, AtFlags::empty());
+    let _ = std::fs::remove_dir(path);
+}
+
+/// Removes a place whose maker died before it could put its owner file there.
+pub(crate) fn remove_unfinished(path: &Path) -> io::Result<()> {
+    let fd = open_own(path)?;
+    let locked = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let has_owner = rustix::fs::statat(&fd, OWNER_NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    if locked && !has_owner && still_named(&fd, path) {
+        remove_opened(&fd, path);
+    }
+    Ok(())
+}
+
+/// Opens the place that a hint names, if it is what the hint says: a directory of this user, mode
+/// 0700, not reached through a symlink, with the same device and inode (S9).
+pub(crate) fn open_hinted(hint: &LanesHint) -> io::Result<PathBuf> {
+    let refuse = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    let found = std::fs::symlink_metadata(&hint.path)?;
+    if !found.is_dir() {
+        return refuse("not a directory");
+    }
+    if (found.dev(), found.ino()) != (hint.device, hint.inode) {
+        return refuse("not the directory that the owner file means");
+    }
+    if found.uid() != rustix::process::getuid().as_raw() {
+        return refuse("belongs to another user");
+    }
+    if found.mode() & 0o777 != 0o700 {
+        return refuse("open to other users");
+    }
+    Ok(hint.path.clone())
+}

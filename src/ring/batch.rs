@@ -1,0 +1,252 @@
+//! Batch: many items with one claim, and many takes with one right.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::core::{Busy, Core, Taker};
+use super::policy::Debt;
+use super::position::Refusal;
+use super::queue::LockFreeRingBuffer;
+use super::slot::{Parcel, Turn};
+use super::wait::Sleeper;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread;
+
+/// How long a taker sleeps between looks where the kernel refuses to announce it.
+const NAP: Duration = Duration::from_millis(1);
+
+/// Tells how many items of a batch were pushed, and gives back the others in their order.
+///
+/// ```
+/// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+///
+/// let ring = LockFreeRingBuffer::new(2, BackPressurePolicy::DropNewest);
+/// let error = ring.push_batch(vec![1, 2, 3, 4]).unwrap_err();
+/// assert_eq!((error.pushed, error.rest), (2, vec![3, 4]));
+/// ```
+#[non_exhaustive]
+pub struct BatchPushError<T> {
+    /// How many of the first items were pushed.
+    pub pushed: usize,
+    /// The items that were not.
+    pub rest: Vec<T>,
+    closed: bool,
+}
+
+impl<T> BatchPushError<T> {
+    /// Says whether the ring is closed; else it was full.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+impl<T> fmt::Debug for BatchPushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchPushError")
+            .field("pushed", &self.pushed)
+            .field("rest", &self.rest.len())
+            .field("closed", &self.closed)
+            .finish()
+    }
+}
+
+impl<T> fmt::Display for BatchPushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = if self.closed { "closed" } else { "full" };
+        write!(f, "the ring is {why}; {} of the batch were pushed", self.pushed)
+    }
+}
+
+impl<T> std::error::Error for BatchPushError<T> {}
+
+impl<T> Core<T> {
+    pub(super) fn push_batch(&self, mut items: Vec<T>) -> Result<usize, BatchPushError<T>> {
+        match self.push_all(&mut items) {
+            (pushed, Ok(())) => Ok(pushed),
+            (pushed, Err(refusal)) => {
+                let closed = refusal == Refusal::Closed;
+                Err(BatchPushError { pushed, rest: items, closed })
+            }
+        }
+    }
+
+    /// Pushes from the front of `items`, where those stay that are refused.
+    pub(super) fn push_all(&self, items: &mut Vec<T>) -> (usize, Result<(), Refusal>) {
+        let len = items.len();
+        let mut parcel = Parcel::new(items);
+        while parcel.len() > 0 {
+            let want = parcel.len();
+            let claimed = match self.slots.claim(want) {
+                Ok(claim) => Ok((claim, Debt::None)),
+                Err(Refusal::Full) => self.claim_by_policy(want, None),
+                Err(Refusal::Closed) => Err(Refusal::Closed),
+            };
+            match claimed {
+                Ok((claim, debt)) => {
+                    claim.fill_from(&mut parcel);
+                    self.committed();
+                    drop(debt);
+                }
+                Err(refusal) => {
+                    self.add_returned(want);
+                    return (len - want, Err(refusal));
+                }
+            }
+        }
+        (len, Ok(()))
+    }
+
+    pub(super) fn take_batch(&self, taker: Taker, max: usize) -> Vec<T> {
+        let mut out = Vec::new();
+        match self.take_into(taker, &mut out, max) {
+            Ok(_) | Err(Busy) => out,
+        }
+    }
+
+    pub(super) fn take_batch_timeout(&self, taker: Taker, max: usize, timeout: Duration) -> Vec<T> {
+        let mut out = Vec::new();
+        // A deadline beyond the clock's reach is none.
+        let deadline = Instant::now().checked_add(timeout);
+        let mut ticket = None;
+        loop {
+            if self.take_or_enlist(taker, &mut out, max, &mut ticket, Sleeper::this_thread) {
+                break;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match left {
+                Some(left) if left.is_zero() => break,
+                Some(left) if self.fences.is_reliable() => thread::park_timeout(left),
+                Some(left) => thread::park_timeout(left.min(NAP)),
+                None if self.fences.is_reliable() => thread::park(),
+                None => thread::park_timeout(NAP),
+            }
+        }
+        if let Some(ticket) = ticket {
+            self.takers.strike(&self.slots.at, ticket);
+        }
+        out
+    }
+
+    /// Takes what is there, or puts a sleeper on the list of takers. True if the taker is done:
+    /// it has items, or wants none, or none will ever come.
+    pub(super) fn take_or_enlist(
+        &self,
+        taker: Taker,
+        out: &mut Vec<T>,
+        max: usize,
+        ticket: &mut Option<u64>,
+        sleeper: impl Fn() -> Sleeper,
+    ) -> bool {
+        let at = &self.slots.at;
+        let mut look = || match self.take_into(taker, out, max) {
+            Ok(count) if count > 0 || max == 0 => Some(true),
+            Ok(_) | Err(Busy) if at.is_drained() => Some(true),
+            Ok(_) => Some(false),
+            Err(Busy) => None,
+        };
+        if look() == Some(true) {
+            return true;
+        }
+        self.takers.enlist(at, ticket, sleeper());
+        self.fences.announce();
+        match look() {
+            Some(done) => done,
+            None => {
+                // Nobody need push before the head is free again: whoever frees it shall tell.
+                // ord: Relaxed, made known by `announce`; lowered under the list's lock.
+                at.turn_wanted().store(true, Ordering::Relaxed);
+                self.fences.announce();
+                look() == Some(true)
+            }
+        }
+    }
+}
+
+impl<T> LockFreeRingBuffer<T> {
+    /// Pushes the items in their order, next to one another with one claim if there is room for
+    /// all; what finds none goes by the policy. Returns how many were pushed, that is all.
+    ///
+    /// Under [`DropOldest`](super::BackPressurePolicy::DropOldest) a batch larger than the ring
+    /// evicts its own first items.
+    ///
+    /// # Errors
+    ///
+    /// Gives back the items that were not pushed.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(8, BackPressurePolicy::Block);
+    /// assert_eq!(ring.push_batch(vec![1, 2, 3]).unwrap(), 3);
+    /// assert_eq!(ring.drain(), [1, 2, 3]);
+    /// ```
+    pub fn push_batch(&self, items: Vec<T>) -> Result<usize, BatchPushError<T>> {
+        self.core.push_batch(items)
+    }
+
+    /// Pushes as [`push_batch`](Self::push_batch) does, from a vector that the caller keeps, and
+    /// says how many. Those that were not pushed stay in `items`; whether the ring was full or
+    /// closed then, [`is_closed`](Self::is_closed) tells.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(2, BackPressurePolicy::DropNewest);
+    /// let mut items = vec![1, 2, 3];
+    /// assert_eq!(ring.push_from(&mut items), 2);
+    /// assert_eq!(items, [3]);
+    /// ```
+    pub fn push_from(&self, items: &mut Vec<T>) -> usize {
+        self.core.push_all(items).0
+    }
+}
+
+/// The head of a ring, held for many takes; dropping it lets others take.
+///
+/// Made by [`ConsumerHandle::hold`](super::ConsumerHandle::hold).
+#[derive(Debug)]
+pub struct Takes<'a, T> {
+    // Dropped first: others are told after the head is free.
+    turn: Turn<'a, T>,
+    end: End<'a, T>,
+}
+
+#[derive(Debug)]
+struct End<'a, T>(&'a Core<T>);
+
+impl<T> Drop for End<'_, T> {
+    fn drop(&mut self) {
+        self.0.turn_ended();
+    }
+}
+
+impl<'a, T> Takes<'a, T> {
+    pub(super) fn new(core: &'a Core<T>) -> Result<Self, Busy> {
+        core.turn(Taker::Handle).map(|turn| Self { turn, end: End(core) })
+    }
+
+    /// Takes up to `max` items behind those in `out`, and says how many.
+    #[inline]
+    pub fn take_into(&mut self, out: &mut Vec<T>, max: usize) -> usize {
+        let count = self.turn.take_into(out, max);
+        if count > 0 {
+            self.took();
+        }
+        count
+    }
+
+    /// Takes the oldest item.
+    #[inline]
+    pub fn take_one(&mut self) -> Option<T> {
+        let item = self.turn.take_one()?;
+        self.took();
+        Some(item)
+    }
+
+    #[inline]
+    fn took(&self) {
+        let core = self.end.0;
+        core.slots.at.add_take();
+        core.freed();
+    }
+}

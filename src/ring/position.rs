@@ -1,0 +1,365 @@
+//! Position: the tail and the head of a ring, who may move them, and what each side knows of both.
+//!
+//! A position counts up by [`STEP`] and never wraps in the life of a machine; its lowest bit is
+//! free to say *closed* in the tail and *committed* in a stamp. Invariants are numbered in the
+//! parent's docs.
+
+use crossbeam_utils::CachePadded;
+
+use super::weaken;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::spin_loop;
+
+/// From one position to the next.
+pub(super) const STEP: u64 = 2;
+/// Set in the tail, once and for good.
+const CLOSED: u64 = 1;
+/// How often a consumer that has caught up pauses before it looks again, about half a microsecond.
+const LEAD_PAUSES: usize = if cfg!(loom) { 0 } else { 32 };
+/// A pause that brought no more items than this was in vain.
+const IN_VAIN: usize = 2;
+const LOOKS_BETWEEN_VAIN_PAUSES: u64 = 1024;
+
+/// Why a claim was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Full,
+    Closed,
+}
+
+/// The line that producers share; the consumer writes it only when it goes to sleep.
+#[derive(Debug)]
+struct ProducerLine {
+    /// The next position to claim, and [`CLOSED`].
+    tail: AtomicU64,
+    /// A copy of the head, never newer than the head itself (I3).
+    head_seen: AtomicU64,
+    /// See [`Positions::taker_sleeps`].
+    taker_sleeps: AtomicBool,
+}
+
+/// The line that the consumer of the moment writes; producers read it about once a lap.
+#[derive(Debug)]
+struct ConsumerLine {
+    /// The oldest position that is not yet taken.
+    head: AtomicU64,
+    /// Held by whoever moves the head (I4).
+    busy: AtomicBool,
+    turn_wanted: AtomicBool,
+    pusher_sleeps: AtomicBool,
+    takes: AtomicU64,
+    /// 1 if the next take pauses first, 0 if it need not; see [`Positions::note_lead`].
+    looks_until_pause: AtomicU64,
+    evicted: AtomicU64,
+}
+
+/// The positions of one ring.
+#[derive(Debug)]
+pub(super) struct Positions {
+    producers: CachePadded<ProducerLine>,
+    consumer: CachePadded<ConsumerLine>,
+    /// The capacity, in units of [`STEP`].
+    span: u64,
+    start: u64,
+    /// True while the copy of the head is not to be renewed: sleeping producers have waited long.
+    held: AtomicBool,
+}
+
+/// Positions since the ring was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    pub(super) accepted: u64,
+    pub(super) taken: u64,
+    pub(super) evicted: u64,
+}
+
+impl Positions {
+    /// Begins at the position number `start`, of which the highest bit is lost.
+    pub(super) fn new(capacity: usize, start: u64) -> Self {
+        let start = start.wrapping_mul(STEP);
+        Self {
+            producers: CachePadded::new(ProducerLine {
+                tail: AtomicU64::new(start),
+                head_seen: AtomicU64::new(start),
+                taker_sleeps: AtomicBool::new(false),
+            }),
+            consumer: CachePadded::new(ConsumerLine {
+                head: AtomicU64::new(start),
+                busy: AtomicBool::new(false),
+                turn_wanted: AtomicBool::new(false),
+                pusher_sleeps: AtomicBool::new(false),
+                takes: AtomicU64::new(0),
+                looks_until_pause: AtomicU64::new(0),
+                evicted: AtomicU64::new(0),
+            }),
+            span: capacity as u64 * STEP,
+            start,
+            held: AtomicBool::new(false),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn capacity(&self) -> usize {
+        (self.span / STEP) as usize
+    }
+
+    /// Claims up to `want` positions in a row, at least one: the first, and how many.
+    #[inline(always)]
+    pub(super) fn claim(&self, want: usize) -> Result<(u64, usize), Refusal> {
+        // ord: Relaxed, the CAS in `advance` decides, and no value is read through the tail.
+        let mut tail = self.producers.tail.load(Ordering::Relaxed);
+        loop {
+            // ord: Acquire, pairs with the Release in `renew`: a slot is free for us only if the
+            // consumer's reads of it, which another producer learned of, happened before (I3).
+            let order = weaken!("copy_load", Ordering::Acquire);
+            let seen = self.producers.head_seen.load(order);
+            let mut used = tail.wrapping_sub(seen);
+            // An odd difference is the closed bit, a huge one a tail older than the copy.
+            if used >= self.span || used & CLOSED != 0 {
+                (tail, used) = self.renew()?;
+            }
+            match self.advance(tail, used, want) {
+                Ok(claimed) => return Ok(claimed),
+                // ord: Relaxed, as above; the copy is read again behind it.
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    /// Claims for a producer whose turn it is by order of waiting: it looks at the head itself and
+    /// leaves the copy as it is, so that those who are held back stay so.
+    pub(super) fn claim_in_turn(&self, want: usize) -> Result<(u64, usize), Refusal> {
+        loop {
+            let (tail, _, used) = self.look();
+            self.refuse(used)?;
+            if let Ok(claimed) = self.advance(tail, used, want) {
+                return Ok(claimed);
+            }
+        }
+    }
+
+    /// Moves the tail on from `tail` if nobody else did; `used` positions lie before it.
+    #[inline(always)]
+    fn advance(&self, tail: u64, used: u64, want: usize) -> Result<(u64, usize), u64> {
+        let count = (want as u64).min((self.span - used) / STEP);
+        debug_assert!(count > 0 && used & CLOSED == 0, "I3");
+        let next = tail.wrapping_add(count * STEP);
+        // ord: Release, pairs with the Acquire in `look`: who sees this tail sees the head that made
+        // room for it, and takes no ring for full that never was. It guards no value: slots were
+        // handed over through the head (I3), and are published by their stamps (I2).
+        let order = weaken!("tail_store", Ordering::Release);
+        let tail_at = &self.producers.tail;
+        // ord: as chosen above; Relaxed on failure, the caller looks again.
+        let cas = tail_at.compare_exchange_weak(tail, next, order, Ordering::Relaxed);
+        cas.map(|_| (tail, count as usize))
+    }
+
+    #[inline(always)]
+    fn refuse(&self, used: u64) -> Result<(), Refusal> {
+        if used & CLOSED != 0 {
+            return Err(Refusal::Closed);
+        }
+        if used >= self.span { Err(Refusal::Full) } else { Ok(()) }
+    }
+
+    /// Tail, then head, then the way between them as it was when the head was read, or less.
+    #[inline]
+    fn look(&self) -> (u64, u64, u64) {
+        loop {
+            // ord: Acquire, pairs with the Release in `advance`. It must be read before the head: a
+            // younger tail would show a full ring that never was.
+            let tail = self.producers.tail.load(weaken!("tail_load", Ordering::Acquire));
+            // ord: Acquire, pairs with the Release in `publish` (I3).
+            let head = self.consumer.head.load(weaken!("head_load", Ordering::Acquire));
+            let used = tail.wrapping_sub(head);
+            // Else the head is beyond the tail that was read before it.
+            if used <= self.span | CLOSED {
+                return (tail, head, used);
+            }
+        }
+    }
+
+    /// Learns the real head, leaves it to the other producers, and says tail and distance.
+    #[cold]
+    #[inline(never)]
+    fn renew(&self) -> Result<(u64, u64), Refusal> {
+        loop {
+            // ord: Acquire, as in `claim`: the head that is read next is no older than this copy.
+            let seen = self.producers.head_seen.load(Ordering::Acquire);
+            let (tail, head, used) = self.look();
+            self.refuse(used)?;
+            if head == seen {
+                return Ok((tail, used));
+            }
+            // ord: Relaxed, late by one renewal at most, which the bound of waiting includes.
+            if self.held.load(Ordering::Relaxed) {
+                return Err(Refusal::Full);
+            }
+            // ord: Release, so that a producer that Acquires this copy in `claim` knows of the
+            // consumer's reads before that head too (I3). A CAS, so that the copy never goes back
+            // and one renewal at most slips past a hold.
+            let order = weaken!("copy_store", Ordering::Release);
+            // ord: as chosen above; Relaxed on failure, another has renewed it.
+            let renewed =
+                self.producers.head_seen.compare_exchange(seen, head, order, Ordering::Relaxed);
+            if renewed.is_ok() {
+                return Ok((tail, used));
+            }
+        }
+    }
+
+    /// Holds back, or lets go, producers that come without having waited.
+    pub(super) fn hold(&self, held: bool) {
+        // ord: Relaxed, a hint whose delay is bounded; see `renew`.
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Lets nobody claim from now on; what is claimed stays accepted. True if it was open.
+    pub(super) fn close(&self) -> bool {
+        // ord: Relaxed, one word orders it against every claim (I5).
+        self.producers.tail.fetch_or(CLOSED, Ordering::Relaxed) & CLOSED == 0
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        // ord: Relaxed, a query.
+        self.producers.tail.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// True once nothing can come any more and nothing is left (I5).
+    pub(super) fn is_drained(&self) -> bool {
+        self.look().2 == CLOSED
+    }
+
+    /// How many positions are claimed and not yet taken.
+    pub(super) fn len(&self) -> usize {
+        (self.look().2 / STEP) as usize
+    }
+
+    /// How many claims would find room.
+    pub(super) fn free(&self) -> usize {
+        self.capacity() - self.len()
+    }
+
+    /// Positions claimed and taken since the ring was made, and how many of these were evicted.
+    pub(super) fn counts(&self) -> Counts {
+        // ord: Acquire, pairs with the Release in `add_evicted`: the head below covers them all.
+        let evicted = self.consumer.evicted.load(Ordering::Acquire);
+        let (tail, head, _) = self.look();
+        Counts {
+            accepted: tail.wrapping_sub(self.start) / STEP,
+            taken: head.wrapping_sub(self.start) / STEP,
+            evicted,
+        }
+    }
+
+    /// How many turns took at least one item.
+    pub(super) fn takes(&self) -> u64 {
+        // ord: counter.
+        self.consumer.takes.load(Ordering::Relaxed)
+    }
+
+    /// Locks the head, if nobody moves it now, and says where it is (I4).
+    #[inline]
+    pub(super) fn lock_head(&self) -> Option<u64> {
+        // ord: Acquire, pairs with the Release in `unlock_head`: we go on from that one's head.
+        // Relaxed on failure, since nothing is touched then.
+        let order = weaken!("busy_lock", Ordering::Acquire);
+        let busy = &self.consumer.busy;
+        // ord: as chosen above.
+        busy.compare_exchange(false, true, order, Ordering::Relaxed).ok()?;
+        // ord: Relaxed, only the holder of `busy` writes it (I4).
+        Some(self.consumer.head.load(Ordering::Relaxed))
+    }
+
+    /// Pauses a moment if the last take reached the newest item, and says so: a consumer at the
+    /// producers' heels takes from them the very lines they write, and both are slower for it.
+    #[inline]
+    pub(super) fn let_pushes_lead(&self) -> bool {
+        // ord: Relaxed, only the holder of `busy` touches it (I4).
+        let pause = self.consumer.looks_until_pause.load(Ordering::Relaxed) == 1;
+        if pause {
+            (0..LEAD_PAUSES).for_each(|_| spin_loop());
+        }
+        pause
+    }
+
+    /// Notes what a take found. A pause that brought next to nothing is not repeated soon: items
+    /// come slowly then, or from this very thread.
+    #[inline]
+    pub(super) fn note_lead(&self, count: usize, max: usize, paused: bool) {
+        let until_pause = &self.consumer.looks_until_pause;
+        // ord: Relaxed, as above.
+        let before = until_pause.load(Ordering::Relaxed);
+        let after = match before {
+            _ if paused && count <= IN_VAIN => LOOKS_BETWEEN_VAIN_PAUSES,
+            2.. => before - 1,
+            _ => u64::from(count > 0 && count < max),
+        };
+        // ord: Relaxed, as above.
+        until_pause.store(after, Ordering::Relaxed);
+    }
+
+    /// Publishes how far the holder of the lock has emptied the slots.
+    #[inline(always)]
+    pub(super) fn publish(&self, head: u64) {
+        // ord: Release, pairs with the Acquire in `look`: whoever sees this head may write the
+        // slots before it, which we have read (I3).
+        self.consumer.head.store(head, weaken!("head_store", Ordering::Release));
+    }
+
+    #[inline]
+    pub(super) fn unlock_head(&self) {
+        // ord: Release, pairs with the Acquire in `lock_head` (I4).
+        self.consumer.busy.store(false, weaken!("busy_unlock", Ordering::Release));
+    }
+
+    /// Counts a turn that took something; for the holder of the lock.
+    #[inline]
+    pub(super) fn add_take(&self) {
+        let takes = &self.consumer.takes;
+        // ord: counter, written by the holder of `busy` alone (I4).
+        takes.store(takes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Counts items that were dropped to make room; for the holder of the lock.
+    pub(super) fn add_evicted(&self, count: usize) {
+        let evicted = &self.consumer.evicted;
+        // ord: Relaxed, only the holder of `busy` writes it (I4).
+        let before = evicted.load(Ordering::Relaxed);
+        // ord: Release, pairs with the Acquire in `counts`.
+        evicted.store(before + count as u64, Ordering::Release);
+    }
+
+    /// True while a consumer sleeps or is about to. It lies where producers look anyway.
+    #[inline(always)]
+    pub(super) fn taker_sleeps(&self) -> &AtomicBool {
+        &self.producers.taker_sleeps
+    }
+
+    /// True while a taker sleeps that found the head locked.
+    #[inline(always)]
+    pub(super) fn turn_wanted(&self) -> &AtomicBool {
+        &self.consumer.turn_wanted
+    }
+
+    /// True while a producer sleeps or is about to. It lies where the consumer looks anyway.
+    #[inline(always)]
+    pub(super) fn pusher_sleeps(&self) -> &AtomicBool {
+        &self.consumer.pusher_sleeps
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::mem::{align_of, offset_of};
+
+    #[test]
+    fn producers_and_consumer_do_not_share_a_line_nor_its_neighbour() {
+        let apart = offset_of!(Positions, consumer).abs_diff(offset_of!(Positions, producers));
+        assert!(apart >= 64 && apart % align_of::<CachePadded<u8>>() == 0);
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+            assert!(apart >= 128);
+        }
+    }
+}

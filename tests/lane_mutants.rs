@@ -1,0 +1,103 @@
+//! Breaks lanes, staging and registry on purpose, one step at a time, and expects a loom model to
+//! notice (R01).
+//!
+//! ```text
+//! cargo test --release --test lane_mutants -- --ignored --nocapture
+//! ```
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Each model of `src/lane/models*.rs`, and the mutants that it must kill.
+const MODELS: &[(&str, &[&str])] = &[
+    ("r2_a_record_is_whole_when_the_tail_is_behind_it", &["tail_store", "tail_load"]),
+    ("r2_bytes_are_written_again_only_when_the_head_has_passed_them", &["head_store", "head_load"]),
+    ("r3_a_pad_is_there_before_the_tail_passes_it", &["pad_late"]),
+    ("r3_a_pad_is_written_only_where_the_head_has_passed", &["pad_unfree"]),
+    ("s4_the_slot_of_the_head_counts_the_records_before_it", &["slot_store", "slot_late"]),
+    ("r4_a_write_within_a_write_finds_no_room", &["gate_open"]),
+    ("r4_the_cold_way_shuts_the_gate", &["refill_open"]),
+    ("r5_a_new_lane_begins_behind_every_gate_of_the_old_one", &["start_low"]),
+    ("w1_no_wake_up_is_lost", &["wake_fence", "sleep_fence", "sleep_blind", "summary_first"]),
+    ("w1_who_is_told_sees_what_it_was_told_of", &["bit_store", "bit_load"]),
+    ("w2_one_producer_wakes_a_sleeping_scribe", &["wake_all"]),
+    ("b2_a_record_is_in_its_lane_or_in_staging", &["commit_late"]),
+    ("b2_the_bytes_of_a_run_are_there_before_it_is_committed", &["commit_store"]),
+    (
+        "b3_a_reader_never_takes_two_blocks_for_one",
+        &["reset_order", "reset_fence", "epoch_kept", "epoch_store"],
+    ),
+    ("p1_a_producer_that_waits_is_woken", &["park_fence", "heads_fence", "park_blind"]),
+    ("p2_the_tail_behind_the_end_is_the_last", &["end_store", "end_load"]),
+    ("c1_the_latch_lets_one_in_at_a_time", &["latch_store", "latch_load"]),
+    ("g1_joins_at_once_lose_nobody", &["join_store", "walk_load"]),
+    ("g2_a_join_beside_a_leave_is_not_lost", &["unlink_blind"]),
+    ("g2_a_walk_beside_joins_and_leaves_sees_who_stays", &["next_cut"]),
+];
+
+/// Builds the crate's own tests under loom.
+fn build() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(env!("CARGO"))
+        .args(["test", "--release", "--lib", "--no-run", "--message-format", "json"])
+        .arg("--target-dir")
+        .arg(root.join("target/mutants"))
+        .current_dir(root)
+        .env("RUSTFLAGS", "--cfg loom")
+        .output()
+        .expect("cargo runs this test, so it can run another");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let executable = text.split("\"executable\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    PathBuf::from(executable.unwrap_or_else(|| panic!("{output:?}")))
+}
+
+/// Runs one model; the number of executions when it held.
+fn run(executable: &Path, model: &str, mutant: &str) -> Option<u64> {
+    let output = Command::new(executable)
+        .args([model, "--nocapture"])
+        .env("LANE_MUTANT", mutant)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("running 1 test"), "{model}: {output:?}");
+    let count = text.split_once(&format!("{model}: ")).and_then(|(_, rest)| {
+        rest.split_once(" executions").and_then(|(count, _)| count.parse().ok())
+    });
+    if output.status.success() { Some(count.unwrap()) } else { None }
+}
+
+#[test]
+#[ignore = "builds the crate under loom; see the file's docs"]
+fn each_mutant_is_killed_by_the_model_that_names_it() {
+    let executable = build();
+    let mut survivors = Vec::new();
+    for (model, mutants) in MODELS {
+        let count = run(&executable, model, "").unwrap_or_else(|| panic!("{model} fails unbroken"));
+        eprint!("{model}: {count} executions;");
+        for mutant in *mutants {
+            let killed = run(&executable, model, mutant).is_none();
+            eprint!(" {mutant} {}", if killed { "killed" } else { "SURVIVED" });
+            if !killed {
+                survivors.push((mutant, model));
+            }
+        }
+        eprintln!();
+    }
+    assert!(survivors.is_empty(), "{survivors:?}");
+}
+
+#[test]
+fn each_mutant_in_the_source_is_on_the_list() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for entry in root.join("src/lane").read_dir().unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for marker in ["weaken!(\"", "mutant(\""] {
+            for found in text.split(marker).skip(1) {
+                let name = found.split('"').next().unwrap();
+                assert!(MODELS.iter().any(|(_, mutants)| mutants.contains(&name)), "{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Breaks the ring on purpose, one ordering at a time, and expects a loom model to notice (R01).
+//!
+//! ```text
+//! cargo test --release --test ring_mutants -- --ignored --nocapture
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Each mutant, and a model of `src/ring/models.rs` that must fail with it.
+const MUTANTS: &[(&str, &str)] = &[
+    ("stamp_store", "what_two_producers_push_comes_out_once_and_whole"),
+    ("stamp_load", "what_two_producers_push_comes_out_once_and_whole"),
+    ("head_store", "a_slot_is_filled_again_only_after_it_was_emptied"),
+    ("head_load", "a_slot_is_filled_again_only_after_it_was_emptied"),
+    ("copy_store", "the_copy_of_the_head_hands_on_what_the_consumer_read"),
+    ("copy_load", "the_copy_of_the_head_hands_on_what_the_consumer_read"),
+    ("tail_store", "no_push_meets_a_full_ring_that_never_was"),
+    ("tail_load", "no_push_meets_a_full_ring_that_never_was"),
+    ("busy_lock", "eviction_and_take_share_the_head"),
+    ("busy_unlock", "eviction_and_take_share_the_head"),
+    ("partner_fence", "a_parked_producer_is_woken_by_a_take"),
+    ("sleeper_fence", "a_parked_producer_is_woken_by_a_take"),
+    ("partner_fence", "a_pending_take_is_woken_by_a_push"),
+    ("sleeper_fence", "a_pending_take_is_woken_by_a_push"),
+    ("close_silent", "a_close_wakes_those_who_wait"),
+    ("grant_kept", "a_push_that_is_cancelled_leaves_its_place_to_the_next"),
+    ("turn_unseen", "a_taker_that_found_the_head_locked_is_woken_when_it_is_free"),
+];
+
+/// Builds the crate's own tests with one mutant; the crates it uses stay as they are.
+fn build(mutant: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(env!("CARGO"))
+        .args(["rustc", "--lib", "--profile", "test", "--message-format", "json"])
+        .arg("--target-dir")
+        .arg(root.join("target/mutants"))
+        .args(["--", "--cfg", &format!("ring_mutant=\"{mutant}\"")])
+        .current_dir(root)
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "3")
+        .output()
+        .expect("cargo runs this test, so it can run another");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let executable = text.split("\"executable\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    PathBuf::from(executable.unwrap_or_else(|| panic!("{mutant}: {output:?}")))
+}
+
+#[test]
+#[ignore = "builds the crate once a mutant, three minutes in all; see the file's docs"]
+fn each_mutant_is_killed_by_the_model_that_names_it() {
+    let control = Command::new(build("none")).arg("ring::models").status().unwrap();
+    assert!(control.success(), "the models pass as long as nothing is broken");
+    let mut survivors = Vec::new();
+    for (mutant, model) in MUTANTS {
+        let model = format!("ring::models::{model}");
+        let output = Command::new(build(mutant)).args([&model, "--exact"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("running 1 test"), "{model}: {output:?}");
+        // A deadlock found in a destructor aborts, so a line that says FAILED may be missing.
+        let killed = !output.status.success();
+        eprintln!("{mutant}: {}", if killed { "killed" } else { "SURVIVED" });
+        if !killed {
+            survivors.push((mutant, model));
+        }
+    }
+    assert!(survivors.is_empty(), "{survivors:?}");
+}
+
+#[test]
+fn each_mutant_in_the_source_is_on_the_list() {
+    let ring = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ring");
+    for entry in ring.read_dir().unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for marker in ["weaken!(\"", "ring_mutant = \""] {
+            for found in text.split(marker).skip(1) {
+                let name = found.split('"').next().unwrap();
+                assert!(MUTANTS.iter().any(|(mutant, _)| *mutant == name), "{name}");
+            }
+        }
+    }
+}
