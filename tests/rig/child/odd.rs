@@ -194,8 +194,25 @@ fn allocator(args: &Args, counts: Counts) {
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 static SIGNALLED: std::sync::OnceLock<Counts> = std::sync::OnceLock::new();
-/// The thread that is to be interrupted.
-static VICTIM: AtomicU64 = AtomicU64::new(0);
+/// Starts a timer that sends SIGPROF to the calling thread every 20 µs.
+fn interrupt_this_thread() -> libc::timer_t {
+    // SAFETY: all zero is a valid value of the C type.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_signo = libc::SIGPROF;
+    // SAFETY: no precondition.
+    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    let mut timer: libc::timer_t = std::ptr::null_mut();
+    // SAFETY: both are this function's own.
+    let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
+    assert_eq!(made, 0, "a timer");
+    let every = libc::timespec { tv_sec: 0, tv_nsec: 20_000 };
+    let spec = libc::itimerspec { it_interval: every, it_value: every };
+    // SAFETY: the timer was made above.
+    let set = unsafe { libc::timer_settime(timer, 0, &raw const spec, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "a timer");
+    timer
+}
 
 extern "C" fn on_signal(_: libc::c_int) {
     let n = SIGNALS.fetch_add(1, Ordering::Relaxed);
@@ -219,8 +236,7 @@ fn signal(args: &Args, counts: Counts) {
     unsafe { libc::sigaction(libc::SIGPROF, &raw const action, std::ptr::null_mut()) };
     let allocates = args.number("allocates", 0) == 1;
     let victim = std::thread::spawn(move || {
-        // SAFETY: no precondition.
-        VICTIM.store(unsafe { libc::pthread_self() } as u64, Ordering::Release);
+        let timer = interrupt_this_thread();
         let mut n = 0;
         while SIGNALS.load(Ordering::Relaxed) <= wanted {
             log_one(&counts, 1, 0, n);
@@ -229,29 +245,17 @@ fn signal(args: &Args, counts: Counts) {
                 std::hint::black_box(vec![n; (n % 100) as usize]);
             }
             if n % 256 == 0 {
-                // Lets the scribe keep up on a small machine; signals arrive here too.
-                std::thread::sleep(Duration::from_micros(100));
+                // Lets the scribe keep up. No sleep: at this rate of signals it would begin anew
+                // for ever.
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_micros(100) {
+                    std::hint::spin_loop();
+                }
             }
         }
-        VICTIM.store(0, Ordering::Release);
-        // Signals that were sent before the store still find a thread.
-        std::thread::sleep(Duration::from_millis(50));
+        // SAFETY: made above, deleted once.
+        unsafe { libc::timer_delete(timer) };
     });
-    while VICTIM.load(Ordering::Acquire) == 0 {
-        std::thread::yield_now();
-    }
-    loop {
-        let thread = VICTIM.load(Ordering::Acquire);
-        if thread == 0 {
-            break;
-        }
-        // SAFETY: the thread lives for 50 ms behind its store of 0.
-        unsafe { libc::pthread_kill(thread as libc::pthread_t, libc::SIGPROF) };
-        // At high speed, not in step with the victim, and with time for it to get somewhere.
-        for _ in 0..100 + SIGNALS.load(Ordering::Relaxed) * 7919 % 503 {
-            std::hint::spin_loop();
-        }
-    }
     victim.join().expect("the victim");
     tell(&format!("signals={}", SIGNALS.load(Ordering::Relaxed)));
     end(&handle);
