@@ -5,8 +5,9 @@ mod rig;
 
 use rig::{Rig, number};
 
-/// Memory above the same program without ttlog.
-const KIB_MAX: u64 = 40 << 10;
+/// Memory above the same program without ttlog: the mark is for release builds, a debug build's
+/// calls touch more of each thread's stack.
+const KIB_MAX: u64 = if cfg!(debug_assertions) { 56 << 10 } else { 40 << 10 };
 
 #[test]
 fn a_thousand_threads_that_logged_once_take_forty_mebibytes_and_no_cpu() {
