@@ -14,7 +14,7 @@ use crate::emit::clock;
 use crate::io::{Disk, FileDisk};
 use crate::lane::outside::{self, Snapshot};
 use crate::lane::owner::{self, Owner, Taken};
-use crate::lane::{place, process};
+use crate::lane::place;
 use crate::notice;
 use crate::record::{Definitions, HEAD_BYTES, Head, RawRun, RunHead};
 use crate::store::segment::{Entry, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader};
@@ -54,16 +54,13 @@ fn adopt_all(dir: &Path, own: u64) {
                 Ok(Taken::Held) | Err(_) => None,
             }
         });
-        let Some(lock) = lock else { continue };
-        // A child that is forked meanwhile must not keep it.
-        process::keep_from_children(&lock);
+        let Some(_lock) = lock else { continue };
         if let Err(error) = adopt(&FileDisk, dir, &found.owner, &found.path) {
             notice::say(&format!(
                 "what {} left could not be taken up: {error}; the next start tries again",
                 found.path.display()
             ));
         }
-        process::close_kept(lock);
     }
 }
 

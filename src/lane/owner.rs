@@ -199,11 +199,31 @@ fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
     Some(id)
 }
 
+/// A lock that is held while this lives, and by this process alone: a child that is forked meanwhile
+/// lets go of it.
+#[derive(Debug)]
+pub(crate) struct Lock(Option<File>);
+
+impl Lock {
+    fn new(file: File) -> Self {
+        super::process::keep_from_children(&file);
+        Self(Some(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            super::process::close_kept(file);
+        }
+    }
+}
+
 /// What a try at a lock found.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// Nobody held it; now the caller does, as long as it keeps the file.
-    Free(File),
+    /// Nobody held it; now the caller does.
+    Free(Lock),
     /// Somebody holds it, or the name changed hands meanwhile.
     Held,
 }
@@ -211,12 +231,15 @@ pub(crate) enum Taken {
 /// Tries to take the lock on the file with this name, without waiting.
 pub(crate) fn try_take(path: &Path) -> io::Result<Taken> {
     let file = open(path, OFlags::RDWR)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let lock = Lock::new(file);
+    let file = lock.0.as_ref().expect("put there above");
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Taken::Held),
         Err(error) => return Err(error.into()),
     }
-    Ok(if still_named(&file, path) { Taken::Free(file) } else { Taken::Held })
+    let is_named = still_named(file, path);
+    Ok(if is_named { Taken::Free(lock) } else { Taken::Held })
 }
 
 /// True when somebody holds the lock on this file. A reader looks with a shared lock for a moment,
