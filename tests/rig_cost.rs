@@ -28,8 +28,9 @@ fn a_thousand_threads_that_logged_once_take_forty_mebibytes_and_no_cpu() {
     let above = told[1].0 - told[0].0;
     println!("{above} KiB above the same program without ttlog, idle CPU {} %", told[1].1);
     assert!(above <= KIB_MAX, "{above} KiB");
-    // A thousand lanes to look at; a machine that is busy otherwise makes turns dearer.
-    assert!(told[1].1 < 2.0, "{} %", told[1].1);
+    // A thousand lanes to look at twenty times a second; the mark is for release builds.
+    let percent_max = if cfg!(debug_assertions) { 20.0 } else { 2.0 };
+    assert!(told[1].1 < percent_max, "{} %", told[1].1);
 }
 
 #[test]
