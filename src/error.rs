@@ -29,7 +29,7 @@ pub(crate) enum Kind {
     Timeout,
     /// The logger has ended.
     Ended,
-    /// This process is a forked child that has not called `reinit_after_fork`.
+    /// This process is a forked child.
     Forked,
     /// A setting makes no sense.
     Setting(String),
@@ -100,7 +100,7 @@ impl fmt::Display for Error {
                 f.write_str("the logger has been shut down; init may be called again")?
             }
             Kind::Forked => {
-                f.write_str("this is a forked child; call ttlog::reinit_after_fork first")?;
+                f.write_str("this is a forked child, which cannot log; exec a program that starts its own logger")?;
             }
             Kind::Setting(what) | Kind::Filter(what) => f.write_str(what)?,
         }

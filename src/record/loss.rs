@@ -13,7 +13,7 @@ pub enum Cause {
     Evicted = 1,
     /// Logged while the same thread was inside a log call that could not be entered twice.
     Reentrant = 2,
-    /// Logged in a forked child before `reinit_after_fork`.
+    /// Logged in a forked child.
     Forked = 3,
     /// The disk refused it for good.
     Io = 4,
