@@ -131,6 +131,29 @@ fn r07_an_adopter_that_is_killed_is_adopted_again() {
 }
 
 #[test]
+fn r07_segments_whose_header_was_never_written_are_no_news_and_go() {
+    let mut rig = Rig::new();
+    let before = places();
+    let mut running = rig.start(LOGS);
+    wait_until("a segment", || names(&rig.dir()).iter().any(|name| name.ends_with(".ttlog")));
+    running.kill();
+    let all = names(&rig.dir());
+    let whole = all.iter().find(|name| name.ends_with("-1.ttlog")).expect("a segment");
+    for (number, len) in [(8, 0), (9, 256 << 10)] {
+        let name = whole.replace("-1.ttlog", &format!("-{number}.ttlog"));
+        let file = std::fs::File::create(rig.dir().join(name)).expect("a file");
+        file.set_len(len).expect("zeros");
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("an old file");
+    }
+    check(&rig, 1..=running.run);
+    let last = clean_start_and_end(&mut rig);
+    let sums = check(&rig, 1..=last);
+    check_leftovers(&rig, &before, sums.read);
+    let left = names(&rig.dir());
+    assert!(!left.iter().any(|n| n.ends_with("-8.ttlog") || n.ends_with("-9.ttlog")), "{left:?}");
+}
+
+#[test]
 fn r07_three_loggers_that_start_die_and_adopt_at_once() {
     let (mut rig, mut random) = (Rig::new(), Random::new());
     let before = places();

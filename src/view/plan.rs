@@ -165,8 +165,11 @@ impl Files {
             Err(store::Error::Io(error)) if listed && error.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
             }
-            // A living writer has made the file and not yet written its header.
-            Err(store::Error::Empty) if listed && is_fresh(path) => return Ok(None),
+            // Its writer has made the file and not yet written its header, or died before it could:
+            // what was logged by then is in its lanes and staging.
+            Err(store::Error::Empty) if listed && (is_fresh(path) || self.has_lanes(path)) => {
+                return Ok(None);
+            }
             Err(error) => {
                 self.known.insert(path.to_owned());
                 return Err(Error::new(path, error));
@@ -210,6 +213,14 @@ impl Files {
             file.blocks = Some(walk);
         }
         Ok(Some(index))
+    }
+
+    /// True when the logger that this file's name tells lives, or its staging was read.
+    fn has_lanes(&self, path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(store::name::parse);
+        name.is_some_and(|name| {
+            self.alive.contains(&name.logger) || self.staged.contains(&name.logger)
+        })
     }
 
     /// The blocks of a file that were not walked before, and its damage.

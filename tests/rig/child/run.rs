@@ -52,7 +52,7 @@ fn wait_for_adoption(args: &Args) {
         let entries = std::fs::read_dir(args.dir()).expect("the directory").flatten();
         entries.filter(|e| e.path().extension().is_some_and(|x| x == "owner")).count()
     };
-    while owners() > 1 && began.elapsed() < Duration::from_secs(30) {
+    while owners() > 1 && began.elapsed() < Duration::from_secs(100) {
         std::thread::sleep(Duration::from_millis(5));
     }
     // The adopter removes orphans of /dev/shm last.
@@ -62,7 +62,7 @@ fn wait_for_adoption(args: &Args) {
             .filter_map(|t| std::fs::read_to_string(t.path().join("comm")).ok())
             .any(|name| name.trim() == "ttlog-adopt")
     };
-    while !is_done() && began.elapsed() < Duration::from_secs(30) {
+    while !is_done() && began.elapsed() < Duration::from_secs(100) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
