@@ -69,9 +69,18 @@ fn check_leftovers(rig: &Rig, before: &[String], events: u64) {
             && owner.contains(&*rig.dir().parent().unwrap().display().to_string())
     };
     let unowned = |name: &String| !Path::new(&format!("/dev/shm/{name}/owner")).exists();
-    let left: Vec<_> = places().into_iter().filter(|n| !before.contains(n)).collect();
-    assert!(!left.iter().any(mine), "{left:?}");
-    assert!(!left.iter().any(unowned) || rig::others_run(), "{left:?}");
+    let left = || places().into_iter().filter(|n| !before.contains(n)).collect::<Vec<_>>();
+    assert!(!left().iter().any(mine), "{:?}", left());
+    // Places whose makers were killed at once belong to nobody: any start removes them, if its
+    // thread of low priority gets that far before the program ends.
+    for _ in 0..50 {
+        if rig::others_run() || !left().iter().any(unowned) {
+            break;
+        }
+        Rig::new().run("do=log events=1 adopt=1");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(!left().iter().any(unowned) || rig::others_run(), "{:?}", left());
     let segments = names(&rig.dir()).len() as u64;
     let (bytes, most) = (disk_bytes(&rig.dir()), events * 40 + segments * 12_288);
     println!("{events} events, {segments} segments, {bytes} bytes on disk (at most {most})");
