@@ -24,7 +24,7 @@ pub(super) struct Core<T> {
     pub(super) policy: BackPressurePolicy,
     pub(super) takers: Takers,
     pub(super) pushers: Pushers,
-    /// True while a [`ConsumerHandle`] lives.
+    /// True while a [`super::ConsumerHandle`] lives.
     consumer_taken: AtomicBool,
     /// How many can push, the ring itself and its producer handles; the ring closes with the last.
     pushing: AtomicUsize,

@@ -70,7 +70,7 @@ impl<T> LockFreeRingBuffer<T> {
         Self::starting_at(capacity, policy, 0)
     }
 
-    /// Makes a ring behind an [`Arc`](std::sync::Arc), from which handles are made.
+    /// Makes a ring behind an [`Arc`], from which handles are made.
     ///
     /// # Panics
     ///
