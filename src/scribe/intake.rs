@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use crate::lane::catalog::CatalogView;
 use crate::lane::hand_out::Lane;
+use crate::lane::park;
 use crate::record::compact::Encoder;
 use crate::record::{HEAD_BYTES, Losses, RunHead};
 
@@ -56,6 +57,12 @@ impl Intake {
     /// True when nothing is left that is committed now, and no loss is untold.
     pub(crate) fn is_empty(&self) -> bool {
         self.head == self.lane.memory().tail() && self.losses_version == self.lane.losses_version()
+    }
+
+    /// True when the lane holds so much that its producer has called, or will not before it is full.
+    pub(crate) fn is_past_mark(&self) -> bool {
+        let memory = self.lane.memory();
+        memory.tail() - self.head > memory.data_len() as u64 / 4
     }
 
     /// How many losses were told since the last call.
@@ -111,6 +118,9 @@ impl Intake {
         self.n_taken += records;
         self.slot ^= 1;
         self.lane.memory().publish_head(self.head, self.n_taken, self.slot);
+        // A producer that waits goes on beside the rest of the turn.
+        park::fence_heads();
+        self.lane.wake_producer();
     }
 
     fn run_head(&self, losses: Losses) -> RunHead {

@@ -91,6 +91,8 @@ pub(crate) struct Scribe {
     intakes: Vec<Intake>,
     /// Indices of the intakes whose producers have called.
     called: Vec<usize>,
+    /// A lane was past its mark again when it had been drained: there is no time for a nap.
+    is_behind: bool,
     /// Turns in a row in which nobody called.
     quiet_turns: u32,
     /// Indices of the intakes by the bit with which their producers call.
@@ -131,6 +133,7 @@ impl Scribe {
             batch: None,
             intakes: Vec::new(),
             called: Vec::new(),
+            is_behind: false,
             quiet_turns: 0,
             by_bit: HashMap::new(),
             lost: 0,
@@ -161,6 +164,9 @@ impl Scribe {
                 return self.finish(ask);
             }
             let is_idle = self.called.is_empty() && self.pending.is_empty();
+            if self.is_behind {
+                continue;
+            }
             if is_idle && self.quiet_turns >= QUIET_TURNS {
                 self.sleep();
             } else {
@@ -263,8 +269,11 @@ impl Scribe {
         }
         // A producer that is about to park sees the new head, or this thread sees it waiting.
         park::fence_heads();
+        self.is_behind = false;
         for &index in &indices {
-            self.intakes[index].lane.wake_producer();
+            let intake = &self.intakes[index];
+            intake.lane.wake_producer();
+            self.is_behind |= complete && intake.is_past_mark();
         }
         complete
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::plan::{Plan, Shape, read_told};
+use super::short;
 use super::site::Site;
 use super::texts::Texts;
 use super::varint::{copy, put, zigzag};
@@ -39,21 +40,21 @@ pub struct Encoded {
 /// Encodes the runs of one block.
 #[derive(Debug)]
 pub struct Encoder {
-    sites: Vec<Site>,
+    pub(super) sites: Vec<Site>,
     site_by_id: HashMap<u32, u16>,
     /// Sites by the low bits of their id: a guess that is checked.
-    site_guess: Box<[u16; GUESSES]>,
+    pub(super) site_guess: Box<[u16; GUESSES]>,
     ids: Vec<u32>,
-    texts: Texts,
-    ticks: u64,
+    pub(super) texts: Texts,
+    pub(super) ticks: u64,
     /// Callsites numbered since the state was last emptied.
     n_numbered: u32,
     /// Counts how often the state was emptied.
-    epoch: u32,
+    pub(super) epoch: u32,
     raw_bytes: usize,
 }
 
-const GUESSES: usize = 256;
+pub(super) const GUESSES: usize = 256;
 /// Entries that one callsite may have beside its first: records with other flags or kinds.
 const VARIANTS_MAX: usize = 8;
 
@@ -186,7 +187,9 @@ impl Encoder {
             walk.at = put(out, walk.at, zigzag(base));
         }
         let mut current = usize::MAX;
-        while let Ok(Some(Next { head, record })) = walk.next(records) {
+        loop {
+            self.put_short(records, out, walk, &mut current);
+            let Ok(Some(Next { head, record })) = walk.next(records) else { break };
             if head.kind == RECORD_PAD {
                 walk.consumed += record.len();
                 break;
@@ -277,6 +280,7 @@ impl Encoder {
                 let schema = schemas.schema(id);
                 self.sites.push(Site {
                     id,
+                    key: short::key(id, 0),
                     number: 0,
                     epoch: 0,
                     level: schema.map_or(ALL_LEVELS, |schema| 1 << schema.level() as u8),
@@ -340,6 +344,7 @@ impl Encoder {
         self.sites[index].next = new as u16;
         self.sites.push(Site {
             id,
+            key: short::key(id, flags),
             number: 0,
             epoch: 0,
             level,

@@ -44,6 +44,7 @@
 mod decode;
 mod encode;
 mod plan;
+mod short;
 mod site;
 mod texts;
 mod varint;

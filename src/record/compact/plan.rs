@@ -1,5 +1,6 @@
 //! Plan: how the records of a callsite that look alike are coded.
 
+use super::short::TEXTS_MAX;
 use super::varint::{load4, load8};
 use super::{ARGUMENTS_MAX, Form, Schema};
 use crate::record::{FLAG_DYNAMIC, FLAG_THREAD, FLAG_TRUNCATED, Kind};
@@ -66,8 +67,12 @@ pub(super) struct Plan {
     told: u16,
     pub(super) flags: u8,
     /// Bytes of all arguments in a record, without those of texts and what is optional or told.
-    fixed_len: usize,
-    n_texts: usize,
+    pub(super) fixed_len: usize,
+    pub(super) n_texts: usize,
+    /// For each text but those beyond the room: bytes from where the one before ends.
+    pub(super) text_gaps: [u8; TEXTS_MAX],
+    /// True when its records may go the short way.
+    pub(super) is_short: bool,
     /// Where the first text's length stands, when nothing is optional or told.
     text_at: usize,
     pub(super) shape: Shape,
@@ -101,6 +106,8 @@ impl Plan {
         flags: 0,
         fixed_len: 0,
         n_texts: 0,
+        text_gaps: [0; TEXTS_MAX],
+        is_short: false,
         text_at: 0,
         shape: Shape::Raw,
     };
@@ -138,6 +145,7 @@ impl Plan {
             }
             plan.push(Op::of(known), kind);
         }
+        plan.is_short = plan.is_plain() && plan.n_texts <= TEXTS_MAX;
         plan
     }
 
@@ -146,6 +154,10 @@ impl Plan {
             self.shape = Shape::Mixed;
         }
         if op == Op::Text {
+            let gaps: usize = self.text_gaps.iter().map(|&gap| usize::from(gap)).sum();
+            if let Some(gap) = self.text_gaps.get_mut(self.n_texts) {
+                *gap = (self.fixed_len - gaps) as u8;
+            }
             self.n_texts += 1;
             if self.n_texts == 1 {
                 self.text_at = self.fixed_len;

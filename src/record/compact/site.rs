@@ -2,6 +2,7 @@
 
 use super::encode::SLACK_BYTES;
 use super::plan::{Op, Plan, Shape};
+use super::short;
 use super::texts::Texts;
 use super::varint::{BYTES_MAX, load1, load4, load8, put, store1, store4, store8, zigzag};
 use super::walk::Walk;
@@ -14,6 +15,8 @@ const WINDOW_BYTES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) id: u32,
+    /// The first word of its records, without their length.
+    pub(super) key: u64,
     pub(super) number: u32,
     pub(super) epoch: u32,
     pub(super) level: u8,
@@ -211,6 +214,9 @@ impl Site {
             let Some((record, behind)) = rest.split_at_checked(head.len()) else { break };
             let payload = &record[HEAD_BYTES..];
             if n > 0 {
+                if self.plan.is_short && short::has_room(rest, out, at) {
+                    break;
+                }
                 let passed = head.ticks.wrapping_sub(before);
                 let fits = out.len() - at >= head.len() + SLACK_BYTES && raw_room >= head.len();
                 let alike = head.callsite == self.id

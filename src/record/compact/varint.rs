@@ -13,10 +13,16 @@ pub(super) fn put(out: &mut [u8], at: usize, value: u64) -> usize {
         store8(out, at, (value << len) | (1 << (len - 1)));
         at + len as usize
     } else {
-        store1(out, at, 0);
-        store8(out, at + 1, value);
-        at + BYTES_MAX
+        put_long(out, at, value)
     }
+}
+
+#[cold]
+#[inline(never)]
+fn put_long(out: &mut [u8], at: usize, value: u64) -> usize {
+    store1(out, at, 0);
+    store8(out, at + 1, value);
+    at + BYTES_MAX
 }
 
 /// Reads the varint at `at` and returns it with the offset behind it. Bytes behind the input's end

@@ -1,0 +1,260 @@
+//! Short: the encoder's fast way for what most records are: short, plain, of a callsite known in
+//! this block.
+//!
+//! It writes what [`Encoder::encode`]'s general way would write, only sooner: a record and its room
+//! are windows of a fixed size, and offsets into them are masked, so that no access needs a check.
+//! Whatever is not as it expects is left to the general way before anything has changed (C2).
+
+use super::encode::{Encoder, GUESSES};
+use super::plan::{Op, Plan, Shape};
+use super::texts::{Texts, hash};
+use super::varint::{load8, store8, zigzag};
+use super::{ARGUMENTS_MAX, SPELLED};
+use super::walk::Walk;
+use crate::record::{HEAD_BYTES, Head, RECORD_EVENT};
+
+/// Bytes of a window into the records, or into the output.
+const WINDOW_BYTES: usize = 512;
+/// Offsets into a window are below this: what is loaded or stored there lies in the window.
+const OFFSETS: usize = 256;
+/// Bytes of the longest record that is short.
+const SHORT_BYTES: usize = 128;
+/// Texts that a short record may hold.
+pub(super) const TEXTS_MAX: usize = 4;
+/// What a record's head says beside its length.
+const KEY: u64 = !Head::word(0, u16::MAX, 0, 0);
+
+/// Counts behind the slot in what is kept for a text.
+const AGAIN: u64 = 1 << 8;
+const STEADY: u64 = 16 * AGAIN;
+
+type Window = [u8; WINDOW_BYTES];
+
+/// The longest a short record can become: ticks, number, and what each argument may be longer than
+/// it lies.
+const ENCODED_MAX: usize = 2 * 9 + SHORT_BYTES + 4 * ARGUMENTS_MAX;
+const _: () = assert!(ENCODED_MAX < OFFSETS, "a short record is encoded within the offsets");
+const _: () = assert!(OFFSETS + SHORT_BYTES + 32 <= WINDOW_BYTES, "so is its last store");
+
+/// The first word of a callsite's records with these flags, without their length.
+pub(super) const fn key(id: u32, flags: u8) -> u64 {
+    Head::word(id, 0, RECORD_EVENT, flags)
+}
+
+/// True when the next record may be short, as far as windows go.
+#[inline(always)]
+pub(super) fn has_room(rest: &[u8], out: &[u8], at: usize) -> bool {
+    let len = load8(rest, 0) >> 32 & 0xffff;
+    rest.len() >= WINDOW_BYTES
+        && out.len() - at >= WINDOW_BYTES
+        && len as usize <= (SHORT_BYTES - HEAD_BYTES) / 8
+}
+
+impl Encoder {
+    /// Takes records up to the first that is not short, plain and of a known callsite, or does not
+    /// fit. `current` is the index of the entry of the last record taken.
+    #[inline(never)]
+    pub(super) fn put_short(
+        &mut self,
+        records: &[u8],
+        out: &mut [u8],
+        walk: &mut Walk,
+        current: &mut usize,
+    ) {
+        let (mut at, mut ticks, mut index) = (walk.at, self.ticks, *current);
+        let (from, mut n) = (walk.consumed, 0);
+        let mut rest = &records[from..];
+        let n_max = rest.len().min(walk.raw_room - walk.raw_len);
+        let first = load8(rest, 8);
+        while let Some(record) = rest.first_chunk::<WINDOW_BYTES>() {
+            let (word, now) = (load(record, 0), load(record, 8));
+            let key = word & KEY;
+            let mut next = index;
+            let mut site = self.sites.get_mut(index);
+            if site.as_ref().is_none_or(|site| site.key != key) {
+                next = usize::from(self.site_guess[word as usize % GUESSES]);
+                site = self.sites.get_mut(next);
+            }
+            let Some(site) = site else { break };
+            let is_same = next == index;
+            let len = HEAD_BYTES + 8 * usize::from((word >> 32) as u16);
+            let passed = now.wrapping_sub(ticks);
+            let is_known = site.key == key && site.epoch == self.epoch && passed >> 63 == 0;
+            let is_short = len <= SHORT_BYTES && records.len() - rest.len() - from + len <= n_max;
+            // A run of nothing but integers has a way of its own.
+            let is_words = is_same && site.plan.shape == Shape::Words;
+            if !is_known || !is_short || is_words || !site.plan.is_short_match(record, len) {
+                break;
+            }
+            let (done, open) = out.split_at_mut(at);
+            let Some(open) = open.first_chunk_mut::<WINDOW_BYTES>() else { break };
+            let mut end = put(open, 0, passed << 1 | u64::from(is_same));
+            if !is_same {
+                end = put(open, end, u64::from(site.number));
+                walk.levels |= site.level;
+            }
+            end = put_arguments(&site.plan, &mut site.last, &mut self.texts, record, done, open, end);
+            (at, ticks, index, n) = (at + end, now, next, n + 1);
+            rest = &rest[len..];
+        }
+        if n > 0 {
+            walk.first = walk.first.min(first);
+            walk.at = at;
+            walk.accept(n, records.len() - from - rest.len(), ticks);
+            (self.ticks, *current) = (ticks, index);
+        }
+    }
+}
+
+impl Plan {
+    /// True when the record, `len` bytes of the window, is short and exactly as the plan says.
+    #[inline(always)]
+    fn is_short_match(&self, record: &Window, len: usize) -> bool {
+        let mut end = HEAD_BYTES + self.fixed_len;
+        let mut text_at = HEAD_BYTES;
+        for &gap in &self.text_gaps[..self.n_texts.min(TEXTS_MAX)] {
+            text_at += usize::from(gap);
+            let text_len = load4(record, text_at) as usize;
+            (text_at, end) = (text_at + text_len, end + text_len);
+        }
+        // The padding is the top of the last word; shifted in two steps, since there may be none.
+        let padding = len.wrapping_sub(end);
+        let last = load(record, len - 8);
+        self.is_short && padding < 8 && last >> (8 * (7 - padding)) >> 8 == 0
+    }
+}
+
+/// Writes the arguments of a record that matches.
+#[inline(always)]
+fn put_arguments(
+    plan: &Plan,
+    last: &mut [u64; ARGUMENTS_MAX],
+    texts: &mut Texts,
+    record: &Window,
+    done: &[u8],
+    open: &mut Window,
+    at: usize,
+) -> usize {
+    let (mut at, mut from) = (at, HEAD_BYTES);
+    for (op, last) in plan.ops().iter().zip(last) {
+        match op {
+            Op::Nothing => {}
+            Op::Byte => {
+                open[at % OFFSETS] = record[from % OFFSETS];
+                (at, from) = (at + 1, from + 1);
+            }
+            Op::Delta16 => {
+                let value = load4(record, from) as u16;
+                let delta = value.wrapping_sub(*last as u16) as i16;
+                at = put(open, at, zigzag(i64::from(delta)));
+                (*last, from) = (u64::from(value), from + 2);
+            }
+            Op::Delta32 => {
+                let value = load4(record, from);
+                let delta = value.wrapping_sub(*last as u32) as i32;
+                at = put(open, at, zigzag(i64::from(delta)));
+                (*last, from) = (u64::from(value), from + 4);
+            }
+            Op::Delta64 => {
+                let value = load(record, from);
+                at = put(open, at, zigzag(value.wrapping_sub(*last) as i64));
+                (*last, from) = (value, from + 8);
+            }
+            Op::Duration => {
+                let value = load(record, from);
+                at = put(open, at, zigzag(value.wrapping_sub(*last) as i64));
+                *last = value;
+                store(open, at, load(record, from + 8));
+                (at, from) = (at + 4, from + 12);
+            }
+            Op::Copy4 => {
+                store(open, at, load(record, from));
+                (at, from) = (at + 4, from + 4);
+            }
+            Op::Copy8 => {
+                store(open, at, load(record, from));
+                (at, from) = (at + 8, from + 8);
+            }
+            Op::Copy16 => {
+                store(open, at, load(record, from));
+                store(open, at + 8, load(record, from + 8));
+                (at, from) = (at + 16, from + 16);
+            }
+            Op::Text => {
+                let len = load4(record, from) as usize % SHORT_BYTES;
+                at = put_text(texts, last, record, from + 4, len, done, open, at);
+                from += 4 + len;
+            }
+        }
+    }
+    at
+}
+
+/// Writes the slot of the text at `from`, and the text itself when the slot holds another one.
+/// `last` is the argument's slot before, and how often in a row it was that: one that never changes
+/// is not looked for.
+#[inline(always)]
+fn put_text(
+    texts: &mut Texts,
+    last: &mut u64,
+    record: &Window,
+    from: usize,
+    len: usize,
+    done: &[u8],
+    open: &mut Window,
+    at: usize,
+) -> usize {
+    let from = from % OFFSETS;
+    let text = &record[from..][..len];
+    if *last >= STEADY && texts.holds(*last as u8, text, done) {
+        open[at % OFFSETS] = *last as u8;
+        return at + 1;
+    }
+    let hash = hash(record, from, len);
+    let (slot, is_held) = texts.find(hash, text, done);
+    let is_again = *last as u8 == slot;
+    *last = if is_again { *last + AGAIN } else { u64::from(slot) };
+    if is_held {
+        open[at % OFFSETS] = slot;
+        return at + 1;
+    }
+    let at = spell(text, slot, open, at);
+    texts.set(slot, hash, done.len() + at - len, len);
+    at
+}
+
+/// Writes the slot and the text that it is to hold; returns the offset behind it.
+#[cold]
+#[inline(never)]
+fn spell(text: &[u8], slot: u8, open: &mut Window, at: usize) -> usize {
+    open[at % OFFSETS] = SPELLED;
+    open[(at + 1) % OFFSETS] = slot;
+    let at = put(open, at + 2, text.len() as u64);
+    open[at % OFFSETS..][..text.len()].copy_from_slice(text);
+    at + text.len()
+}
+
+/// Eight bytes of the window.
+#[inline(always)]
+fn load(window: &Window, at: usize) -> u64 {
+    load8(window, at % OFFSETS)
+}
+
+/// Four bytes of the window.
+#[inline(always)]
+fn load4(window: &Window, at: usize) -> u32 {
+    load(window, at) as u32
+}
+
+/// Writes eight bytes into the window.
+#[inline(always)]
+fn store(window: &mut Window, at: usize, value: u64) {
+    store8(window, at % OFFSETS, value);
+}
+
+/// Writes a varint into the window and returns the offset behind it.
+#[inline(always)]
+fn put(window: &mut Window, at: usize, value: u64) -> usize {
+    let at = at % OFFSETS;
+    super::varint::put(window, at, value)
+}
