@@ -11,7 +11,7 @@ const KNOWN_FLAGS: u8 = FLAG_TRUNCATED | FLAG_THREAD | FLAG_DYNAMIC;
 /// How one argument is coded: a [`Kind`] without the differences that coding does not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
-    Nothing,
+    Nothing = 0,
     Byte,
     Delta16,
     Delta32,
@@ -23,7 +23,27 @@ pub(super) enum Op {
     Text,
 }
 
+/// Bits of an [`Op`] as a code.
+pub(super) const OP_BITS: u32 = 4;
+
 impl Op {
+    /// The op whose number is in the lowest bits.
+    #[inline(always)]
+    pub(super) const fn of_code(codes: u64) -> Self {
+        match codes & 15 {
+            1 => Self::Byte,
+            2 => Self::Delta16,
+            3 => Self::Delta32,
+            4 => Self::Delta64,
+            5 => Self::Copy4,
+            6 => Self::Copy8,
+            7 => Self::Copy16,
+            8 => Self::Duration,
+            9 => Self::Text,
+            _ => Self::Nothing,
+        }
+    }
+
     pub(super) const fn of(kind: Kind) -> Self {
         match kind {
             Kind::Empty => Self::Nothing,
@@ -71,6 +91,9 @@ pub(super) struct Plan {
     pub(super) n_texts: usize,
     /// For each text but those beyond the room: bytes from where the one before ends.
     pub(super) text_gaps: [u8; TEXTS_MAX],
+    /// The ops, each [`OP_BITS`] wide, the first one lowest.
+    pub(super) codes: u64,
+    pub(super) is_words: bool,
     /// True when its records may go the short way.
     pub(super) is_short: bool,
     /// Where the first text's length stands, when nothing is optional or told.
@@ -107,6 +130,8 @@ impl Plan {
         fixed_len: 0,
         n_texts: 0,
         text_gaps: [0; TEXTS_MAX],
+        codes: 0,
+        is_words: false,
         is_short: false,
         text_at: 0,
         shape: Shape::Raw,
@@ -145,6 +170,7 @@ impl Plan {
             }
             plan.push(Op::of(known), kind);
         }
+        plan.is_words = plan.shape == Shape::Words;
         plan.is_short = plan.is_plain() && plan.n_texts <= TEXTS_MAX;
         plan
     }
@@ -163,6 +189,7 @@ impl Plan {
                 self.text_at = self.fixed_len;
             }
         }
+        self.codes |= (op as u64) << (OP_BITS as usize * self.n_ops);
         self.fixed_len += op.fixed_len();
         self.ops[self.n_ops] = op;
         self.kinds[self.n_ops] = kind;

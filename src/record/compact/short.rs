@@ -6,7 +6,8 @@
 //! Whatever is not as it expects is left to the general way before anything has changed (C2).
 
 use super::encode::{Encoder, GUESSES};
-use super::plan::{Op, Plan, Shape};
+use super::plan::{OP_BITS, Op, Plan};
+use super::site::Site;
 use super::texts::{Texts, hash};
 use super::varint::{load8, store8, zigzag};
 use super::{ARGUMENTS_MAX, SPELLED};
@@ -62,73 +63,84 @@ impl Encoder {
         current: &mut usize,
     ) {
         let (mut at, mut ticks, mut index) = (walk.at, self.ticks, *current);
-        let (from, mut n) = (walk.consumed, 0);
-        let mut rest = &records[from..];
-        let n_max = rest.len().min(walk.raw_room - walk.raw_len);
-        let first = load8(rest, 8);
-        while let Some(record) = rest.first_chunk::<WINDOW_BYTES>() {
-            let (word, now) = (load(record, 0), load(record, 8));
-            let key = word & KEY;
-            let mut next = index;
-            let mut site = self.sites.get_mut(index);
-            if site.as_ref().is_none_or(|site| site.key != key) {
-                next = usize::from(self.site_guess[word as usize % GUESSES]);
-                site = self.sites.get_mut(next);
-            }
-            let Some(site) = site else { break };
-            let is_same = next == index;
-            let len = HEAD_BYTES + 8 * usize::from((word >> 32) as u16);
-            let passed = now.wrapping_sub(ticks);
-            let is_known = site.key == key && site.epoch == self.epoch && passed >> 63 == 0;
-            let is_short = len <= SHORT_BYTES && records.len() - rest.len() - from + len <= n_max;
-            // A run of nothing but integers has a way of its own.
-            let is_words = is_same && site.plan.shape == Shape::Words;
-            if !is_known || !is_short || is_words || !site.plan.is_short_match(record, len) {
-                break;
-            }
+        let mut rest = &records[walk.consumed..];
+        let (first, mut n) = (load8(rest, 8), 0);
+        let raw_max = rest.len().min(walk.raw_room - walk.raw_len);
+        // So much of the rest is left when there may be no room for a short record's bytes.
+        let rest_min = rest.len() - raw_max + WINDOW_BYTES;
+        let mut none = Site::NONE;
+        let mut site = self.sites.get_mut(index).unwrap_or(&mut none);
+        while rest.len() >= rest_min {
+            let Some(record) = rest.first_chunk::<WINDOW_BYTES>() else { break };
             let (done, open) = out.split_at_mut(at);
             let Some(open) = open.first_chunk_mut::<WINDOW_BYTES>() else { break };
-            let mut end = put(open, 0, passed << 1 | u64::from(is_same));
-            if !is_same {
+            let (word, now) = (load(record, 0), load(record, 8));
+            let passed = now.wrapping_sub(ticks);
+            let mut end;
+            if word & KEY == site.key {
+                // A run of nothing but integers has a way of its own.
+                if passed >> 63 != 0 || !site.plan.is_short_match(record, word) || site.plan.is_words {
+                    break;
+                }
+                end = put(open, 0, passed << 1 | 1);
+            } else {
+                let guess = usize::from(self.site_guess[word as usize % GUESSES]);
+                let Some(other) = self.sites.get(guess) else { break };
+                let is_known = other.key == word & KEY && other.epoch == self.epoch;
+                if passed >> 63 != 0 || !is_known || !other.plan.is_short_match(record, word) {
+                    break;
+                }
+                index = guess;
+                site = &mut self.sites[guess];
+                end = put(open, 0, passed << 1);
                 end = put(open, end, u64::from(site.number));
                 walk.levels |= site.level;
             }
-            end = put_arguments(&site.plan, &mut site.last, &mut self.texts, record, done, open, end);
-            (at, ticks, index, n) = (at + end, now, next, n + 1);
-            rest = &rest[len..];
+            end = put_arguments(site, &mut self.texts, record, done, open, end);
+            (at, ticks, n) = (at + end, now, n + 1);
+            rest = &rest[len_of(word)..];
         }
         if n > 0 {
             walk.first = walk.first.min(first);
             walk.at = at;
-            walk.accept(n, records.len() - from - rest.len(), ticks);
+            walk.accept(n, records.len() - walk.consumed - rest.len(), ticks);
             (self.ticks, *current) = (ticks, index);
         }
     }
 }
 
+/// Length of the record that begins with this word, at most what a window has room for behind
+/// what is short.
+#[inline(always)]
+fn len_of(word: u64) -> usize {
+    HEAD_BYTES + (word >> 29 & (u16::MAX as u64) << 3) as usize
+}
+
 impl Plan {
-    /// True when the record, `len` bytes of the window, is short and exactly as the plan says.
+    /// True when the record that begins with `word` is short and exactly as the plan says.
     #[inline(always)]
-    fn is_short_match(&self, record: &Window, len: usize) -> bool {
+    fn is_short_match(&self, record: &Window, word: u64) -> bool {
+        let len = len_of(word);
         let mut end = HEAD_BYTES + self.fixed_len;
-        let mut text_at = HEAD_BYTES;
-        for &gap in &self.text_gaps[..self.n_texts.min(TEXTS_MAX)] {
-            text_at += usize::from(gap);
-            let text_len = load4(record, text_at) as usize;
-            (text_at, end) = (text_at + text_len, end + text_len);
+        if self.n_texts > 0 {
+            let mut text_at = HEAD_BYTES;
+            for &gap in &self.text_gaps[..self.n_texts.min(TEXTS_MAX)] {
+                text_at += usize::from(gap);
+                let text_len = load4(record, text_at) as usize;
+                (text_at, end) = (text_at + text_len, end + text_len);
+            }
         }
         // The padding is the top of the last word; shifted in two steps, since there may be none.
         let padding = len.wrapping_sub(end);
         let last = load(record, len - 8);
-        self.is_short && padding < 8 && last >> (8 * (7 - padding)) >> 8 == 0
+        self.is_short && len <= SHORT_BYTES && padding < 8 && last >> 1 >> (63 - 8 * padding) == 0
     }
 }
 
 /// Writes the arguments of a record that matches.
 #[inline(always)]
 fn put_arguments(
-    plan: &Plan,
-    last: &mut [u64; ARGUMENTS_MAX],
+    site: &mut Site,
     texts: &mut Texts,
     record: &Window,
     done: &[u8],
@@ -136,7 +148,13 @@ fn put_arguments(
     at: usize,
 ) -> usize {
     let (mut at, mut from) = (at, HEAD_BYTES);
-    for (op, last) in plan.ops().iter().zip(last) {
+    let mut codes = site.plan.codes;
+    for last in &mut site.last {
+        if codes == 0 {
+            break;
+        }
+        let op = Op::of_code(codes);
+        codes >>= OP_BITS;
         match op {
             Op::Nothing => {}
             Op::Byte => {

@@ -30,6 +30,20 @@ pub(super) struct Site {
 }
 
 impl Site {
+    /// The site of no record.
+    pub(super) const NONE: Self = Self {
+        id: 0,
+        key: u64::MAX,
+        number: 0,
+        epoch: 0,
+        level: 0,
+        base: 0,
+        next: 0,
+        schema: None,
+        plan: Plan::RAW,
+        last: [0; super::ARGUMENTS_MAX],
+    };
+
     /// Writes the number, and what it stands for when it is new since the state was emptied.
     #[inline(always)]
     pub(super) fn put_number(
