@@ -107,7 +107,9 @@ impl Intake {
             self.told = losses;
             self.lost += lost;
             self.losses_version = version;
+            let was = self.head;
             self.give_back(encoded.consumed as u64, u64::from(encoded.count));
+            self.wake_early(until, was);
             version = self.lane.losses_version();
         }
         Taken::All
@@ -118,9 +120,16 @@ impl Intake {
         self.n_taken += records;
         self.slot ^= 1;
         self.lane.memory().publish_head(self.head, self.n_taken, self.slot);
-        // A producer that waits goes on beside the rest of the turn.
-        park::fence_heads();
-        self.lane.wake_producer();
+    }
+
+    /// Wakes the producer, if it waits, as soon as half of the lane is free: it goes on beside the
+    /// rest of the turn, and not for a few records only.
+    fn wake_early(&mut self, until: u64, was: u64) {
+        let half = self.lane.memory().data_len() as u64 / 2;
+        if until - self.head <= half && until - was > half {
+            park::fence_heads();
+            self.lane.wake_producer();
+        }
     }
 
     fn run_head(&self, losses: Losses) -> RunHead {
