@@ -5,8 +5,11 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::{Advice, fadvise};
 
 use super::block::{self, BlockHeader, HEADER_BYTES, KIND_EVENTS, KIND_INDEX, Salt};
 use super::scan::{Next, scan, tail_of};
@@ -16,6 +19,9 @@ use super::{Damage, Error, Reason, index};
 /// Bytes at the end of an unsealed segment that a living writer may not have finished: so many
 /// blocks of the usual size are written at a time at most.
 pub(super) const UNFINISHED_BYTES_MAX: u64 = 16 * (256 << 10);
+
+/// The index of a segment of the usual size is not longer.
+const INDEX_BYTES_USUAL: u64 = 32 << 10;
 
 /// Where a block of events lies, and what its header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +80,19 @@ impl SegmentReader {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = File::options().read(true).custom_flags(flags).open(path)?;
         Self::from_file(file)
+    }
+
+    /// Asks the system to fetch what [`SegmentReader::open`] will read: of many files that are
+    /// opened in turn, each then waits for the disk once at most. Says nothing of a file that
+    /// cannot be opened.
+    pub fn prefetch(path: impl AsRef<Path>) {
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return };
+        let Ok(metadata) = file.metadata() else { return };
+        let tail = metadata.len().saturating_sub(INDEX_BYTES_USUAL);
+        for (offset, len) in [(0, SEGMENT_HEADER_BYTES as u64), (tail, INDEX_BYTES_USUAL)] {
+            let _ = fadvise(&file, offset, NonZeroU64::new(len), Advice::WillNeed);
+        }
     }
 
     /// Reads a file that is open.

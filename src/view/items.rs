@@ -20,6 +20,8 @@ use super::weave::{Loom, Place, Shapes};
 
 /// Bytes of lanes and staging that are kept in memory until their time comes.
 const RUNS_BYTES_MAX: usize = 8 << 20;
+/// Files whose heads and indices are fetched at a time.
+const FILES_PREFETCHED: usize = 64;
 
 /// What lies in one logger's lanes and staging.
 #[derive(Debug)]
@@ -148,10 +150,13 @@ impl Items {
         let (paths, errors) = self.source.list();
         self.ready.extend(errors.into_iter().map(Err));
         let mut fresh = Vec::new();
-        for (path, listed) in paths {
-            match self.files.add(&path, listed) {
-                Ok(index) => fresh.extend(index),
-                Err(error) => self.ready.push_back(Err(error)),
+        for paths in paths.chunks(FILES_PREFETCHED) {
+            self.files.prefetch(paths);
+            for (path, listed) in paths {
+                match self.files.add(path, *listed) {
+                    Ok(index) => fresh.extend(index),
+                    Err(error) => self.ready.push_back(Err(error)),
+                }
             }
         }
         self.plan_files(fresh);

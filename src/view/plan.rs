@@ -154,6 +154,14 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Has the system fetch what [`Files::add`] will read of these files, where it is more than one.
+    pub(super) fn prefetch(&self, paths: &[(PathBuf, bool)]) {
+        let unknown = || paths.iter().filter(|(path, _)| !self.known.contains(path));
+        if unknown().nth(1).is_some() {
+            unknown().for_each(|(path, _)| SegmentReader::prefetch(path));
+        }
+    }
+
     /// Takes a file in: opens it, and walks it when it has no index. A file that is in already is
     /// passed over, and so is one of a listing that has gone.
     pub(super) fn add(&mut self, path: &Path, listed: bool) -> Result<Option<usize>, Error> {
