@@ -103,7 +103,7 @@ impl Builder {
         process::install(at_exit);
         RUNNING.lock().push(inner.clone());
         living::add(inner.lanes.clone());
-        adopt::in_background(self.dir.clone(), inner.lanes.logger);
+        adopt::in_background(self.dir.clone());
         Ok(Handle(Some(inner)))
     }
 }
@@ -178,6 +178,9 @@ impl Inner {
         let logger =
             random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
         let choice = config.lanes.clone().unwrap_or(LanesChoice::Shared);
+        if let Some(base) = choice.base() {
+            adopt::keep_pace(&dir, base);
+        }
         let bytes_min = (2 * BUFFER_BYTES + 4 * FIRST_BYTES) as u64;
         let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &dir, error);
         let (place, mut reason) =
@@ -185,12 +188,18 @@ impl Inner {
                 .map_err(memory)?;
         let owner = owner_of(config, &dir, logger, &place).map_err(memory)?;
         let guard = RemoveOnFailure(&place);
-        place.publish(&owner).map_err(memory)?;
         let name = name::owner(logger);
+        // Before the one in the place: who dies in between leaves a place that anybody may remove
+        // without reading it.
         let file = owner.publish(&dir, &name).map_err(|error| {
             Error::at(Kind::Directory("the log directory cannot be written to"), &dir, error)
         })?;
         process::keep_from_children(&file);
+        if let Err(error) = place.publish(&owner) {
+            let _ = std::fs::remove_file(dir.join(&name));
+            process::close_kept(file);
+            return Err(memory(error));
+        }
         std::mem::forget(guard);
         let header = segment_header(&owner);
         let owner =

@@ -59,6 +59,17 @@ pub(crate) enum LanesChoice {
     Private,
 }
 
+impl LanesChoice {
+    /// The directory in which places are made, if any.
+    pub(crate) fn base(&self) -> Option<&Path> {
+        match self {
+            Self::Shared => Some(Path::new(SHARED_MEMORY)),
+            Self::In(dir) => Some(dir),
+            Self::Private => None,
+        }
+    }
+}
+
 /// A logger's place.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -122,11 +133,7 @@ impl Place {
         bytes_max: u64,
         bytes_min: u64,
     ) -> io::Result<(Self, Option<String>)> {
-        let base = match choice {
-            LanesChoice::Private => return Ok((Self::private(bytes_max)?, None)),
-            LanesChoice::Shared => Path::new(SHARED_MEMORY),
-            LanesChoice::In(dir) => dir,
-        };
+        let Some(base) = choice.base() else { return Ok((Self::private(bytes_max)?, None)) };
         match Self::shared(base, logger, bytes_max, bytes_min) {
             Ok(place) => Ok((place, None)),
             Err(error) => {
