@@ -24,7 +24,7 @@ use crate::lane::staging::{BUFFER_BYTES, Staging};
 use crate::lane::{handle, living, process};
 use crate::record::Definition;
 use crate::scribe::progress::{Ask, Progress, Ticket};
-use crate::scribe::{Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
+use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
 use crate::store::name;
 use crate::store::segment::{CLOCK_UTC, SegmentHeader};
 use crate::{notice, pipe};
@@ -119,8 +119,8 @@ pub(crate) struct Inner {
     pub(crate) lanes_reason: Option<String>,
     pub(crate) is_global: AtomicBool,
     pub(crate) ended: AtomicBool,
-    /// The scribe's thread tells whether it removed the place.
-    pub(crate) scribe: Mutex<Option<JoinHandle<bool>>>,
+    /// The scribe's thread tells what it left.
+    pub(crate) scribe: Mutex<Option<JoinHandle<End>>>,
 }
 
 #[derive(Debug)]
@@ -296,10 +296,10 @@ impl Inner {
             return answer.and(Err(Error::new(Kind::Timeout)));
         }
         let scribe = self.scribe.lock().take();
-        let removed = scribe.is_some_and(|scribe| scribe.join().unwrap_or(false));
-        if removed || ask == Ask::Shutdown {
+        let end = scribe.and_then(|scribe| scribe.join().ok()).unwrap_or(End::Busy);
+        if end == End::Removed || end == End::Left && ask == Ask::Shutdown {
             self.lanes.place.unlock();
-            self.owner.release(removed);
+            self.owner.release(end == End::Removed);
         }
         // At the end of the process other threads may go on to log: the locks stay until it is gone,
         // so that nobody takes up lanes that still fill.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::memory::{HEADER_BYTES, Memory};
 use super::park::{End, Park};
 use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
+use super::seat::Seat;
 use crate::record::{CAUSES, Cause, LEVELS, Level, Losses};
 
 /// One hand-out of a lane to one thread.
@@ -30,6 +31,10 @@ pub(crate) struct Lane {
     /// The lane that the same thread had before, which has to be emptied first.
     before: Mutex<Option<Arc<Lane>>>,
     park: Park,
+    /// Where its producer can be stopped.
+    pub(super) seat: Seat,
+    /// Its producer is to write no more, since the lane's file goes.
+    stopped: AtomicBool,
 }
 
 impl Lane {
@@ -38,9 +43,29 @@ impl Lane {
         &self.memory
     }
 
-    /// Says that the producer will never write again.
+    /// Says that the producer, which is detached by now, will never write again.
     pub(crate) fn end(&self) {
+        self.seat.leave();
         self.ended.set();
+    }
+
+    /// Stops the producer, from any thread; its later calls find out on the cold way. What it
+    /// commits is final behind a barrier and when it `is_writing` no more.
+    pub(super) fn stop(&self) {
+        // ord: Release, pairs with the Acquire in `is_stopped`.
+        self.stopped.store(true, Ordering::Release);
+        self.seat.with(super::ring::Producer::stop);
+    }
+
+    /// True when the lane's file goes, or is gone: what is written to it would be lost.
+    pub(crate) fn is_stopped(&self) -> bool {
+        // ord: Acquire, pairs with the Release in `stop`.
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// True while a write that began before `stop` may be under way.
+    pub(super) fn is_writing(&self) -> bool {
+        self.seat.with(super::ring::Producer::is_writing).unwrap_or(false)
     }
 
     /// True when the producer will never write again; its tail is final then.
@@ -170,6 +195,8 @@ impl Lane {
             emptied: AtomicBool::new(false),
             before: Mutex::new(before),
             park: Park::new(),
+            seat: Seat::new(),
+            stopped: AtomicBool::new(false),
         }
     }
 }

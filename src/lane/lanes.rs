@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
@@ -16,11 +16,14 @@ use super::place::Place;
 use super::ready::Ready;
 use super::registry::Registry;
 use crate::record::{Cause, Level, Losses, RECORD_BYTES_MAX};
+use crate::sync::barrier;
 
 /// Size of a thread's first lane.
 pub(crate) const FIRST_BYTES: usize = 32 << 10;
 /// Size of the lane that a burst gets.
 pub(crate) const BURST_BYTES: usize = 256 << 10;
+/// How long the end of a logger waits for a thread that stands inside a log call.
+const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
 /// Spares of one size that are kept.
 const SPARES_MAX: usize = 16;
 
@@ -259,17 +262,44 @@ impl Lanes {
     }
 
     /// Says that the place is about to go: what comes now is lost, and counted. A lane whose thread
-    /// did not see it yet has joined, and is seen by the walk that follows.
-    pub(crate) fn close(&self) {
-        // Under the latch, so that nobody is inside who has not seen it; when the latch is not to
-        // be had its holder is stopped, and the last look at the lane finds what it wrote.
+    /// did not see it yet has joined, and is seen by the walk that follows. False when a thread is
+    /// inside the common lane and does not come out.
+    pub(crate) fn close(&self) -> bool {
         // ord: SeqCst, pairs with the loads in `is_closed`, by the fences around both.
-        let close = || self.closed.store(true, Ordering::SeqCst);
-        if self.common.with(|_| close()).is_none() {
-            close();
-        }
+        self.closed.store(true, Ordering::SeqCst);
         // ord: SeqCst, pairs with the fence in `join`.
         fence(Ordering::SeqCst);
+        // Nobody comes out of the latch afterwards who has not seen it.
+        let began = Instant::now();
+        while self.common.with(|_| ()).is_none() {
+            if began.elapsed() > STRAGGLER_WAIT {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        true
+    }
+
+    /// Stops the producers of lanes whose files are to go: what they have not committed when this
+    /// returns true they never will. False when a thread stands inside a log call for too long.
+    pub(crate) fn stop(&self, lanes: &[Arc<Lane>]) -> bool {
+        for lane in lanes {
+            lane.stop();
+        }
+        if !(barrier::is_ready() && barrier::run()) {
+            // No processor holds a store back for nearly as long.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let began = Instant::now();
+        for lane in lanes {
+            while lane.is_writing() {
+                if began.elapsed() > STRAGGLER_WAIT {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        true
     }
 
     /// Takes `close` back: something was found, and the place stays.

@@ -9,6 +9,8 @@
 //! `ring`, `ready`, `park`, `latch`, `registry` and `staging` are lock-free and have models under
 //! loom (`models`); `outside` reads the same memory of any process with `pread`.
 
+#[cfg(all(test, not(loom)))]
+mod handle_tests;
 pub(crate) mod latch;
 #[cfg_attr(loom, path = "memory_loom.rs")]
 pub(crate) mod memory;
@@ -38,4 +40,5 @@ without_loom! {
     pub(crate) mod places;
     pub(crate) mod process;
     mod room;
+    mod seat;
 }

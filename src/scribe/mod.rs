@@ -51,9 +51,6 @@ const QUIET_TURNS: u32 = 20;
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often stderr is told of losses, at most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// How long a straggler inside a log call is waited for at shutdown.
-const GRACE: Duration = Duration::from_millis(5);
-
 /// What a scribe needs from its logger.
 #[derive(Debug)]
 pub(crate) struct ScribeSetup {
@@ -79,6 +76,18 @@ struct Pending {
     ask: Ask,
     /// Lanes and the tails they had when it was asked.
     tails: Vec<(u32, u64)>,
+}
+
+/// What an ended logger left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All lanes are gone with their place.
+    Removed,
+    /// Something is left for the next adopter.
+    Left,
+    /// The same, and a thread may still write into it: it is not to be taken up while the process
+    /// lives.
+    Busy,
 }
 
 /// The consumer thread's state.
@@ -147,8 +156,8 @@ impl Scribe {
         }
     }
 
-    /// Runs until the end was asked for; true when all lanes are gone with their place.
-    pub(crate) fn run(mut self) -> bool {
+    /// Runs until the end was asked for.
+    pub(crate) fn run(mut self) -> End {
         // Naps are short: without this the kernel makes 150 µs of 50.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
         let _gone = Gone { lanes: self.setup.lanes.clone(), progress: self.setup.progress.clone() };
@@ -436,10 +445,8 @@ impl Scribe {
 
     /// The end: drains what stragglers still wrote, seals the segment, waits for the disk, and
     /// removes the lanes that nobody will write to any more.
-    fn finish(&mut self, (ticket, ask): (Ticket, Ask)) -> bool {
-        if ask == Ask::Shutdown {
-            std::thread::sleep(GRACE);
-        }
+    fn finish(&mut self, (ticket, ask): (Ticket, Ask)) -> End {
+        let stopped = self.stop_lanes(ask);
         self.meet_new_lanes();
         while !self.drain(true) {
             self.wait_for_buffers();
@@ -462,17 +469,34 @@ impl Scribe {
         }
         let all_written = self.setup.progress.written().blocks == self.n_blocks;
         if !all_written {
-            return false;
+            return if stopped { End::Left } else { End::Busy };
         }
-        self.setup.lanes.close();
+        let closed = self.setup.lanes.close();
         self.meet_new_lanes();
-        let removed = self.remove_lanes(ask);
+        let removed = stopped && closed && self.remove_lanes(ask);
         if removed {
             self.setup.lanes.place.remove();
         } else if ask != Ask::Shutdown {
             self.setup.lanes.reopen();
         }
-        removed
+        match removed {
+            true => End::Removed,
+            false if stopped && closed => End::Left,
+            false => End::Busy,
+        }
+    }
+
+    /// Stops the producers of the lanes that are to go, so that what is drained from now on is all
+    /// that was accepted; false when a thread stands inside a log call.
+    fn stop_lanes(&mut self, ask: Ask) -> bool {
+        let closed = ask != Ask::Shutdown || self.setup.lanes.close();
+        self.meet_new_lanes();
+        let goes = |lane: &Lane| match ask {
+            Ask::Exit(tid) => lane.id != 0 && lane.tid == tid,
+            _ => true,
+        };
+        let lanes = self.intakes.iter().map(|intake| &intake.lane).filter(|lane| goes(lane));
+        self.setup.lanes.stop(&lanes.cloned().collect::<Vec<_>>()) && closed
     }
 
     fn wait_for_buffers(&mut self) {
@@ -487,8 +511,7 @@ impl Scribe {
     fn remove_lanes(&mut self, ask: Ask) -> bool {
         let may_log = |lane: &Lane| match ask {
             Ask::Exit(_) if lane.id == 0 => self.setup.lanes.has_laneless(),
-            Ask::Exit(tid) => !lane.is_ended() && lane.tid != tid,
-            _ => false,
+            _ => !(lane.is_ended() || lane.is_stopped()),
         };
         let (left, gone): (Vec<_>, Vec<_>) =
             self.intakes.iter().partition(|intake| may_log(&intake.lane) || !intake.is_empty());
