@@ -14,7 +14,7 @@ use crate::error::{Error, Kind};
 use crate::lane::lanes::Lanes;
 use crate::lane::{handle, process};
 use crate::logger::Inner;
-use crate::record::Level;
+use crate::record::{Cause, Level};
 use crate::scribe::progress::{Ask, Mark, Ticket, Unanswered};
 use crate::stats::{Health, Stats};
 
@@ -107,7 +107,7 @@ impl Handle {
         losses.add_all(&process::unplaced());
         for level in Level::ALL {
             let count = callsite::reentrant_losses(level);
-            losses.add(crate::record::Cause::Reentrant, level, count);
+            losses.add(Cause::Reentrant, level, count);
         }
         let (bytes_written, segments) = inner.progress.sums();
         let mut lanes = 0;
@@ -163,6 +163,12 @@ impl LoggerRef for Handle {
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         if let Some(inner) = &self.0 {
             handle::write_local(&inner.lanes, &LaneRecord::new(site, id, flags, args));
+        }
+    }
+
+    fn lose(&self, level: Level) {
+        if let Some(inner) = &self.0 {
+            inner.lanes.count_loss(Cause::Full, level);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::io::FileDisk;
 use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use crate::lane::owner::{self, Owner};
-use crate::lane::place::{LanesChoice, Place};
+use crate::lane::place::{self, LanesChoice, Place};
 use crate::lane::staging::{BUFFER_BYTES, Staging};
 use crate::lane::{handle, living, process};
 use crate::record::Definition;
@@ -113,7 +113,7 @@ pub(crate) struct Inner {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) filter: Arc<Filter>,
-    pub(crate) sink: Option<SinkId>,
+    pub(crate) sink: SinkId,
     /// The owner file's name, and the file with its lock.
     pub(crate) owner: Arc<OwnerLock>,
     pub(crate) lanes_reason: Option<String>,
@@ -161,14 +161,20 @@ impl OwnerLock {
     }
 }
 
+impl Drop for OwnerLock {
+    fn drop(&mut self) {
+        self.release(false);
+    }
+}
+
 struct CatalogSink {
     catalog: Arc<Catalog>,
     lanes: Arc<Lanes>,
 }
 
 impl DefinitionSink for CatalogSink {
-    fn define(&self, definition: &Definition) {
-        self.catalog.define(definition, &self.lanes.place);
+    fn define(&self, definition: &Definition) -> bool {
+        self.catalog.define(definition, &self.lanes.place)
     }
 }
 
@@ -209,8 +215,10 @@ impl Inner {
         } else if let Some(reason) = &reason {
             notice::say(&format!("{reason}; lanes lie in private memory, not safe from kill -9"));
         }
+        let path = place.path().map(Path::to_owned);
         let started = Self::start_threads(config, filter, place, &owner, header, reason);
         if started.is_err() {
+            path.iter().for_each(|path| place::remove(path));
             owner.release(true);
         }
         started
@@ -239,15 +247,15 @@ impl Inner {
         lanes.place.add_anchor(now());
         let catalog = Arc::new(Catalog::default());
         let sink = CatalogSink { catalog: catalog.clone(), lanes: lanes.clone() };
-        let sink = callsite::add_sink(Arc::new(sink));
+        let full = || memory(std::io::ErrorKind::StorageFull.into());
+        let sink = callsite::add_sink(Arc::new(sink)).ok_or_else(full)?;
         let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
         let writer = writer_setup(owner, &queue, &progress, &lanes);
-        spawn("ttlog-files", move || run_writer(writer))?;
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
             progress: progress.clone(),
-            queue,
+            queue: queue.clone(),
             parker,
             staging,
             plan: SegmentPlan {
@@ -260,7 +268,10 @@ impl Inner {
             codec: config.codec(),
             now,
         });
-        let scribe = spawn("ttlog-scribe", move || scribe.run())?;
+        let started = spawn("ttlog-files", move || run_writer(writer)).and_then(|_| {
+            spawn("ttlog-scribe", move || scribe.run()).inspect_err(|_| queue.end())
+        });
+        let scribe = started.inspect_err(|_| callsite::remove_sink(sink))?;
         Ok(Arc::new(Self {
             lanes,
             progress,
@@ -300,6 +311,9 @@ impl Inner {
         if end == End::Removed || end == End::Left && ask == Ask::Shutdown {
             self.lanes.place.unlock();
             self.owner.release(end == End::Removed);
+        } else {
+            // The locks stay until the process is gone, whoever drops this logger.
+            std::mem::forget((self.lanes.clone(), self.owner.clone()));
         }
         // At the end of the process other threads may go on to log: the locks stay until it is gone,
         // so that nobody takes up lanes that still fill.
@@ -318,9 +332,7 @@ impl Inner {
         }
         let result = self.finish(Ask::Shutdown, timeout);
         living::remove(self.lanes.serial);
-        if let Some(sink) = self.sink {
-            callsite::remove_sink(sink);
-        }
+        callsite::remove_sink(self.sink);
         RUNNING.lock().retain(|other| !Arc::ptr_eq(other, self));
         let mut global = GLOBAL.lock();
         if global.as_ref().is_some_and(|global| Arc::ptr_eq(global, self)) {
@@ -357,6 +369,11 @@ fn spawn<R: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<JoinHandle<R>, Error> {
+    #[cfg(test)]
+    if tests::REFUSED.get() == name {
+        let refused = std::io::ErrorKind::WouldBlock.into();
+        return Err(Error::caused_by(Kind::Thread, refused));
+    }
     let work = move || {
         handle::mark_internal();
         // Signals are for the program's own threads.
@@ -440,5 +457,43 @@ fn segment_header(owner: &Owner) -> SegmentHeader {
         pid: owner.pid,
         uid: rustix::process::getuid().as_raw(),
         ..SegmentHeader::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        /// The thread that cannot be started.
+        pub(super) static REFUSED: Cell<&'static str> = const { Cell::new("") };
+    }
+
+    #[test]
+    fn a_start_whose_threads_cannot_be_started_leaves_nothing() {
+        let (dir, lanes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let count = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
+        let files = || {
+            let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+            let comm = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+            names.filter_map(|task| comm(task).ok()).filter(|n| n == "ttlog-files\n").count()
+        };
+        for name in ["ttlog-files", "ttlog-scribe"] {
+            REFUSED.set(name);
+            let before = files();
+            let error = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap_err();
+            assert!(error.to_string().contains("ulimit -u"), "{error}");
+            assert_eq!((count(dir.path()), count(lanes.path())), (0, 0), "{name}");
+            let began = Instant::now();
+            while files() > before {
+                assert!(began.elapsed() < Duration::from_secs(10), "its file thread lives on");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        REFUSED.set("");
+        let handle = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap();
+        handle.shutdown(Duration::from_secs(60)).unwrap();
     }
 }

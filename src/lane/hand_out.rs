@@ -99,11 +99,10 @@ impl Lane {
         self.park.wake();
     }
 
-    /// Counts events that this lane did not accept. Only its producer calls it (the holder of the
-    /// lock for the common lane).
+    /// Counts events that this lane did not accept, or whose bytes its consumer cannot read.
     pub(crate) fn count_loss(&self, cause: Cause, level: Level, count: u64) {
         let at = word::LOSSES + cause as usize * LEVELS + level as usize;
-        // ord: Relaxed, a counter; the common lane has several writers.
+        // ord: Relaxed, a counter with several writers.
         self.memory.word(at).fetch_add(count, Ordering::Relaxed);
         // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
         self.memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);

@@ -173,6 +173,15 @@ fn refused<R: Record>(producer: &Producer, serial: u32, record: R) {
     cold(producer, serial, &record);
 }
 
+/// Counts an event of the global logger whose definition found no room.
+#[cold]
+pub(crate) fn lose_global(serial: u32, level: Level) {
+    match living::find(serial) {
+        Living::Found(lanes) => lanes.count_loss(Cause::Full, level),
+        Living::Gone | Living::Inside => process::count_unplaced(Cause::Full, level),
+    }
+}
+
 /// Writes a record into this thread's lane of a logger that the caller names.
 pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     if process::is_forked() {

@@ -104,8 +104,12 @@ impl Callsites {
         Ok(callsites)
     }
 
+    /// Reserves room for `ahead` bytes behind what is there.
     fn reserve(&mut self, ahead: u64) -> io::Result<()> {
-        let step = self.len + ahead - self.reserved;
+        let step = (self.len + ahead).saturating_sub(self.reserved);
+        if step == 0 {
+            return Ok(());
+        }
         // Readers take the file's length for the table's, so that it must not grow by this.
         rustix::io::retry_on_intr(|| {
             rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.reserved, step)
@@ -115,10 +119,13 @@ impl Callsites {
     }
 
     fn append(&mut self, definition: &[u8]) -> io::Result<()> {
+        // All of it, or nothing that a reader would see the start of.
+        self.reserve(definition.len() as u64)?;
         self.file.write_all_at(definition, self.len)?;
         self.len += definition.len() as u64;
         if self.len + CALLSITES_AHEAD_BYTES / 2 > self.reserved {
-            self.reserve(CALLSITES_AHEAD_BYTES)?;
+            // A refusal matters to the definition that finds no room.
+            let _ = self.reserve(CALLSITES_AHEAD_BYTES);
         }
         Ok(())
     }
@@ -265,7 +272,7 @@ impl Place {
         self.bytes_used.load(Ordering::Relaxed)
     }
 
-    /// Appends an encoded definition to the table (S11).
+    /// Appends an encoded definition to the table (S11); an error when there is no room for it.
     pub(crate) fn define(&self, definition: &[u8]) -> io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
         dir.callsites.lock().append(definition)
@@ -333,6 +340,13 @@ impl Place {
         {
             super::process::close_kept(lock);
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Not by its descriptor alone: children that are forked later must not touch its number.
+        self.unlock();
     }
 }
 

@@ -64,8 +64,6 @@ pub(crate) mod word {
     pub(crate) const LOSSES: usize = 128;
     pub(crate) const LOSSES_VERSION: usize = LOSSES + super::LOSS_WORDS;
     pub(crate) const TRUNCATED: usize = LOSSES_VERSION + 1;
-    const _: () = assert!(SLOTS[0] + 2 + super::LOSS_WORDS <= SLOTS[1]);
-    const _: () = assert!(SLOTS[1] + 2 + super::LOSS_WORDS <= LOSSES);
     const _: () = assert!(TRUNCATED < super::super::memory::HEADER_WORDS);
 }
 

@@ -14,6 +14,8 @@
 
 mod batch;
 mod intake;
+#[cfg(test)]
+mod intake_tests;
 pub(crate) mod progress;
 mod segments;
 mod writer;

@@ -76,6 +76,11 @@ impl Queue {
         }
     }
 
+    /// Nothing more will come.
+    pub(crate) fn end(&self) {
+        self.push(Op::End);
+    }
+
     /// Staging buffers whose blocks are written.
     pub(crate) fn take_free(&self) -> Vec<Buffer> {
         std::mem::take(&mut self.state.lock().free)
