@@ -340,6 +340,36 @@ fn s10_lanes_that_cannot_be_seen_from_here_are_left_alone_for_a_week() {
 }
 
 #[test]
+fn s7_what_is_written_into_a_file_without_a_name_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    let handle = builder(dir.path()).write_within(Duration::from_millis(10)).build().unwrap();
+    let mut n = 0_u64;
+    let mut log = |count: u64, flush: bool| {
+        for _ in 0..count {
+            ttlog::info!(logger: &handle, n);
+            n += 1;
+            if flush {
+                handle.flush(LONG).unwrap();
+            }
+        }
+    };
+    log(20, true);
+    // Once with the directory, once the file alone; several blocks come before anybody looks.
+    std::fs::remove_dir_all(&logs).unwrap();
+    log(20, true);
+    std::fs::remove_file(names(&logs, ".ttlog").remove(0)).unwrap();
+    log(30, true);
+    let last = numbers(dir.path());
+    assert!(last.iter().copied().eq(40..70), "{last:?}");
+    handle.sync(LONG).unwrap();
+    handle.shutdown(LONG).unwrap();
+    assert!(numbers(dir.path()).iter().copied().eq(40..70));
+    let damage = ttlog::view::Source::open(&logs).unwrap().verify().count();
+    assert_eq!(damage, 0, "and it is whole");
+}
+
+#[test]
 fn s8_a_living_logger_publishes_its_owner_file_again() {
     let dir = tempfile::tempdir().unwrap();
     let handle = builder(dir.path()).build().unwrap();

@@ -69,6 +69,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/lane/process.rs", "hooks of libc for fork and exit"),
     ("src/lane/registry.rs", "links nodes that the epoch keeps alive"),
     ("src/lane/ring.rs", "writes and lends bytes of a mapping"),
+    ("src/lane/seat.rs", "keeps the address of a thread's producer"),
     ("src/lane/staging.rs", "fills a mapping that one consumer owns"),
     ("src/ring/slot.rs", "moves values through shared cells"),
     ("src/scribe/intake.rs", "reads lanes as their one consumer"),

@@ -73,6 +73,10 @@ impl DiskFile for File {
         Ok(self.metadata()?.len())
     }
 
+    fn is_linked(&self) -> bool {
+        self.metadata().is_ok_and(|meta| meta.nlink() > 0)
+    }
+
     fn is_named(&self, path: &Path) -> bool {
         let (Ok(held), Ok(named)) = (self.metadata(), std::fs::symlink_metadata(path)) else {
             return false;

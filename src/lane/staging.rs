@@ -160,6 +160,13 @@ impl Sealed {
         unsafe { self.buffer.memory.published(0, self.len) }
     }
 
+    /// The same, for who has the block.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: (B1, B3) nobody else writes to the buffer until it comes back, and the borrow is
+        // unique.
+        unsafe { self.buffer.memory.owned(0, self.len) }
+    }
+
     /// Gives the buffer back once its block is Written.
     pub(crate) fn into_buffer(self) -> Buffer {
         self.buffer
