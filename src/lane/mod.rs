@@ -36,6 +36,7 @@ without_loom! {
     pub(crate) mod living;
     pub mod outside;
     pub(crate) mod owner;
+    mod peek;
     pub(crate) mod place;
     pub(crate) mod places;
     pub(crate) mod process;

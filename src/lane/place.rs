@@ -35,6 +35,8 @@ pub(crate) const OWNER_NAME: &str = "owner";
 pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
 /// Room for definitions that is reserved ahead.
 const CALLSITES_AHEAD_BYTES: u64 = 64 << 10;
+/// The table of definitions takes at most this much, which a reader holds in memory.
+pub(super) const CALLSITES_BYTES_MAX: u64 = 16 << 20;
 /// How often a directory is made anew that somebody took for a leftover.
 const TRIES: usize = 50;
 /// Anchors kept at most; more are thinned.
@@ -119,6 +121,9 @@ impl Callsites {
     }
 
     fn append(&mut self, definition: &[u8]) -> io::Result<()> {
+        if self.len + definition.len() as u64 > CALLSITES_BYTES_MAX {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         // All of it, or nothing that a reader would see the start of.
         self.reserve(definition.len() as u64)?;
         self.file.write_all_at(definition, self.len)?;
