@@ -131,10 +131,11 @@ impl Handle {
         let ended = Health { ended: true, ..Health::default() };
         let Some(inner) = self.0.as_ref().filter(|_| !process::is_forked()) else { return ended };
         let lanes = inner.lanes.place.path().map(Path::to_owned);
+        let gone = inner.lanes.place.gone();
         Health {
-            crash_safe: lanes.is_some(),
+            crash_safe: lanes.is_some() && gone.is_none(),
             lanes,
-            lanes_reason: inner.lanes_reason.clone(),
+            lanes_reason: gone.or_else(|| inner.lanes_reason.clone()),
             failing: inner.progress.failing().0,
             suspect: inner.progress.suspect(),
             ended: inner.is_ended(),

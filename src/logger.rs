@@ -1,5 +1,7 @@
 //! Logger: puts the parts together, and takes them apart at the end.
 
+mod owner_lock;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::owner_lock::OwnerLock;
 use crate::adopt;
 use crate::config::Builder;
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
@@ -123,50 +126,6 @@ pub(crate) struct Inner {
     pub(crate) scribe: Mutex<Option<JoinHandle<End>>>,
 }
 
-#[derive(Debug)]
-pub(crate) struct OwnerLock {
-    owner: Owner,
-    dir: PathBuf,
-    name: String,
-    file: Mutex<Option<File>>,
-}
-
-impl OwnerLock {
-    /// Publishes the owner file again when its name went away (S8).
-    fn check(&self) {
-        let mut file = self.file.lock();
-        let path = self.dir.join(&self.name);
-        let is_there = file.as_ref().is_none_or(|file| owner::still_named(file, &path));
-        if is_there {
-            return;
-        }
-        let _ = make_dir(&self.dir);
-        if let Ok(new) = self.owner.publish(&self.dir, &self.name) {
-            process::keep_from_children(&new);
-            if let Some(old) = file.replace(new) {
-                process::close_kept(old);
-            }
-        }
-    }
-
-    /// Lets go of the lock, and removes the file when nothing is left to be adopted.
-    fn release(&self, remove: bool) {
-        if let Some(file) = self.file.lock().take() {
-            let path = self.dir.join(&self.name);
-            if remove && owner::still_named(&file, &path) {
-                let _ = std::fs::remove_file(path);
-            }
-            process::close_kept(file);
-        }
-    }
-}
-
-impl Drop for OwnerLock {
-    fn drop(&mut self) {
-        self.release(false);
-    }
-}
-
 struct CatalogSink {
     catalog: Arc<Catalog>,
     lanes: Arc<Lanes>,
@@ -209,7 +168,7 @@ impl Inner {
         std::mem::forget(guard);
         let header = segment_header(&owner);
         let owner =
-            Arc::new(OwnerLock { owner, dir: dir.clone(), name, file: Mutex::new(Some(file)) });
+            Arc::new(OwnerLock { owner: Mutex::new(owner), dir: dir.clone(), name, file: Mutex::new(Some(file)) });
         if choice == LanesChoice::Private {
             reason = None;
         } else if let Some(reason) = &reason {
@@ -235,7 +194,7 @@ impl Inner {
         let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &owner.dir, error);
         let (lanes, parker) = Lanes::new(LanesSetup {
             serial: living::next_serial(),
-            logger: owner.owner.logger,
+            logger: owner.owner.lock().logger,
             place,
             lane_bytes: config.lane_bytes_used(),
             patience: config.patience,
@@ -394,13 +353,14 @@ fn writer_setup(
     lanes: &Arc<Lanes>,
 ) -> WriterSetup {
     let (owner, lanes, dir) = (owner.clone(), lanes.clone(), owner.dir.clone());
+    let check = lanes.clone();
     WriterSetup {
         disk: Box::new(FileDisk),
         dir,
         queue: queue.clone(),
         progress: progress.clone(),
         wake: Box::new(move || lanes.ready.wake()),
-        check_owner: Box::new(move || owner.check()),
+        check_owner: Box::new(move || owner.check(&check)),
     }
 }
 

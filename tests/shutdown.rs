@@ -76,12 +76,15 @@ fn threads_that_log_through_a_shutdown_are_accounted_for_to_the_last_event() {
     for _ in 0..20 {
         let dir = tempfile::tempdir().unwrap();
         let handle = Builder::new(dir.path()).filter("trace").build().unwrap();
+        let all_log = std::sync::Barrier::new(4);
         let calls: u64 = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..3)
                 .map(|_| {
                     scope.spawn(|| {
                         // A call behind the end is a no-op, which `health` tells from outside.
-                        let mut n = 0_u64;
+                        ttlog::info!(logger: &handle, "first");
+                        all_log.wait();
+                        let mut n = 1_u64;
                         while !handle.health().ended {
                             ttlog::info!(logger: &handle, n);
                             n += 1;
@@ -90,6 +93,7 @@ fn threads_that_log_through_a_shutdown_are_accounted_for_to_the_last_event() {
                     })
                 })
                 .collect();
+            all_log.wait();
             std::thread::sleep(Duration::from_millis(5));
             handle.shutdown(LONG).unwrap();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()

@@ -18,6 +18,8 @@ pub(crate) struct Lane {
     pub(super) memory: Arc<Memory>,
     /// The lane's number within its logger: which file.
     pub(crate) id: u32,
+    /// The place's round when its memory was made: another means that it has no name any more.
+    pub(crate) round: u64,
     /// Number of the hand-out within its logger.
     pub(crate) generation: u32,
     /// The thread's id; 0 for the common lane.
@@ -51,7 +53,7 @@ impl Lane {
 
     /// Stops the producer, from any thread; its later calls find out on the cold way. What it
     /// commits is final behind a barrier and when it `is_writing` no more.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         // ord: Release, pairs with the Acquire in `is_stopped`.
         self.stopped.store(true, Ordering::Release);
         self.seat.with(super::ring::Producer::stop);
@@ -178,7 +180,7 @@ impl Lane {
 impl Lane {
     pub(super) fn new(
         memory: Arc<Memory>,
-        id: u32,
+        (id, round): (u32, u64),
         generation: u32,
         tid: u32,
         thread: String,
@@ -187,6 +189,7 @@ impl Lane {
         Self {
             memory,
             id,
+            round,
             generation,
             tid,
             thread,

@@ -285,6 +285,12 @@ impl Kept {
         lane.filter(|lane| !lane.is_stopped())
     }
 
+    /// The thread's lane whose file is gone, which comes before the next.
+    fn stopped(&self, serial: u32, local: bool) -> Option<Arc<Lane>> {
+        let kept = self.0.try_borrow().ok()?;
+        kept.iter().find(|a| a.is_for(serial, local))?.lane.clone()
+    }
+
     /// Puts the lane into the attachment (T1: before the producer is attached), and returns the one
     /// that was there.
     fn set_lane(&self, serial: u32, local: bool, lane: Arc<Lane>) -> Option<Arc<Lane>> {
@@ -390,7 +396,8 @@ fn write_slowly(
 }
 
 fn first_lane(producer: &Producer, local: bool, lanes: &Arc<Lanes>) -> Option<Arc<Lane>> {
-    let Ok(lane) = lanes.hand_out(thread_id(), thread_name()) else {
+    let before = KEPT.with(|kept| kept.stopped(lanes.serial, local));
+    let Ok(lane) = lanes.hand_out(thread_id(), thread_name(), before) else {
         lanes.set_laneless();
         return None;
     };

@@ -21,6 +21,8 @@ mod models_shared;
 #[cfg(all(test, not(loom)))]
 mod outside_tests;
 pub(crate) mod park;
+#[cfg(all(test, not(loom)))]
+mod place_tests;
 pub(crate) mod ready;
 pub(crate) mod registry;
 pub(crate) mod ring;

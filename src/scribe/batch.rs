@@ -87,6 +87,11 @@ impl Batch {
         }
     }
 
+    /// Gives the staging buffer back of a block that is empty.
+    pub(crate) fn into_buffer(self) -> Buffer {
+        self.buffer
+    }
+
     /// True while nothing was added.
     pub(crate) fn is_empty(&self) -> bool {
         self.buffer.committed() == 0

@@ -101,6 +101,8 @@ pub(crate) struct Scribe {
     lost: u64,
     seldom: Seldom,
     n_joined: u64,
+    /// The place's round that lanes and staging were brought to.
+    round: u64,
     segments: Segments,
     pending: Vec<Pending>,
     /// Blocks handed to the file thread.
@@ -138,6 +140,7 @@ impl Scribe {
             lost: 0,
             seldom: Seldom::new(TELL_EVERY),
             n_joined: 0,
+            round: 0,
             segments: Segments::new(setup.plan.clone(), setup.lanes.logger),
             pending: Vec::new(),
             n_blocks: 0,
@@ -185,6 +188,7 @@ impl Scribe {
         if timer {
             self.next_timer = now + self.setup.write_within / 2;
             self.setup.lanes.place.add_anchor((self.setup.now)());
+            self.follow_place();
             self.meet_new_lanes();
         }
         for (ticket, ask) in asked {
@@ -206,6 +210,24 @@ impl Scribe {
         self.answer()
     }
 
+    /// Leaves memory behind that has no name any more, when the place was made again: threads get
+    /// new lanes with their next calls, and what lies in the old ones is taken from there.
+    fn follow_place(&mut self) {
+        let round = self.setup.lanes.place.round();
+        if round == self.round || !self.setup.lanes.renew() {
+            return;
+        }
+        self.round = round;
+        self.n_joined = 0;
+        self.meet_new_lanes();
+        let unnamed = self.intakes.iter().filter(|intake| intake.lane.round < round);
+        unnamed.for_each(|intake| intake.lane.stop());
+        self.seal();
+        if let Some(batch) = self.batch.take() {
+            self.setup.staging.give_back(batch.into_buffer());
+        }
+    }
+
     fn meet_new_lanes(&mut self) {
         let n_joined = self.setup.lanes.n_joined();
         if n_joined == self.n_joined {
@@ -222,6 +244,8 @@ impl Scribe {
         });
         // Oldest first, so that a thread's lanes stand in the order of their use.
         new.sort_by_key(|lane: &Arc<Lane>| lane.generation);
+        // One whose memory was made before the place was made again.
+        new.iter().filter(|lane| lane.round < self.round).for_each(|lane| lane.stop());
         self.intakes.extend(new.into_iter().map(Intake::new));
         self.index_intakes();
     }
