@@ -110,7 +110,7 @@ struct Cold;
 impl Cold {
     /// `None` when the caller is a signal handler that interrupted the cold way.
     fn enter() -> Option<Self> {
-        (!COLD.replace(true)).then_some(Self)
+        if COLD.replace(true) { None } else { Some(Self) }
     }
 }
 

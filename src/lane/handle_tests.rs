@@ -138,3 +138,13 @@ fn r7_what_was_not_committed_when_a_lane_was_stopped_never_will() {
     assert_eq!(bytes(&lanes), (72, 0));
     assert_eq!(lanes.losses().0.get(Cause::Shutdown, Level::Info), 1);
 }
+
+#[test]
+fn a_call_that_interrupts_the_cold_way_does_not_enter_it_again_and_again() {
+    let lanes = lanes();
+    // The first call is on the cold way while its values are written.
+    let twice = || (0..2).for_each(|_| write_local(&lanes, &Odd(|| ())));
+    write_local(&lanes, &Odd(twice));
+    assert_eq!(bytes(&lanes), (24, 0));
+    assert_eq!(lanes.losses().0.get(Cause::Reentrant, Level::Info), 2);
+}

@@ -150,7 +150,9 @@ impl Lanes {
         thread: String,
         before: Option<Arc<Lane>>,
     ) -> io::Result<Arc<Lane>> {
-        let spare = match self.spares[0].lock().pop_front() {
+        // Not in the match itself, which would hold the lock while it makes one.
+        let spare = self.spares[0].lock().pop_front();
+        let spare = match spare {
             Some(spare) => spare,
             None => self.make(self.sizes()[0], 4)?,
         };
