@@ -292,22 +292,27 @@ fn huge_place(dir: &Path, n_lanes: u64) {
     use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
     const LOGGER: u64 = 0xfeed;
     let place = dir.join(format!("ttlog-0-{LOGGER:016x}"));
-    std::fs::DirBuilder::new().mode(0o700).create(&place).unwrap();
+    std::fs::DirBuilder::new().mode(0o700).create(&place).expect("a file of the test");
     for n in 1..=n_lanes {
-        let lane = std::fs::File::create(place.join(format!("lane-{n}"))).unwrap();
-        lane.set_len(4096 + (64 << 20)).unwrap();
+        let lane =
+            std::fs::File::create(place.join(format!("lane-{n}"))).expect("a file of the test");
+        lane.set_len(4096 + (64 << 20)).expect("a file of the test");
         let magic = u64::from_le_bytes(*b"TTLGLANE");
         let header = [(0, magic), (1, 1 | 4096 << 32), (2, LOGGER), (3, n), (4, 64 << 20), (5, n)];
         for (at, word) in header.into_iter().chain([(16, 64 << 20)]) {
-            lane.write_all_at(&u64::to_le_bytes(word), at * 8).unwrap();
+            lane.write_all_at(&u64::to_le_bytes(word), at * 8).expect("a file of the test");
         }
     }
     for name in ["callsites", "anchors"] {
-        std::fs::File::create(place.join(name)).unwrap().set_len(4096).unwrap();
+        std::fs::File::create(place.join(name))
+            .expect("a file of the test")
+            .set_len(4096)
+            .expect("a file of the test");
     }
-    std::fs::write(place.join("callsites"), "").unwrap();
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let found = place.metadata().unwrap();
+    std::fs::write(place.join("callsites"), "").expect("a file of the test");
+    let boot =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a file of the test");
+    let found = place.metadata().expect("a file of the test");
     let owner = format!(
         "ttlog owner 1\nlogger={LOGGER:016x}\napp=huge\nversion=1\nboot={}\nclock=1\nmount=1\n\
          pid=1\nstart=0\nlog={}\nlanes={}\ndevice={}\ninode={}\n",
@@ -317,7 +322,7 @@ fn huge_place(dir: &Path, n_lanes: u64) {
         found.dev(),
         found.ino(),
     );
-    std::fs::write(dir.join(format!("{LOGGER:016x}.owner")), owner).unwrap();
+    std::fs::write(dir.join(format!("{LOGGER:016x}.owner")), owner).expect("a file of the test");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What a thread keeps for its loggers, and what becomes of it when things go wrong below a call.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -167,11 +167,13 @@ impl Producer {
         self.owner.get()
     }
 
+    #[inline(always)]
     fn gate(&self) -> u64 {
         // ord: Relaxed, this thread alone stores it.
         self.gate.load(Ordering::Relaxed)
     }
 
+    #[inline(always)]
     fn set_gate(&self, gate: u64) {
         // ord: Relaxed, who stops a producer waits for `Reopen` alone.
         self.gate.store(gate, Ordering::Relaxed);
