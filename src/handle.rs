@@ -14,7 +14,7 @@ use crate::error::{Error, Kind};
 use crate::lane::lanes::Lanes;
 use crate::lane::{handle, process};
 use crate::logger::Inner;
-use crate::record::Level;
+use crate::record::{Cause, Level};
 use crate::scribe::progress::{Ask, Mark, Ticket, Unanswered};
 use crate::stats::{Health, Stats};
 
@@ -107,7 +107,7 @@ impl Handle {
         losses.add_all(&process::unplaced());
         for level in Level::ALL {
             let count = callsite::reentrant_losses(level);
-            losses.add(crate::record::Cause::Reentrant, level, count);
+            losses.add(Cause::Reentrant, level, count);
         }
         let (bytes_written, segments) = inner.progress.sums();
         let mut lanes = 0;
@@ -131,10 +131,11 @@ impl Handle {
         let ended = Health { ended: true, ..Health::default() };
         let Some(inner) = self.0.as_ref().filter(|_| !process::is_forked()) else { return ended };
         let lanes = inner.lanes.place.path().map(Path::to_owned);
+        let gone = inner.lanes.place.gone();
         Health {
-            crash_safe: lanes.is_some(),
+            crash_safe: lanes.is_some() && gone.is_none(),
             lanes,
-            lanes_reason: inner.lanes_reason.clone(),
+            lanes_reason: gone.or_else(|| inner.lanes_reason.clone()),
             failing: inner.progress.failing().0,
             suspect: inner.progress.suspect(),
             ended: inner.is_ended(),
@@ -163,6 +164,12 @@ impl LoggerRef for Handle {
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         if let Some(inner) = &self.0 {
             handle::write_local(&inner.lanes, &LaneRecord::new(site, id, flags, args));
+        }
+    }
+
+    fn lose(&self, level: Level) {
+        if let Some(inner) = &self.0 {
+            inner.lanes.count_loss(Cause::Full, level);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::Builder;
+use crate::emit::route::LoggerRef as _;
 use crate::emit::{callsite, clock};
 use crate::error::Error;
 use crate::lane::fill::Record;
@@ -119,6 +120,8 @@ impl Pipe {
         }
         if self.shape(line.level, Vec::new()).is_some() {
             self.push(line);
+        } else {
+            self.logger.lose(line.level);
         }
     }
 

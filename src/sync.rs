@@ -19,7 +19,7 @@ pub(crate) mod plain {
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence, fence},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, compiler_fence, fence},
 };
 
 #[cfg(not(loom))]
@@ -43,7 +43,7 @@ pub(crate) use loom::{
     hint::spin_loop,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering, fence},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
     },
     thread::yield_now,
 };
@@ -198,6 +198,27 @@ pub(crate) mod thread {
 /// The frequent side keeps the compiler from moving its load before its store; the rare side makes
 /// the kernel run a full fence on every processor that runs a thread of this process.
 pub(crate) mod barrier {
+    /// The frequent side: keeps the compiler from moving a load before a store.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn light() {
+        super::compiler_fence(super::Ordering::SeqCst); // ord: the rare side fences for both
+    }
+
+    #[cfg(loom)]
+    std::thread_local! {
+        /// True in a model that pays for the rare side's fence on the frequent side, since loom
+        /// knows no fence of one thread on behalf of another.
+        pub(crate) static MODELLED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn light() {
+        if MODELLED.get() {
+            super::fence(super::Ordering::SeqCst); // ord: as the rare side's
+        }
+    }
+
     /// Registers the process for expedited barriers, once; false where the kernel has none.
     #[cfg(all(target_os = "linux", not(loom)))]
     pub(crate) fn is_ready() -> bool {

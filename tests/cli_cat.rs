@@ -286,3 +286,63 @@ fn following_shows_what_is_written_later() {
     assert!(interrupt.unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
+
+/// A dead logger's place with lanes of 64 MiB each, all of it records.
+fn huge_place(dir: &Path, n_lanes: u64) {
+    use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
+    const LOGGER: u64 = 0xfeed;
+    let place = dir.join(format!("ttlog-0-{LOGGER:016x}"));
+    std::fs::DirBuilder::new().mode(0o700).create(&place).expect("a file of the test");
+    for n in 1..=n_lanes {
+        let lane =
+            std::fs::File::create(place.join(format!("lane-{n}"))).expect("a file of the test");
+        lane.set_len(4096 + (64 << 20)).expect("a file of the test");
+        let magic = u64::from_le_bytes(*b"TTLGLANE");
+        let header = [(0, magic), (1, 1 | 4096 << 32), (2, LOGGER), (3, n), (4, 64 << 20), (5, n)];
+        for (at, word) in header.into_iter().chain([(16, 64 << 20)]) {
+            lane.write_all_at(&u64::to_le_bytes(word), at * 8).expect("a file of the test");
+        }
+    }
+    for name in ["callsites", "anchors"] {
+        std::fs::File::create(place.join(name))
+            .expect("a file of the test")
+            .set_len(4096)
+            .expect("a file of the test");
+    }
+    std::fs::write(place.join("callsites"), "").expect("a file of the test");
+    let boot =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a file of the test");
+    let found = place.metadata().expect("a file of the test");
+    let owner = format!(
+        "ttlog owner 1\nlogger={LOGGER:016x}\napp=huge\nversion=1\nboot={}\nclock=1\nmount=1\n\
+         pid=1\nstart=0\nlog={}\nlanes={}\ndevice={}\ninode={}\n",
+        boot.trim().replace('-', ""),
+        dir.display(),
+        place.display(),
+        found.dev(),
+        found.ino(),
+    );
+    std::fs::write(dir.join(format!("{LOGGER:016x}.owner")), owner).expect("a file of the test");
+}
+
+#[test]
+fn a_place_larger_than_the_reader_s_memory_is_read_in_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    huge_place(dir.path(), 3);
+    let mut child = ttlog(&[dir.path().to_str().unwrap()]);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut most_kib = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
+        most_kib = most_kib.max(kib.unwrap_or(0_u64));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let (out, err, code) = split(child.wait_with_output().unwrap());
+    // Records of a callsite that nobody defined: damage that is told, all of it.
+    assert_eq!((out.as_str(), code), ("", Some(1)), "{err}");
+    assert!(err.contains("not defined"), "{err}");
+    assert!((1..64 << 10).contains(&most_kib), "{most_kib} KiB for 192 MiB of lanes");
+}

@@ -19,6 +19,10 @@ const MODELS: &[(&str, &[&str])] = &[
     ("r4_a_write_within_a_write_finds_no_room", &["gate_open"]),
     ("r4_the_cold_way_shuts_the_gate", &["refill_open"]),
     ("r5_a_new_lane_begins_behind_every_gate_of_the_old_one", &["start_low"]),
+    (
+        "r7_nothing_is_committed_behind_a_stop",
+        &["gate_store", "gate_load", "stop_blind", "stop_fence"],
+    ),
     ("w1_no_wake_up_is_lost", &["wake_fence", "sleep_fence", "sleep_blind", "summary_first"]),
     ("w1_who_is_told_sees_what_it_was_told_of", &["bit_store", "bit_load"]),
     ("w2_one_producer_wakes_a_sleeping_scribe", &["wake_all"]),

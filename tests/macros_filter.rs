@@ -15,8 +15,9 @@ const LONG: Duration = Duration::from_secs(60);
 struct Ids(Mutex<Vec<u32>>);
 
 impl DefinitionSink for Ids {
-    fn define(&self, definition: &Definition) {
+    fn define(&self, definition: &Definition) -> bool {
         self.0.lock().expect("no test panicked").push(definition.id);
+        true
     }
 }
 

@@ -42,3 +42,19 @@ fn an_idle_process_takes_half_a_percent_of_a_cpu_at_most() {
     let percent = cpu.strip_prefix("idle_cpu_percent=").expect("it");
     assert!(percent.parse::<f64>().expect("a number") < 0.5, "{cpu}");
 }
+
+#[test]
+fn a_busy_scribe_s_turn_costs_time_for_busy_lanes_and_not_for_those_that_exist() {
+    let mut costs = Vec::new();
+    for threads in [4, 1000] {
+        let mut rig = Rig::new();
+        let args = format!("do=thousand threads={threads} idle=3000 busy=1");
+        let mut running = rig.start(&args);
+        let (_, idle, busy) = (running.line(), running.line(), running.line());
+        println!("{threads} lanes that are quiet: {busy} ({idle})");
+        costs.push(number(&busy, "scribe_ns_a_burst"));
+    }
+    // What looking at all lanes twenty times a second takes is not in it. A turn over a thousand
+    // lanes would take some 100 microseconds more.
+    assert!(costs[1] < costs[0] * 3 / 2 + 10_000, "{costs:?} ns a burst");
+}

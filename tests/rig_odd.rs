@@ -69,6 +69,13 @@ fn r36_a_handler_of_exit_that_runs_behind_the_logger_s_ends_all_the_same() {
 }
 
 #[test]
+fn r36_what_is_logged_behind_the_logger_s_end_is_kept_where_another_thread_lives() {
+    let (rig, run, _, read) = odd("how=atexit when=before busy=1");
+    let tally = compare(&by_thread(&read), run, &rig.counts(run));
+    assert_eq!((tally.missing, tally.read), (0, 2001), "{tally:?}");
+}
+
+#[test]
 fn r36_an_allocator_may_log() {
     let (rig, run, outcome, read) = odd("how=allocator events=1000");
     let tally = compare(&by_thread(&read), run, &rig.counts(run));

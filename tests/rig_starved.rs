@@ -131,6 +131,52 @@ fn a_disk_that_fills_up_costs_a_second_and_what_it_costs_is_told() {
     });
 }
 
+/// Statements with long names, so that few fill what is reserved for definitions.
+mod long {
+    use ttlog::info;
+
+    const NAME: &str = match std::str::from_utf8(&[b'x'; 50_000]) {
+        Ok(name) => name,
+        Err(_) => "",
+    };
+
+    pub(super) fn log(handle: &ttlog::Handle) -> u64 {
+        info!(logger: handle, target: NAME, n = 1_u64, "one");
+        info!(logger: handle, target: NAME, n = 2_u64, "two");
+        info!(logger: handle, target: NAME, n = 3_u64, "three");
+        3
+    }
+}
+
+#[test]
+fn s11_an_event_whose_definition_finds_no_room_is_counted_and_every_other_can_be_decoded() {
+    in_namespace(|| {
+        let (dir, lanes) = (tempfile::tempdir().expect("it"), tempfile::tempdir().expect("it"));
+        let _mounted = tmpfs(lanes.path(), "16m");
+        let builder = ttlog::Builder::new(dir.path()).lanes_in(lanes.path()).filter("info");
+        let handle = builder.build().expect("a logger");
+        ttlog::info!(logger: &handle, "so that there is a lane");
+        fill(lanes.path());
+        let calls = 1 + long::log(&handle) + long::log(&handle);
+        let lost = handle.stats().lost_by(ttlog::record::Cause::Full, ttlog::Level::INFO);
+        println!("{lost} of {calls} events lost beside a full /dev/shm");
+        assert!(lost == 2 || lost == 4, "one or two definitions of three found no room: {lost}");
+        let place = handle.health().lanes.expect("they are shared");
+        let defined = std::fs::read(place.join("callsites")).expect("the table");
+        let has = |name: &[u8]| defined.windows(name.len()).any(|at| at == name);
+        assert!(has(b"one") && !has(b"three"), "what was refused is not there, nor half of it");
+        std::fs::remove_file(lanes.path().join("ballast")).expect("it");
+        let calls = calls + long::log(&handle);
+        handle.flush(Duration::from_secs(60)).expect("a flush");
+        let stats = handle.stats();
+        assert_eq!((stats.written, stats.lost()), (calls - lost, lost), "{stats:?}");
+        let read = read_back(dir.path());
+        assert_eq!(read.wrong, [""; 0]);
+        assert_eq!((read.others.len() as u64, read.lost_total()), (calls - lost, lost));
+        handle.shutdown(Duration::from_secs(60)).expect("the end");
+    });
+}
+
 #[test]
 fn killed_while_the_disk_is_full_nothing_that_was_accepted_is_gone() {
     in_namespace(|| {

@@ -340,6 +340,82 @@ fn s10_lanes_that_cannot_be_seen_from_here_are_left_alone_for_a_week() {
 }
 
 #[test]
+fn s7_what_is_written_into_a_file_without_a_name_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    let handle = builder(dir.path()).write_within(Duration::from_millis(10)).build().unwrap();
+    let mut n = 0_u64;
+    let mut log = |count: u64, flush: bool| {
+        for _ in 0..count {
+            ttlog::info!(logger: &handle, n);
+            n += 1;
+            if flush {
+                handle.flush(LONG).unwrap();
+            }
+        }
+    };
+    log(20, true);
+    // Once with the directory, once the file alone; several blocks come before anybody looks.
+    std::fs::remove_dir_all(&logs).unwrap();
+    log(20, true);
+    std::fs::remove_file(names(&logs, ".ttlog").remove(0)).unwrap();
+    log(30, true);
+    let last = numbers(dir.path());
+    assert!(last.iter().copied().eq(40..70), "{last:?}");
+    handle.sync(LONG).unwrap();
+    handle.shutdown(LONG).unwrap();
+    assert!(numbers(dir.path()).iter().copied().eq(40..70));
+    let damage = ttlog::view::Source::open(&logs).unwrap().verify().count();
+    assert_eq!(damage, 0, "and it is whole");
+}
+
+#[test]
+fn s8_a_living_logger_makes_its_place_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = builder(dir.path()).write_within(Duration::from_secs(3600));
+    let handle = slow.build().unwrap();
+    let log = |n: u64| ttlog::info!(logger: &handle, n);
+    (0..10).for_each(log);
+    handle.flush(LONG).unwrap();
+    let place = handle.health().lanes.unwrap();
+    for round in 1..=2_u64 {
+        let inode = place.metadata().unwrap().ino();
+        (round * 100..round * 100 + 10).for_each(log);
+        std::fs::remove_dir_all(&place).unwrap();
+        until("the place is there again", || {
+            handle.flush(LONG).unwrap();
+            place.join("owner").metadata().is_ok_and(|found| found.is_file())
+                && place.metadata().is_ok_and(|found| found.ino() != inode)
+                && place.join("lane-0").exists()
+        });
+        // What the same thread and a new one log now is in lanes that outlive the process.
+        log(round * 100 + 10);
+        std::thread::scope(|scope| {
+            scope.spawn(|| ttlog::info!(logger: &handle, n = round * 100 + 11, "elsewhere"));
+        });
+        let found = outside::owners(&dir.path().join("logs")).unwrap().0.remove(0);
+        assert!(found.alive);
+        let seen = outside::snapshot(&found.owner).unwrap();
+        assert_eq!(seen.notes, [""; 0]);
+        let mut numbers = Vec::new();
+        seen.runs.iter().for_each(|run| numbers_of(run, &mut numbers));
+        numbers.sort_unstable();
+        let new = [round * 100 + 10, round * 100 + 11];
+        assert!(new.iter().all(|n| numbers.contains(n)), "{numbers:?}");
+        let has = |level| seen.definitions.get(level).is_some();
+        assert!((1..=2).all(has), "definitions from before, and new ones");
+        assert!(handle.health().crash_safe && handle.health().lanes_reason.is_none());
+    }
+    let stats = handle.shutdown(LONG).unwrap();
+    assert_eq!((stats.events, handle.stats().lost()), (34, 0));
+    let mut all = numbers(dir.path());
+    all.sort_unstable();
+    let of = |round: u64| round * 100..round * 100 + 12;
+    assert!(all.iter().copied().eq((0..10).chain(of(1)).chain(of(2))), "{all:?}");
+    assert!(!place.exists(), "nothing is left of it");
+}
+
+#[test]
 fn s8_a_living_logger_publishes_its_owner_file_again() {
     let dir = tempfile::tempdir().unwrap();
     let handle = builder(dir.path()).build().unwrap();

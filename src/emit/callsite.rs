@@ -9,8 +9,9 @@
 //! # Invariants
 //!
 //! - **I1** A callsite's id never changes once given, and is below 2³¹.
-//! - **I2** Its kinds are stored after every sink has been told its definition; so a record that
-//!   names an id is behind the definition of that id (S11).
+//! - **I2** Its kinds are stored after every sink has taken its definition; so a record that names
+//!   an id is behind the definition of that id (S11). Where a sink has no room for it the event is
+//!   refused, and the next call tries again with the same id.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub struct Callsite {
     /// Id under which the same statement logs its message the other way (deferred or formatted),
     /// which types of a generic function may ask for.
     other: AtomicU32,
+    /// The same, from when it is given until every sink has its definition.
+    other_given: AtomicU32,
     /// [`DEFERRED`] when the definition under `id` has arguments instead of a message.
     mode: AtomicU32,
     metadata: Metadata,
@@ -71,8 +74,8 @@ const DEFERRED: u32 = 1;
 /// Learns each definition before the first record that names it. It is called under the lock of
 /// the list of callsites: it must neither log nor wait for a thread that does.
 pub trait DefinitionSink: Send + Sync {
-    /// Takes a definition.
-    fn define(&self, definition: &Definition);
+    /// Takes a definition; false when there is no room for it. It may be told again what it knows.
+    fn define(&self, definition: &Definition) -> bool;
 }
 
 /// Names a sink that was added.
@@ -120,6 +123,15 @@ fn with_registry<T>(job: impl FnOnce(&mut Registry) -> T) -> Option<T> {
     Some(job(&mut REGISTRY.lock()))
 }
 
+/// Why a call has no id to write with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The event is counted as lost by now.
+    Counted,
+    /// There is no room for the definition: the logger counts the event.
+    NoRoom,
+}
+
 /// What a call wants to write, when it does not fit what the callsite remembers.
 pub(super) struct Shape {
     key: u64,
@@ -143,6 +155,7 @@ impl Callsite {
             kinds: AtomicU64::new(KEY_NONE),
             id: AtomicU32::new(0),
             other: AtomicU32::new(0),
+            other_given: AtomicU32::new(0),
             mode: AtomicU32::new(0),
             metadata,
         }
@@ -215,39 +228,49 @@ impl Callsite {
     }
 
     /// The id and whether kinds must stand in the record, for a call that is not like the first.
-    /// Defines the callsite if nobody has. `None` when the event is lost, which is counted.
+    /// Defines the callsite if nobody has.
     #[cold]
     #[inline(never)]
-    pub(super) fn resolve(&'static self, shape: &Shape) -> Option<(u32, bool)> {
+    pub(super) fn resolve(&'static self, shape: &Shape) -> Result<(u32, bool), Lost> {
         if let Some(known) = self.known(shape) {
-            return Some(known);
+            return Ok(known);
         }
         if process::is_forked() {
             self.count_forked();
-            return None;
+            return Err(Lost::Counted);
         }
         let resolved = with_registry(|registry| {
             if let Some(known) = self.known(shape) {
-                return Some(known);
+                return Ok(known);
             }
             if self.key() == KEY_NONE {
-                let id = registry.id_of(self)?;
-                registry.define(self.definition(id, shape, shape.dynamic));
+                let id = registry.id_of(self).ok_or(Lost::NoRoom)?;
+                if !registry.define(self.definition(id, shape, shape.dynamic)) {
+                    return Err(Lost::NoRoom);
+                }
                 // ord: Relaxed: ordered by the store below.
                 self.mode.store(shape.deferred.into(), Ordering::Relaxed);
                 // ord: Release, partner of the Acquire in `key` (I2).
                 self.kinds.store(shape.key, Ordering::Release);
-                return Some((id, shape.dynamic));
+                return Ok((id, shape.dynamic));
             }
-            let id = registry.next_id()?;
-            registry.define(self.definition(id, shape, true));
+            // ord: Relaxed, under the lock that every access is under.
+            let id = match self.other_given.load(Ordering::Relaxed) {
+                0 => registry.next_id().ok_or(Lost::NoRoom)?,
+                given => given,
+            };
+            // ord: Relaxed, as above.
+            self.other_given.store(id, Ordering::Relaxed);
+            if !registry.define(self.definition(id, shape, true)) {
+                return Err(Lost::NoRoom);
+            }
             // ord: Release, partner of the Acquire in `known` (I2).
             self.other.store(id, Ordering::Release);
-            Some((id, true))
+            Ok((id, true))
         });
         resolved.unwrap_or_else(|| {
             self.count_reentrant();
-            None
+            Err(Lost::Counted)
         })
     }
 
@@ -367,11 +390,13 @@ impl Registry {
         }
     }
 
-    fn define(&mut self, definition: Definition) {
-        for (_, sink) in &self.sinks {
-            sink.define(&definition);
+    /// Tells all sinks; false when one of them has no room, and is to be told again.
+    fn define(&mut self, definition: Definition) -> bool {
+        let is_known = self.sinks.iter().all(|(_, sink)| sink.define(&definition));
+        if is_known {
+            self.definitions.push(definition);
         }
-        self.definitions.push(definition);
+        is_known
     }
 }
 
@@ -398,16 +423,18 @@ pub fn rebuild_interest() {
 }
 
 /// Tells `sink` every definition there is, and from now on each new one before a record uses it.
+/// `None` when it has no room for them, or when this thread is in the list already.
 pub fn add_sink(sink: Arc<dyn DefinitionSink>) -> Option<SinkId> {
     with_registry(|registry| {
-        for definition in &registry.definitions {
-            sink.define(definition);
+        if !registry.definitions.iter().all(|definition| sink.define(definition)) {
+            return None;
         }
         let id = SinkId(registry.next_sink);
         registry.next_sink += 1;
         registry.sinks.push((id, sink));
-        id
+        Some(id)
     })
+    .flatten()
 }
 
 /// Lets go of a sink.
@@ -426,13 +453,12 @@ pub fn for_each_definition(mut job: impl FnMut(&Definition)) {
 }
 
 /// Gives an id to a definition that is no statement's (a bridge's, a pipe's), and tells it to all
-/// sinks. `None` when ids have run out or this thread is in the list already.
+/// sinks. `None` when ids have run out, a sink has no room, or this thread is in the list already.
 pub fn define(mut definition: Definition) -> Option<u32> {
     with_registry(|registry| {
         let id = registry.next_id()?;
         definition.id = id;
-        registry.define(definition);
-        Some(id)
+        registry.define(definition).then_some(id)
     })
     .flatten()
 }

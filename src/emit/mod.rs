@@ -23,7 +23,7 @@ pub(crate) use filter::Filter;
 use std::fmt;
 
 use args::{COUNT_MAX, Deferred, Encoded, List, Message};
-use callsite::{Callsite, Shape};
+use callsite::{Callsite, Lost, Shape};
 use route::Route;
 use scratch::Scratch;
 
@@ -107,8 +107,9 @@ fn emit_unusual<R: Route, L: List>(
     flags: u8,
 ) {
     match site.resolve(const { &Shape::of::<L>() }) {
-        Some((id, true)) => to.push(site, id, flags | FLAG_DYNAMIC, args.dynamic()),
-        Some((id, false)) => to.push(site, id, flags, args),
-        None => {}
+        Ok((id, true)) => to.push(site, id, flags | FLAG_DYNAMIC, args.dynamic()),
+        Ok((id, false)) => to.push(site, id, flags, args),
+        Err(Lost::NoRoom) => to.lose(site.metadata().level),
+        Err(Lost::Counted) => {}
     }
 }

@@ -67,6 +67,8 @@ pub trait Route: Copy {
     fn id(self, site: &Callsite) -> u32;
     /// Hands a record over. `id` is the site's, or the one of its other definition.
     fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: A);
+    /// Counts an event whose definition found no room.
+    fn lose(self, level: Level);
 }
 
 /// To the logger that `init` installed: the callsite's word.
@@ -91,6 +93,10 @@ impl Route for Global {
         let epoch = (self.0 >> 32) as u32;
         handle::write_global(epoch, LaneRecord::new(site, id, flags, args));
     }
+
+    fn lose(self, level: Level) {
+        handle::lose_global((self.0 >> 32) as u32, level);
+    }
 }
 
 /// What `logger: &handle` can name.
@@ -99,6 +105,8 @@ pub trait LoggerRef {
     fn wants(&self, target: &str, level: Level) -> bool;
     /// Takes a record of a callsite that has been defined under this id.
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A);
+    /// Counts an event whose definition found no room.
+    fn lose(&self, level: Level);
 }
 
 impl<T: LoggerRef + ?Sized> LoggerRef for &T {
@@ -109,6 +117,10 @@ impl<T: LoggerRef + ?Sized> LoggerRef for &T {
     #[inline]
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         (**self).push(site, id, flags, args);
+    }
+
+    fn lose(&self, level: Level) {
+        (**self).lose(level);
     }
 }
 
@@ -133,6 +145,10 @@ impl<H: LoggerRef + ?Sized> Route for Local<'_, H> {
     #[inline(always)]
     fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         self.0.push(site, id, flags, args);
+    }
+
+    fn lose(self, level: Level) {
+        self.0.lose(level);
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) trait DiskFile: Debug + Send {
     fn sync(&self) -> io::Result<()>;
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// False when the file has no name any more, so that what is written to it is gone with it.
+    fn is_linked(&self) -> bool;
     /// True while `path` names this very file.
     fn is_named(&self, path: &Path) -> bool;
 }

@@ -120,6 +120,10 @@ impl DiskFile for PlainFile {
         Ok(self.file.metadata()?.len())
     }
 
+    fn is_linked(&self) -> bool {
+        self.metadata().is_ok_and(|meta| meta.nlink() > 0)
+    }
+
     fn is_named(&self, path: &Path) -> bool {
         let (Ok(held), Ok(named)) = (self.file.metadata(), std::fs::symlink_metadata(path)) else {
             return false;

@@ -26,22 +26,26 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Adds a definition; one whose id is known is ignored.
-    pub(crate) fn define(&self, definition: &Definition, place: &Place) {
+    /// Adds a definition; one whose id is known is ignored. False when the place has no room for it:
+    /// what a record needs has to outlive the process as the record does. Callers take turns (they
+    /// have the lock of the list of callsites).
+    pub(crate) fn define(&self, definition: &Definition, place: &Place) -> bool {
+        let id = definition.id as usize;
+        if self.entries.lock().get(id).is_some_and(Option::is_some) {
+            return true;
+        }
         let mut encoded = Vec::new();
         definition.encode(&mut encoded);
-        let id = definition.id as usize;
+        // Not under the lock that the scribe takes: the place may lie on a disk.
+        if place.define(&encoded).is_err() {
+            return false;
+        }
         let mut entries = self.entries.lock();
         if entries.len() <= id {
             entries.resize(id + 1, None);
         }
-        if entries[id].is_some() {
-            return;
-        }
-        // A full /dev/shm costs an adopter the names of this callsite, nothing else: blocks carry
-        // their own copy.
-        let _ = place.define(&encoded);
         entries[id] = Some(Entry { schema: Schema::of(definition), encoded: encoded.into() });
+        true
     }
 }
 

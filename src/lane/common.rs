@@ -12,6 +12,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
+
 use super::fill::{Record, fill_cut};
 use super::hand_out::Lane;
 use super::handle::thread_id;
@@ -25,7 +27,7 @@ use crate::record::{Cause, FLAG_THREAD, HEAD_BYTES, Level};
 pub(crate) struct Common {
     latch: Latch,
     producer: Producer,
-    lane: Arc<Lane>,
+    lane: RwLock<Arc<Lane>>,
 }
 
 // SAFETY: (C1) the lane is shared memory, the producer is behind the lock.
@@ -38,12 +40,31 @@ impl Common {
         let producer = Producer::new();
         // SAFETY: `lane` keeps the memory alive as long as the producer; nobody else writes to it.
         unsafe { producer.attach(lane.memory(), serial, record_bytes_max) };
-        Self { latch: Latch::new(), producer, lane }
+        Self { latch: Latch::new(), producer, lane: RwLock::new(lane) }
     }
 
     /// The lane.
-    pub(crate) fn lane(&self) -> &Arc<Lane> {
-        &self.lane
+    pub(crate) fn lane(&self) -> Arc<Lane> {
+        // Recursive: a signal handler may interrupt its own thread here while another waits.
+        self.lane.read_recursive().clone()
+    }
+
+    /// Counts an event that no lane could take.
+    pub(crate) fn count_loss(&self, cause: Cause, level: Level) {
+        // Under the lock: the lane that is counted on has not been taken back.
+        self.lane.read_recursive().count_loss(cause, level, 1);
+    }
+
+    /// Puts another lane in the place of the one that is there, which ends; false when the lock is
+    /// not to be had.
+    pub(crate) fn replace(&self, lane: Arc<Lane>, serial: u32, record_bytes_max: u64) -> bool {
+        let replaced = self.with(|producer| {
+            // SAFETY: (C1) under the lock; the lane is kept here as long as its producer has it.
+            unsafe { producer.attach(lane.memory(), serial, record_bytes_max) };
+            lane.publish();
+            std::mem::replace(&mut *self.lane.write(), lane).end();
+        });
+        replaced.is_some()
     }
 
     /// Runs `work` under the lock; `None` when the lock is not to be had, for example because this
@@ -57,7 +78,7 @@ impl Common {
 /// when it stays full.
 pub(super) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
     let thread = thread_id();
-    let lane = lanes.common.lane().clone();
+    let mut lane = lanes.common.lane();
     let limit = lanes.record_bytes_max(&lane) - HEAD_BYTES - 8;
     let mut payload = record.payload_len();
     let cut = (payload > limit).then(|| record.cut(limit));
@@ -67,13 +88,14 @@ pub(super) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record
     }
     let len = HEAD_BYTES + 8 + payload.next_multiple_of(8);
     if len > lanes.record_bytes_max(&lane) {
-        return lane.count_loss(Cause::Full, level, 1);
+        return lanes.common.count_loss(Cause::Full, level);
     }
     let mut waited_since = None;
     let cause = loop {
         if lanes.is_closed() {
             break Cause::Shutdown;
         }
+        lane = lanes.common.lane();
         let head = lane.memory().head();
         let wrote = lanes.common.with(|producer| {
             if lanes.is_closed() {
@@ -110,7 +132,7 @@ pub(super) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record
             }
         }
     };
-    lane.count_loss(cause, level, 1);
+    lanes.common.count_loss(cause, level);
 }
 
 fn fill_shared(record: &dyn Record, out: &mut [u8], payload: usize, thread: u32) {

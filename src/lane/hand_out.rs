@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::memory::{HEADER_BYTES, Memory};
 use super::park::{End, Park};
 use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
+use super::seat::Seat;
 use crate::record::{CAUSES, Cause, LEVELS, Level, Losses};
 
 /// One hand-out of a lane to one thread.
@@ -17,6 +18,8 @@ pub(crate) struct Lane {
     pub(super) memory: Arc<Memory>,
     /// The lane's number within its logger: which file.
     pub(crate) id: u32,
+    /// The place's round when its memory was made: another means that it has no name any more.
+    pub(crate) round: u64,
     /// Number of the hand-out within its logger.
     pub(crate) generation: u32,
     /// The thread's id; 0 for the common lane.
@@ -30,6 +33,10 @@ pub(crate) struct Lane {
     /// The lane that the same thread had before, which has to be emptied first.
     before: Mutex<Option<Arc<Lane>>>,
     park: Park,
+    /// Where its producer can be stopped.
+    pub(super) seat: Seat,
+    /// Its producer is to write no more, since the lane's file goes.
+    stopped: AtomicBool,
 }
 
 impl Lane {
@@ -38,9 +45,29 @@ impl Lane {
         &self.memory
     }
 
-    /// Says that the producer will never write again.
+    /// Says that the producer, which is detached by now, will never write again.
     pub(crate) fn end(&self) {
+        self.seat.leave();
         self.ended.set();
+    }
+
+    /// Stops the producer, from any thread; its later calls find out on the cold way. What it
+    /// commits is final behind a barrier and when it `is_writing` no more.
+    pub(crate) fn stop(&self) {
+        // ord: Release, pairs with the Acquire in `is_stopped`.
+        self.stopped.store(true, Ordering::Release);
+        self.seat.with(super::ring::Producer::stop);
+    }
+
+    /// True when the lane's file goes, or is gone: what is written to it would be lost.
+    pub(crate) fn is_stopped(&self) -> bool {
+        // ord: Acquire, pairs with the Release in `stop`.
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// True while a write that began before `stop` may be under way.
+    pub(super) fn is_writing(&self) -> bool {
+        self.seat.with(super::ring::Producer::is_writing).unwrap_or(false)
     }
 
     /// True when the producer will never write again; its tail is final then.
@@ -74,11 +101,10 @@ impl Lane {
         self.park.wake();
     }
 
-    /// Counts events that this lane did not accept. Only its producer calls it (the holder of the
-    /// lock for the common lane).
+    /// Counts events that this lane did not accept, or whose bytes its consumer cannot read.
     pub(crate) fn count_loss(&self, cause: Cause, level: Level, count: u64) {
         let at = word::LOSSES + cause as usize * LEVELS + level as usize;
-        // ord: Relaxed, a counter; the common lane has several writers.
+        // ord: Relaxed, a counter with several writers.
         self.memory.word(at).fetch_add(count, Ordering::Relaxed);
         // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
         self.memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
@@ -154,7 +180,7 @@ impl Lane {
 impl Lane {
     pub(super) fn new(
         memory: Arc<Memory>,
-        id: u32,
+        (id, round): (u32, u64),
         generation: u32,
         tid: u32,
         thread: String,
@@ -163,6 +189,7 @@ impl Lane {
         Self {
             memory,
             id,
+            round,
             generation,
             tid,
             thread,
@@ -170,6 +197,8 @@ impl Lane {
             emptied: AtomicBool::new(false),
             before: Mutex::new(before),
             park: Park::new(),
+            seat: Seat::new(),
+            stopped: AtomicBool::new(false),
         }
     }
 }

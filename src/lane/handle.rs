@@ -7,9 +7,12 @@
 //! # Invariants
 //!
 //! - **T1** A producer is attached to a lane only while this thread's `Kept` holds the lane's `Arc`;
-//!   it is detached before the `Arc` is dropped.
+//!   it is detached, and has left the lane's seat, before the `Arc` is dropped. One that is busy is
+//!   a frame below this one: its attachment stays, whatever became of its logger.
 //! - **T2** `Kept` has a destructor, the hot thread-local has none: a call after the destructor ran
 //!   finds no lane and uses the common one.
+//! - **T3** Who uses a local producer holds its `Rc`, made while what is kept was borrowed: nobody
+//!   frees it below the user.
 //!
 //! # Failure
 //!
@@ -18,13 +21,14 @@
 //! logger to ask.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::common::write_common;
 use super::hand_out::Lane;
 use super::lanes::Lanes;
-use super::living;
+use super::living::{self, Living};
 use super::process;
 use super::fill::{Record, fill, fill_cut};
 use super::ring::{Producer, Room};
@@ -33,7 +37,7 @@ use crate::record::{Cause, HEAD_BYTES, Level};
 /// Rounds of looking at the head before a thread parks.
 const SPINS: u32 = 300;
 
-/// What a thread keeps for one logger.
+/// What a thread keeps for one logger and one way to it.
 #[derive(Debug)]
 struct Attachment {
     lanes: Arc<Lanes>,
@@ -41,8 +45,8 @@ struct Attachment {
     lane: Option<Arc<Lane>>,
     /// The head at which a wait ran out: until it moves, calls lose at once.
     gave_up_at: Cell<Option<u64>>,
-    /// The producer for a logger that is not the global one.
-    local: Option<Box<Producer>>,
+    /// The producer for calls that name their logger.
+    local: Option<Rc<Producer>>,
 }
 
 /// Everything of a thread that has to be given back when it ends.
@@ -61,7 +65,6 @@ thread_local! {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        GLOBAL.with(Producer::detach);
         for attachment in self.0.get_mut().drain(..) {
             attachment.end();
         }
@@ -69,11 +72,51 @@ impl Drop for Kept {
 }
 
 impl Attachment {
+    /// True for the attachment of this logger's calls: those to the global logger, or those that
+    /// name it. A thread that does both has a lane for each.
+    fn is_for(&self, serial: u32, local: bool) -> bool {
+        self.lanes.serial == serial && self.local.is_some() == local
+    }
+
+    /// Lets go of the lane, for which the producer is detached first.
     fn end(self) {
-        drop(self.local);
+        let serial = self.lanes.serial;
+        match &self.local {
+            Some(producer) => producer.detach(),
+            None => GLOBAL.with(|global| {
+                if global.owner() == serial {
+                    global.detach();
+                }
+            }),
+        }
         if let Some(lane) = self.lane {
             lane.end();
         }
+    }
+
+    /// True while a frame of this thread writes into this lane.
+    fn is_busy(&self) -> bool {
+        match &self.local {
+            Some(producer) => producer.is_busy(),
+            None => GLOBAL
+                .with(|global| global.owner() == self.lanes.serial && global.is_busy()),
+        }
+    }
+}
+
+/// This thread on the cold way, until it is dropped.
+struct Cold;
+
+impl Cold {
+    /// `None` when the caller is a signal handler that interrupted the cold way.
+    fn enter() -> Option<Self> {
+        if COLD.replace(true) { None } else { Some(Self) }
+    }
+}
+
+impl Drop for Cold {
+    fn drop(&mut self) {
+        COLD.set(false);
     }
 }
 
@@ -130,22 +173,23 @@ fn refused<R: Record>(producer: &Producer, serial: u32, record: R) {
     cold(producer, serial, &record);
 }
 
+/// Counts an event of the global logger whose definition found no room.
+#[cold]
+pub(crate) fn lose_global(serial: u32, level: Level) {
+    match living::find(serial) {
+        Living::Found(lanes) => lanes.count_loss(Cause::Full, level),
+        Living::Gone | Living::Inside => process::count_unplaced(Cause::Full, level),
+    }
+}
+
 /// Writes a record into this thread's lane of a logger that the caller names.
 pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     if process::is_forked() {
         return process::count_forked(record.level());
     }
-    let producer = KEPT.try_with(|kept| {
-        let kept = kept.0.try_borrow().ok()?;
-        let mine = kept.iter().find(|a| a.lanes.serial == lanes.serial)?;
-        // The box outlives the borrow: attachments of living loggers leave with the thread alone.
-        Some(std::ptr::from_ref::<Producer>(mine.local.as_deref()?))
-    });
-    let Ok(Some(producer)) = producer else {
+    let Ok(Some(producer)) = KEPT.try_with(|kept| kept.local(lanes.serial)) else {
         return cold_local(lanes, record);
     };
-    // SAFETY: (T1) this thread's own box, freed only by this thread, which is here.
-    let producer = unsafe { &*producer };
     let payload = record.payload_len();
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let ticks = record.ticks();
@@ -163,24 +207,22 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
         process::count_forked(level);
         return;
     }
-    if COLD.get() {
+    let Some(_cold) = Cold::enter() else {
         // Called by a signal handler that interrupted the cold way.
-        match living::find(serial) {
-            Some(lanes) => lanes.count_loss(Cause::Reentrant, level),
-            None => process::count_unplaced(Cause::Reentrant, level),
-        }
-        return;
-    }
-    COLD.set(true);
+        return match living::find(serial) {
+            Living::Found(lanes) => lanes.count_loss(Cause::Reentrant, level),
+            Living::Gone | Living::Inside => process::count_unplaced(Cause::Reentrant, level),
+        };
+    };
     let lanes = match KEPT.try_with(|kept| kept.lanes(serial)) {
-        Ok(Some(lanes)) => Some(lanes),
+        Ok(Some(lanes)) => Living::Found(lanes),
         _ => living::find(serial),
     };
     match lanes {
-        Some(lanes) => write_slowly(producer, false, &lanes, level, record),
-        None => process::count_unplaced(Cause::Shutdown, level),
+        Living::Found(lanes) => write_slowly(producer, false, &lanes, level, record),
+        Living::Gone => process::count_unplaced(Cause::Shutdown, level),
+        Living::Inside => process::count_unplaced(Cause::Reentrant, level),
     }
-    COLD.set(false);
 }
 
 #[cold]
@@ -190,23 +232,17 @@ fn cold_local(lanes: &Arc<Lanes>, record: &dyn Record) {
         return;
     }
     let level = record.level();
-    if COLD.replace(true) {
-        lanes.count_loss(Cause::Reentrant, level);
-        return;
-    }
+    let Some(_cold) = Cold::enter() else {
+        return lanes.count_loss(Cause::Reentrant, level);
+    };
     let known = KEPT.try_with(|kept| {
         kept.register(lanes, true);
         kept.local(lanes.serial)
     });
     match known {
-        Ok(Some(producer)) => {
-            // SAFETY: (T1) this thread's own box, freed only by this thread, which is here.
-            let producer = unsafe { &*producer };
-            write_slowly(producer, true, lanes, level, record);
-        }
+        Ok(Some(producer)) => write_slowly(&producer, true, lanes, level, record),
         _ => write_common(lanes, level, record),
     }
-    COLD.set(false);
 }
 
 impl Kept {
@@ -215,65 +251,63 @@ impl Kept {
         kept.iter().find(|a| a.lanes.serial == serial).map(|a| a.lanes.clone())
     }
 
-    fn local(&self, serial: u32) -> Option<*const Producer> {
+    /// The producer for calls that name this logger (T3).
+    #[inline]
+    fn local(&self, serial: u32) -> Option<Rc<Producer>> {
         let kept = self.0.try_borrow().ok()?;
-        let mine = kept.iter().find(|a| a.lanes.serial == serial)?;
-        mine.local.as_deref().map(std::ptr::from_ref)
+        let mine = kept.iter().find(|a| a.is_for(serial, true))?;
+        mine.local.clone()
     }
 
     /// Makes sure that this thread has an attachment to the logger.
     fn register(&self, lanes: &Arc<Lanes>, local: bool) {
         let Ok(mut kept) = self.0.try_borrow_mut() else { return };
-        if kept.iter().any(|a| a.lanes.serial == lanes.serial) {
+        if kept.iter().any(|a| a.is_for(lanes.serial, local)) {
             return;
         }
-        // Those of loggers that have ended go; the global producer, if it was theirs, is detached.
-        let mut at = 0;
-        while at < kept.len() {
-            if kept[at].lanes.is_scribe_gone() {
-                let gone = kept.swap_remove(at);
-                GLOBAL.with(|global| {
-                    if global.serial() == gone.lanes.serial {
-                        global.detach();
-                    }
-                });
-                gone.end();
-            } else {
-                at += 1;
-            }
-        }
+        // Those of loggers that have ended go, but for one that a frame below writes to (T1).
+        let is_over = |a: &mut Attachment| a.lanes.is_scribe_gone() && !a.is_busy();
+        kept.extract_if(.., is_over).for_each(Attachment::end);
         kept.push(Attachment {
             lanes: lanes.clone(),
             lane: None,
             gave_up_at: Cell::new(None),
-            local: local.then(|| Box::new(Producer::new())),
+            local: local.then(|| Rc::new(Producer::new())),
         });
         drop(kept);
         // A local producer that had no lane ever is attached by `write_slowly`.
     }
 
-    fn lane(&self, serial: u32) -> Option<Arc<Lane>> {
+    /// The thread's lane, unless its file is gone.
+    fn lane(&self, serial: u32, local: bool) -> Option<Arc<Lane>> {
         let kept = self.0.try_borrow().ok()?;
-        kept.iter().find(|a| a.lanes.serial == serial)?.lane.clone()
+        let lane = kept.iter().find(|a| a.is_for(serial, local))?.lane.clone();
+        lane.filter(|lane| !lane.is_stopped())
+    }
+
+    /// The thread's lane whose file is gone, which comes before the next.
+    fn stopped(&self, serial: u32, local: bool) -> Option<Arc<Lane>> {
+        let kept = self.0.try_borrow().ok()?;
+        kept.iter().find(|a| a.is_for(serial, local))?.lane.clone()
     }
 
     /// Puts the lane into the attachment (T1: before the producer is attached), and returns the one
     /// that was there.
-    fn set_lane(&self, serial: u32, lane: Arc<Lane>) -> Option<Arc<Lane>> {
+    fn set_lane(&self, serial: u32, local: bool, lane: Arc<Lane>) -> Option<Arc<Lane>> {
         let mut kept = self.0.borrow_mut();
-        let mine = kept.iter_mut().find(|a| a.lanes.serial == serial)?;
+        let mine = kept.iter_mut().find(|a| a.is_for(serial, local))?;
         mine.gave_up_at.set(None);
         mine.lane.replace(lane)
     }
 
-    fn gave_up_at(&self, serial: u32) -> Option<u64> {
+    fn gave_up_at(&self, serial: u32, local: bool) -> Option<u64> {
         let kept = self.0.try_borrow().ok()?;
-        kept.iter().find(|a| a.lanes.serial == serial)?.gave_up_at.get()
+        kept.iter().find(|a| a.is_for(serial, local))?.gave_up_at.get()
     }
 
-    fn give_up_at(&self, serial: u32, head: Option<u64>) {
+    fn give_up_at(&self, serial: u32, local: bool, head: Option<u64>) {
         let Ok(kept) = self.0.try_borrow() else { return };
-        if let Some(mine) = kept.iter().find(|a| a.lanes.serial == serial) {
+        if let Some(mine) = kept.iter().find(|a| a.is_for(serial, local)) {
             mine.gave_up_at.set(head);
         }
     }
@@ -296,17 +330,17 @@ fn write_slowly(
         // A signal handler that interrupted this thread's own write, or its look for its lane.
         return write_common(lanes, level, record);
     }
+    if lanes.is_closed() {
+        // Its place is gone, or going.
+        return lanes.count_loss(Cause::Shutdown, level);
+    }
     let lane = KEPT.try_with(|kept| {
         kept.register(lanes, local);
-        kept.lane(lanes.serial).or_else(|| first_lane(producer, lanes))
+        kept.lane(lanes.serial, local).or_else(|| first_lane(producer, local, lanes))
     });
     let Ok(Some(mut lane)) = lane else {
         return write_common(lanes, level, record);
     };
-    if lanes.is_closed() {
-        // Its place is gone, or going.
-        return lane.count_loss(Cause::Shutdown, level, 1);
-    }
     let mut payload = record.payload_len();
     let limit = lanes.record_bytes_limit() - HEAD_BYTES;
     let cut = (payload > limit).then(|| record.cut(limit));
@@ -316,13 +350,17 @@ fn write_slowly(
     }
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     loop {
+        // Looked at behind each join (see `Lanes::join`), and when the producer was stopped.
+        if lanes.is_closed() {
+            return lane.count_loss(Cause::Shutdown, level, 1);
+        }
         let too_small = len > lanes.record_bytes_max(&lane);
         let room = if too_small { Room::Full } else { producer.refill(len) };
         // A burst: a larger lane costs less than waking the scribe, and it takes the old one with
         // its next turn.
         let is_burst = room == Room::Open { marked: true } && !lanes.is_scribe_awake();
         if is_burst && let Some(larger) = lanes.exchange(&lane, len, false) {
-            attach(producer, lanes, larger.clone());
+            attach(producer, local, lanes, larger.clone());
             lane = larger;
             continue;
         }
@@ -344,12 +382,12 @@ fn write_slowly(
             Room::Full => {}
         }
         if let Some(larger) = lanes.exchange(&lane, len, too_small) {
-            attach(producer, lanes, larger.clone());
+            attach(producer, local, lanes, larger.clone());
             lane = larger;
         } else if too_small {
             // No lane of its own will ever take it: the bound is reached.
             return write_common(lanes, level, record);
-        } else if !wait(lanes, &lane) {
+        } else if !wait(lanes, local, &lane) {
             lane.count_loss(Cause::Full, level, 1);
             lanes.ready.set(lane.id as usize);
             return;
@@ -357,22 +395,25 @@ fn write_slowly(
     }
 }
 
-fn first_lane(producer: &Producer, lanes: &Arc<Lanes>) -> Option<Arc<Lane>> {
-    let Ok(lane) = lanes.hand_out(thread_id(), thread_name()) else {
+fn first_lane(producer: &Producer, local: bool, lanes: &Arc<Lanes>) -> Option<Arc<Lane>> {
+    let before = KEPT.with(|kept| kept.stopped(lanes.serial, local));
+    let Ok(lane) = lanes.hand_out(thread_id(), thread_name(), before) else {
         lanes.set_laneless();
         return None;
     };
-    attach(producer, lanes, lane.clone());
+    attach(producer, local, lanes, lane.clone());
     Some(lane)
 }
 
 /// Puts the producer to work on a new lane; the old one, if any, ends.
-fn attach(producer: &Producer, lanes: &Lanes, lane: Arc<Lane>) {
+fn attach(producer: &Producer, local: bool, lanes: &Lanes, lane: Arc<Lane>) {
     let record_bytes_max = lanes.record_bytes_max(&lane) as u64;
     producer.detach();
-    let old = KEPT.with(|kept| kept.set_lane(lanes.serial, lane.clone()));
+    let old = KEPT.with(|kept| kept.set_lane(lanes.serial, local, lane.clone()));
     // SAFETY: (T1) the attachment keeps the lane; nobody else has this hand-out.
     unsafe { producer.attach(lane.memory(), lanes.serial, record_bytes_max) };
+    // SAFETY: (T1) whoever detaches it ends the lane, whose seat it leaves then.
+    unsafe { lane.seat.take(producer) };
     if let Some(old) = old {
         old.end();
     }
@@ -380,9 +421,9 @@ fn attach(producer: &Producer, lanes: &Lanes, lane: Arc<Lane>) {
 }
 
 /// Waits for room while the consumer makes progress; false when the event is to be lost.
-fn wait(lanes: &Lanes, lane: &Arc<Lane>) -> bool {
+fn wait(lanes: &Lanes, local: bool, lane: &Arc<Lane>) -> bool {
     let head = lane.memory().head();
-    let gave_up_at = KEPT.try_with(|kept| kept.gave_up_at(lanes.serial)).ok().flatten();
+    let gave_up_at = KEPT.try_with(|kept| kept.gave_up_at(lanes.serial, local)).ok().flatten();
     if gave_up_at == Some(head) || lanes.waits_in_vain() {
         return false;
     }
@@ -397,7 +438,7 @@ fn wait(lanes: &Lanes, lane: &Arc<Lane>) -> bool {
     while lane.memory().head() == head && !lanes.waits_in_vain() {
         let left = lanes.patience.saturating_sub(began.elapsed());
         if left.is_zero() {
-            let _ = KEPT.try_with(|kept| kept.give_up_at(lanes.serial, Some(head)));
+            let _ = KEPT.try_with(|kept| kept.give_up_at(lanes.serial, local, Some(head)));
             return false;
         }
         lane.wait_for_room(head, left.min(Duration::from_millis(50)));

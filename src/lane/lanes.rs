@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
@@ -16,17 +16,22 @@ use super::place::Place;
 use super::ready::Ready;
 use super::registry::Registry;
 use crate::record::{Cause, Level, Losses, RECORD_BYTES_MAX};
+use crate::sync::barrier;
 
 /// Size of a thread's first lane.
 pub(crate) const FIRST_BYTES: usize = 32 << 10;
 /// Size of the lane that a burst gets.
 pub(crate) const BURST_BYTES: usize = 256 << 10;
+/// How long the end of a logger waits for a thread that stands inside a log call.
+const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
 /// Spares of one size that are kept.
 const SPARES_MAX: usize = 16;
 
 #[derive(Debug)]
 struct Spare {
     id: u32,
+    /// The place's round when it was made.
+    round: u64,
     memory: Arc<Memory>,
 }
 
@@ -86,11 +91,12 @@ impl Lanes {
         let LanesSetup { serial, logger, place, lane_bytes, patience } = setup;
         let record_bytes_max = (lane_bytes / 2).min(RECORD_BYTES_MAX);
         let size = BURST_BYTES.min(lane_bytes);
+        let round = place.round();
         let memory = place
             .memory("lane-0", size, 2)
             .or_else(|_| place.memory("lane-0", FIRST_BYTES.min(lane_bytes), 4))?;
         let record_common = record_bytes_max.min(memory.data_len() / 2);
-        let lane = Lane::new(Arc::new(memory), 0, 1, 0, String::new(), None);
+        let lane = Lane::new(Arc::new(memory), (0, round), 1, 0, String::new(), None);
         lane.write_identity(logger);
         let lane = Arc::new(lane);
         let common = Common::new(lane.clone(), serial, record_common as u64);
@@ -136,14 +142,54 @@ impl Lanes {
         self.record_bytes_max
     }
 
-    /// A lane for a thread's first event; an error when there is no room for it. The caller
-    /// attaches its producer, then lets it `join`.
-    pub(crate) fn hand_out(&self, tid: u32, thread: String) -> io::Result<Arc<Lane>> {
-        let spare = match self.spares[0].lock().pop_front() {
+    /// A lane for a thread's first event, or for the first behind `before`, whose file went; an
+    /// error when there is no room for it. The caller attaches its producer, then lets it `join`.
+    pub(crate) fn hand_out(
+        &self,
+        tid: u32,
+        thread: String,
+        before: Option<Arc<Lane>>,
+    ) -> io::Result<Arc<Lane>> {
+        // Not in the match itself, which would hold the lock while it makes one.
+        let spare = self.spares[0].lock().pop_front();
+        let spare = match spare {
             Some(spare) => spare,
             None => self.make(self.sizes()[0], 4)?,
         };
-        Ok(self.lane(spare, tid, thread, None))
+        Ok(self.lane(spare, tid, thread, before))
+    }
+
+    /// Leaves memory behind that has no name any more, since the place was made again: spares go,
+    /// the common lane is replaced. Only the scribe calls it; it stops the other lanes when it
+    /// meets them. True when all is done.
+    pub(crate) fn renew(&self) -> bool {
+        let round = self.place.round();
+        for spares in &self.spares {
+            spares.lock().retain(|spare| {
+                let stays = spare.round == round;
+                if !stays {
+                    self.place.release(spare.memory.data_len());
+                }
+                stays
+            });
+        }
+        let old = self.common.lane();
+        if old.round == round {
+            return true;
+        }
+        let Ok(memory) = self.place.memory("lane-0", old.memory.data_len(), 4) else {
+            return false;
+        };
+        let record_bytes_max = self.record_bytes_max.min(memory.data_len() / 2) as u64;
+        let spare = Spare { id: 0, round, memory: Arc::new(memory) };
+        let new = self.lane(spare, 0, String::new(), Some(old.clone()));
+        if !self.common.replace(new.clone(), self.serial, record_bytes_max) {
+            self.place.forget("lane-0", new.memory.data_len());
+            return false;
+        }
+        old.stop();
+        self.join(new);
+        true
     }
 
     /// A larger lane instead of this one, if one is ready that takes a record of `len` bytes, or
@@ -218,11 +264,16 @@ impl Lanes {
             // ord: Relaxed, the scribe's own.
             lane.emptied.store(true, Ordering::Relaxed);
             let len = lane.memory.data_len();
+            if lane.is_stopped() {
+                self.place.release(len);
+                continue;
+            }
             let class = self.sizes().iter().position(|&size| size == len).unwrap_or(0);
             let mut spares = self.spares[class].lock();
             let most = if class == 0 { SPARES_MAX } else { 2 };
             if spares.len() < most {
-                spares.push_back(Spare { id: lane.id, memory: lane.memory.clone() });
+                let (id, round) = (lane.id, lane.round);
+                spares.push_back(Spare { id, round, memory: lane.memory.clone() });
             } else {
                 self.place.forget(&file_name(lane.id), len);
             }
@@ -243,7 +294,7 @@ impl Lanes {
 
     /// Counts an event that no lane could take.
     pub(crate) fn count_loss(&self, cause: Cause, level: Level) {
-        self.common.lane().count_loss(cause, level, 1);
+        self.common.count_loss(cause, level);
     }
 
     /// Everything that was lost, and how many records were cut.
@@ -259,17 +310,44 @@ impl Lanes {
     }
 
     /// Says that the place is about to go: what comes now is lost, and counted. A lane whose thread
-    /// did not see it yet has joined, and is seen by the walk that follows.
-    pub(crate) fn close(&self) {
-        // Under the latch, so that nobody is inside who has not seen it; when the latch is not to
-        // be had its holder is stopped, and the last look at the lane finds what it wrote.
+    /// did not see it yet has joined, and is seen by the walk that follows. False when a thread is
+    /// inside the common lane and does not come out.
+    pub(crate) fn close(&self) -> bool {
         // ord: SeqCst, pairs with the loads in `is_closed`, by the fences around both.
-        let close = || self.closed.store(true, Ordering::SeqCst);
-        if self.common.with(|_| close()).is_none() {
-            close();
-        }
+        self.closed.store(true, Ordering::SeqCst);
         // ord: SeqCst, pairs with the fence in `join`.
         fence(Ordering::SeqCst);
+        // Nobody comes out of the latch afterwards who has not seen it.
+        let began = Instant::now();
+        while self.common.with(|_| ()).is_none() {
+            if began.elapsed() > STRAGGLER_WAIT {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        true
+    }
+
+    /// Stops the producers of lanes whose files are to go: what they have not committed when this
+    /// returns true they never will. False when a thread stands inside a log call for too long.
+    pub(crate) fn stop(&self, lanes: &[Arc<Lane>]) -> bool {
+        for lane in lanes {
+            lane.stop();
+        }
+        if !(barrier::is_ready() && barrier::run()) {
+            // No processor holds a store back for nearly as long.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let began = Instant::now();
+        for lane in lanes {
+            while lane.is_writing() {
+                if began.elapsed() > STRAGGLER_WAIT {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        true
     }
 
     /// Takes `close` back: something was found, and the place stays.
@@ -321,14 +399,16 @@ impl Lanes {
     fn make(&self, len: usize, share: u64) -> io::Result<Spare> {
         // ord: Relaxed, a counter.
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        // Before the memory: at worst it is taken for older than it is.
+        let round = self.place.round();
         let memory = Arc::new(self.place.memory(&file_name(id), len, share)?);
-        Ok(Spare { id, memory })
+        Ok(Spare { id, round, memory })
     }
 
     fn lane(&self, spare: Spare, tid: u32, thread: String, old: Option<Arc<Lane>>) -> Arc<Lane> {
         // ord: Relaxed, a counter.
         let generation = self.next_generation.fetch_add(1, Ordering::Relaxed);
-        let lane = Lane::new(spare.memory, spare.id, generation, tid, thread, old);
+        let lane = Lane::new(spare.memory, (spare.id, spare.round), generation, tid, thread, old);
         lane.write_identity(self.logger);
         Arc::new(lane)
     }

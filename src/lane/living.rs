@@ -2,6 +2,7 @@
 //!
 //! A thread that has no lane of a logger yet finds the logger here, on the cold way.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,6 +12,32 @@ use super::lanes::Lanes;
 
 static LIVING: RwLock<Vec<Arc<Lanes>>> = RwLock::new(Vec::new());
 static NEXT_SERIAL: AtomicU32 = AtomicU32::new(1);
+
+thread_local! {
+    /// True while this thread has the list, or waits for it.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a look for a logger came to.
+#[derive(Debug)]
+pub(crate) enum Living {
+    /// It accepts events.
+    Found(Arc<Lanes>),
+    /// It has ended.
+    Gone,
+    /// The caller is a signal handler that interrupted its own thread's look at the list.
+    Inside,
+}
+
+/// Runs `look` unless this thread is inside the list already, whose lock it would wait for in vain.
+fn enter<R>(look: impl FnOnce() -> R) -> Option<R> {
+    if INSIDE.replace(true) {
+        return None;
+    }
+    let result = look();
+    INSIDE.set(false);
+    Some(result)
+}
 
 /// A number that no logger of this process has; never 0.
 pub(crate) fn next_serial() -> u32 {
@@ -25,23 +52,24 @@ pub(crate) fn next_serial() -> u32 {
 
 /// Adds a logger's lanes.
 pub(crate) fn add(lanes: Arc<Lanes>) {
-    LIVING.write().push(lanes);
+    // Nobody starts a logger from inside the list.
+    enter(|| LIVING.write().push(lanes));
 }
 
 /// Removes a logger's lanes: threads that come now find none.
 pub(crate) fn remove(serial: u32) {
-    LIVING.write().retain(|lanes| lanes.serial != serial);
+    // The last of them is freed outside of the lock.
+    let gone = enter(|| LIVING.write().extract_if(.., |it| it.serial == serial).collect::<Vec<_>>());
+    drop(gone);
 }
 
-/// The lanes of the logger with this number. Does not wait for a lock, since the caller may be a
-/// signal handler that interrupted its holder.
-pub(crate) fn find(serial: u32) -> Option<Arc<Lanes>> {
-    let living = (0..1000).find_map(|_| {
-        let guard = LIVING.try_read();
-        if guard.is_none() {
-            std::hint::spin_loop();
-        }
-        guard
-    })?;
-    living.iter().find(|lanes| lanes.serial == serial).cloned()
+/// The lanes of the logger with this number. The lock is held for moments alone, and never by the
+/// caller's own thread below this call.
+pub(crate) fn find(serial: u32) -> Living {
+    let found = enter(|| LIVING.read().iter().find(|it| it.serial == serial).cloned());
+    match found {
+        Some(Some(lanes)) => Living::Found(lanes),
+        Some(None) => Living::Gone,
+        None => Living::Inside,
+    }
 }

@@ -9,6 +9,8 @@
 //! `ring`, `ready`, `park`, `latch`, `registry` and `staging` are lock-free and have models under
 //! loom (`models`); `outside` reads the same memory of any process with `pread`.
 
+#[cfg(all(test, not(loom)))]
+mod handle_tests;
 pub(crate) mod latch;
 #[cfg_attr(loom, path = "memory_loom.rs")]
 pub(crate) mod memory;
@@ -19,6 +21,8 @@ mod models_shared;
 #[cfg(all(test, not(loom)))]
 mod outside_tests;
 pub(crate) mod park;
+#[cfg(all(test, not(loom)))]
+mod place_tests;
 pub(crate) mod ready;
 pub(crate) mod registry;
 pub(crate) mod ring;
@@ -34,8 +38,10 @@ without_loom! {
     pub(crate) mod living;
     pub mod outside;
     pub(crate) mod owner;
+    mod peek;
     pub(crate) mod place;
     pub(crate) mod places;
     pub(crate) mod process;
     mod room;
+    mod seat;
 }

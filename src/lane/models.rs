@@ -25,7 +25,7 @@ use crate::sync::{Arc, AtomicU64, Ordering, fence, mutant};
 /// Longer than a model runs; a model has no time.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 /// Serial number of the models' logger.
-const SERIAL: u32 = 1;
+pub(super) const SERIAL: u32 = 1;
 
 pub(super) fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
     static EXECUTIONS: StdAtomicU64 = StdAtomicU64::new(0);
@@ -42,18 +42,18 @@ pub(super) fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
 }
 
 /// A lane and its producer; the model's thread keeps both.
-struct Lane {
-    memory: Arc<Memory>,
+pub(super) struct Lane {
+    pub(super) memory: Arc<Memory>,
     start: u64,
 }
 
 /// A producer on its way to the thread that uses it (R6).
-struct Moved(Producer);
+pub(super) struct Moved(pub(super) Producer);
 
 // SAFETY: (R6) one thread alone uses it.
 unsafe impl Send for Moved {}
 
-fn lane(capacity: usize) -> (Lane, Moved) {
+pub(super) fn lane(capacity: usize) -> (Lane, Moved) {
     let memory = Arc::new(Memory::private(capacity).unwrap());
     let producer = Producer::new();
     // SAFETY: the model keeps the memory, and nobody else has it.

@@ -7,10 +7,11 @@ use loom::cell::UnsafeCell;
 use loom::thread::spawn;
 
 use super::latch::Latch;
-use super::models::{LONG, check};
+use super::models::{LONG, Moved, SERIAL, check, lane};
 use super::park::{Park, fence_heads};
 use super::registry::Registry;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use super::ring::Room;
+use crate::sync::{Arc, AtomicU64, Ordering, barrier, fence, mutant, yield_now};
 
 /// P1: a producer parks on a full lane while the consumer takes. Kills `park_fence`,
 /// `heads_fence`, `park_blind`.
@@ -61,6 +62,43 @@ struct Shared(Arc<(Latch, UnsafeCell<u32>)>);
 
 // SAFETY: (C1) the cell is touched under the latch alone.
 unsafe impl Send for Shared {}
+
+/// A producer that its thread writes with, and another stops.
+struct Stopped(Arc<Moved>);
+
+// SAFETY: (R6, R7) the other thread looks at the serial number and the gate alone.
+unsafe impl Send for Stopped {}
+
+/// R7: a thread writes while another stops its producer. What is committed when the second finds no
+/// write under way is all. Kills `gate_store`, `gate_load`, `stop_blind`, `stop_fence`.
+#[test]
+fn r7_nothing_is_committed_behind_a_stop() {
+    check("r7_nothing_is_committed_behind_a_stop", || {
+        barrier::MODELLED.set(true);
+        let (lane, producer) = lane(128);
+        assert!(matches!(producer.0.refill(16), Room::Open { .. }));
+        let producer = Arc::new(producer);
+        let thread = {
+            let producer = Stopped(producer.clone());
+            spawn(move || {
+                let producer = producer;
+                producer.0.0.write(SERIAL, 16, |out| out.fill(7))
+            })
+        };
+        producer.0.stop();
+        if !mutant("stop_fence") {
+            fence(Ordering::SeqCst);
+        }
+        while producer.0.is_writing() {
+            yield_now();
+        }
+        let last = lane.memory.tail();
+        let wrote = thread.join().unwrap();
+        assert_eq!(lane.memory.tail(), last, "committed behind the stop");
+        assert!(!producer.0.write(SERIAL, 16, |_| ()), "or written later (it wrote: {wrote})");
+        barrier::MODELLED.set(false);
+    });
+}
 
 /// A value whose first write and every read loom looks at.
 #[derive(Clone)]

@@ -72,7 +72,7 @@ impl Rig {
 
     /// A lane with this many records of 16 bytes.
     fn lane(&self, producer: &Producer, n_records: usize) -> Arc<Lane> {
-        let lane = self.lanes.hand_out(7, "t".into()).unwrap();
+        let lane = self.lanes.hand_out(7, "t".into(), None).unwrap();
         // SAFETY: the test keeps the lane, and is its only producer.
         unsafe { producer.attach(lane.memory(), 1, 1 << 10) };
         self.lanes.join(lane.clone());
@@ -128,7 +128,7 @@ fn s1_every_hand_out_is_a_new_generation_of_a_reused_lane_too() {
         lane.end();
         lane.memory().publish_head(lane.memory().tail(), 3, 1);
         rig.lanes.take_back(std::slice::from_ref(&lane));
-        let again = rig.lanes.hand_out(8, "u".into()).unwrap();
+        let again = rig.lanes.hand_out(8, "u".into(), None).unwrap();
         assert_eq!(again.id, lane.id, "the memory is used again");
         assert!(seen.insert(again.generation));
         rig.lanes.take_back(&[again]);

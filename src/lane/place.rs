@@ -18,16 +18,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
 
 use super::memory::{HEADER_BYTES, Memory};
 pub(crate) use super::places::{open_hinted, remove, remove_unfinished};
-use super::places::{is_empty, open_own, still_named};
+use super::places::{is_empty, open_own, remove_opened, still_named};
 use super::room;
 use super::owner::{LanesHint, Owner};
 use crate::record::Anchor;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Name of the owner file within a place.
 pub(crate) const OWNER_NAME: &str = "owner";
@@ -35,10 +35,12 @@ pub(crate) const OWNER_NAME: &str = "owner";
 pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
 /// Room for definitions that is reserved ahead.
 const CALLSITES_AHEAD_BYTES: u64 = 64 << 10;
+/// The table of definitions takes at most this much, which a reader holds in memory.
+pub(super) const CALLSITES_BYTES_MAX: u64 = 16 << 20;
 /// How often a directory is made anew that somebody took for a leftover.
 const TRIES: usize = 50;
 /// Anchors kept at most; more are thinned.
-const ANCHORS_MAX: usize = 128;
+pub(super) const ANCHORS_MAX: usize = 128;
 
 /// Words of the file `anchors`.
 pub(crate) mod anchors_word {
@@ -59,19 +61,41 @@ pub(crate) enum LanesChoice {
     Private,
 }
 
+impl LanesChoice {
+    /// The directory in which places are made, if any.
+    pub(crate) fn base(&self) -> Option<&Path> {
+        match self {
+            Self::Shared => Some(Path::new(SHARED_MEMORY)),
+            Self::In(dir) => Some(dir),
+            Self::Private => None,
+        }
+    }
+}
+
 /// A logger's place.
 #[derive(Debug)]
 pub(crate) struct Place {
-    dir: Option<Dir>,
-    anchors: Memory,
-    kept: Mutex<Vec<Anchor>>,
+    /// `None` in private memory.
+    path: Option<PathBuf>,
+    state: RwLock<Arc<State>>,
+    /// How often it was made again.
+    round: AtomicU64,
+    /// Why it could not be made again, when it could not.
+    gone: Mutex<Option<String>>,
+    pub(super) kept: Mutex<Vec<Anchor>>,
     bytes_max: u64,
     bytes_used: AtomicU64,
 }
 
+/// What lies under the place's name, or did until somebody removed it.
+#[derive(Debug)]
+struct State {
+    dir: Option<Dir>,
+    anchors: Memory,
+}
+
 #[derive(Debug)]
 struct Dir {
-    path: PathBuf,
     fd: OwnedFd,
     callsites: Mutex<Callsites>,
     lock: Mutex<Option<File>>,
@@ -93,8 +117,12 @@ impl Callsites {
         Ok(callsites)
     }
 
+    /// Reserves room for `ahead` bytes behind what is there.
     fn reserve(&mut self, ahead: u64) -> io::Result<()> {
-        let step = self.len + ahead - self.reserved;
+        let step = (self.len + ahead).saturating_sub(self.reserved);
+        if step == 0 {
+            return Ok(());
+        }
         // Readers take the file's length for the table's, so that it must not grow by this.
         rustix::io::retry_on_intr(|| {
             rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.reserved, step)
@@ -104,10 +132,16 @@ impl Callsites {
     }
 
     fn append(&mut self, definition: &[u8]) -> io::Result<()> {
+        if self.len + definition.len() as u64 > CALLSITES_BYTES_MAX {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        // All of it, or nothing that a reader would see the start of.
+        self.reserve(definition.len() as u64)?;
         self.file.write_all_at(definition, self.len)?;
         self.len += definition.len() as u64;
         if self.len + CALLSITES_AHEAD_BYTES / 2 > self.reserved {
-            self.reserve(CALLSITES_AHEAD_BYTES)?;
+            // A refusal matters to the definition that finds no room.
+            let _ = self.reserve(CALLSITES_AHEAD_BYTES);
         }
         Ok(())
     }
@@ -122,11 +156,7 @@ impl Place {
         bytes_max: u64,
         bytes_min: u64,
     ) -> io::Result<(Self, Option<String>)> {
-        let base = match choice {
-            LanesChoice::Private => return Ok((Self::private(bytes_max)?, None)),
-            LanesChoice::Shared => Path::new(SHARED_MEMORY),
-            LanesChoice::In(dir) => dir,
-        };
+        let Some(base) = choice.base() else { return Ok((Self::private(bytes_max)?, None)) };
         match Self::shared(base, logger, bytes_max, bytes_min) {
             Ok(place) => Ok((place, None)),
             Err(error) => {
@@ -137,13 +167,25 @@ impl Place {
     }
 
     fn private(bytes_max: u64) -> io::Result<Self> {
-        Ok(Self {
-            dir: None,
-            anchors: Memory::private(0)?,
+        let bytes_max = bytes_max.min(room::memory_left().unwrap_or(u64::MAX) / 8);
+        let state = State { dir: None, anchors: Memory::private(0)? };
+        Ok(Self::of(None, state, bytes_max))
+    }
+
+    fn of(path: Option<PathBuf>, state: State, bytes_max: u64) -> Self {
+        Self {
+            path,
+            state: RwLock::new(Arc::new(state)),
+            round: AtomicU64::new(0),
+            gone: Mutex::new(None),
             kept: Mutex::new(Vec::new()),
-            bytes_max: bytes_max.min(room::memory_left().unwrap_or(u64::MAX) / 8),
+            bytes_max,
             bytes_used: AtomicU64::new(0),
-        })
+        }
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.state.read().clone()
     }
 
     fn shared(base: &Path, logger: u64, bytes_max: u64, bytes_min: u64) -> io::Result<Self> {
@@ -157,11 +199,11 @@ impl Place {
             ));
         }
         let path = base.join(name(logger));
-        let made = Self::make_dir(&path).and_then(|fd| Self::fill(&path, fd, bytes_max));
+        let made = Self::make_dir(&path).and_then(Self::fill);
         if made.is_err() {
             remove(&path);
         }
-        made
+        Ok(Self::of(Some(path), made?, bytes_max))
     }
 
     /// Makes the directory, and locks it until its owner file is there: one that is not locked and
@@ -184,43 +226,91 @@ impl Place {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    fn fill(path: &Path, fd: OwnedFd, bytes_max: u64) -> io::Result<Self> {
+    fn fill(fd: OwnedFd) -> io::Result<State> {
         let anchors = Memory::shared(&fd, Path::new("anchors"), 0)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let callsites = rustix::fs::openat(&fd, "callsites", flags, Mode::RUSR | Mode::WUSR)?;
         let callsites = Mutex::new(Callsites::new(File::from(callsites))?);
-        let dir = Dir { path: path.to_owned(), fd, callsites, lock: Mutex::new(None) };
-        Ok(Self {
-            dir: Some(dir),
-            anchors,
-            kept: Mutex::new(Vec::new()),
-            bytes_max,
-            bytes_used: AtomicU64::new(0),
-        })
+        Ok(State { dir: Some(Dir { fd, callsites, lock: Mutex::new(None) }), anchors })
     }
 
     /// The directory; `None` in private memory.
     pub(crate) fn path(&self) -> Option<&Path> {
-        self.dir.as_ref().map(|dir| dir.path.as_path())
+        self.path.as_deref()
+    }
+
+    /// Why what lies here does not outlive the process any more, though it should.
+    pub(crate) fn gone(&self) -> Option<String> {
+        self.gone.lock().clone()
+    }
+
+    /// Changes when the place was made again: memory from before has no name any more.
+    pub(crate) fn round(&self) -> u64 {
+        // ord: Acquire, pairs with the Release in `make_again`: what is made now has a name.
+        self.round.load(Ordering::Acquire)
+    }
+
+    /// True when somebody removed the place, or its owner file, under its logger.
+    pub(crate) fn is_removed(&self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let state = self.state();
+        let Some(dir) = &state.dir else { return false };
+        let lock = dir.lock.lock();
+        lock.as_ref().is_some_and(|lock| lock.metadata().is_ok_and(|meta| meta.nlink() == 0))
+    }
+
+    /// Makes a place again that was removed (S8): a new directory under its name, with what its
+    /// readers need to know. Lanes and staging are the caller's affair. `owner` becomes what its
+    /// owner file says now. On an error `gone` tells why.
+    pub(crate) fn make_again(&self, owner: &mut Owner) -> io::Result<()> {
+        let made = self.try_make_again(owner);
+        let why = |error| format!("the place of the lanes was removed, and not made again: {error}");
+        *self.gone.lock() = made.as_ref().err().map(why);
+        made
+    }
+
+    fn try_make_again(&self, owner: &mut Owner) -> io::Result<()> {
+        let old = self.state();
+        let (Some(path), Some(dir)) = (&self.path, &old.dir) else { return Ok(()) };
+        // What is left of it is in the way, and would be nobody's.
+        remove_opened(&dir.fd, path);
+        let new = Arc::new(Self::fill(Self::make_dir(path)?)?);
+        let new_dir = new.dir.as_ref().expect("it was just made");
+        // Held until the new table takes its place, so that no definition falls between.
+        let defined = dir.callsites.lock();
+        let mut table = vec![0; defined.len as usize];
+        defined.file.read_exact_at(&mut table, 0)?;
+        new_dir.callsites.lock().append(&table)?;
+        let stat = rustix::fs::fstat(&new_dir.fd)?;
+        let (device, inode) = (stat.st_dev, stat.st_ino);
+        owner.lanes = Some(LanesHint { path: path.clone(), device, inode });
+        new_dir.publish(path, owner)?;
+        let kept = self.kept.lock();
+        Self::write_anchors(&new.anchors, &kept, 0);
+        *self.state.write() = new;
+        drop((kept, defined));
+        if let Some(lock) = dir.lock.lock().take() {
+            super::process::close_kept(lock);
+        }
+        // ord: Release, pairs with the Acquire in `round`.
+        self.round.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// What the owner file in the log directory says of it.
     pub(crate) fn hint(&self) -> io::Result<Option<LanesHint>> {
-        let Some(dir) = &self.dir else { return Ok(None) };
+        let state = self.state();
+        let (Some(path), Some(dir)) = (&self.path, &state.dir) else { return Ok(None) };
         let stat = rustix::fs::fstat(&dir.fd)?;
-        Ok(Some(LanesHint { path: dir.path.clone(), device: stat.st_dev, inode: stat.st_ino }))
+        Ok(Some(LanesHint { path: path.clone(), device: stat.st_dev, inode: stat.st_ino }))
     }
 
     /// Writes the owner file and keeps its lock for as long as the place lives.
     pub(crate) fn publish(&self, owner: &Owner) -> io::Result<()> {
-        if let Some(dir) = &self.dir {
-            let lock = owner.publish(&dir.path, OWNER_NAME)?;
-            super::process::keep_from_children(&lock);
-            *dir.lock.lock() = Some(lock);
-            // From now on the owner file's lock says that somebody is here.
-            let _ = rustix::fs::flock(&dir.fd, FlockOperation::Unlock);
+        match (&self.path, &self.state().dir) {
+            (Some(path), Some(dir)) => dir.publish(path, owner),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Memory for a lane or a staging buffer: `data_len` bytes behind a header, within the bounds.
@@ -231,7 +321,7 @@ impl Place {
         let used = self.bytes_used.fetch_add(len, Ordering::Relaxed);
         let made = if used + len > self.bytes_max / 4 * share {
             Err(io::Error::from(io::ErrorKind::StorageFull))
-        } else if let Some(dir) = &self.dir {
+        } else if let Some(dir) = &self.state().dir {
             Memory::shared(&dir.fd, Path::new(file), data_len)
         } else {
             Memory::private(data_len)
@@ -245,9 +335,14 @@ impl Place {
 
     /// Removes the file of memory that is not needed any more.
     pub(crate) fn forget(&self, file: &str, data_len: usize) {
-        if let Some(dir) = &self.dir {
+        if let Some(dir) = &self.state().dir {
             let _ = rustix::fs::unlinkat(&dir.fd, file, AtFlags::empty());
         }
+        self.release(data_len);
+    }
+
+    /// The same for memory whose file is gone.
+    pub(crate) fn release(&self, data_len: usize) {
         // ord: Relaxed, a counter.
         self.bytes_used.fetch_sub((data_len + HEADER_BYTES) as u64, Ordering::Relaxed);
     }
@@ -258,10 +353,17 @@ impl Place {
         self.bytes_used.load(Ordering::Relaxed)
     }
 
-    /// Appends an encoded definition to the table (S11).
+    /// Appends an encoded definition to the table (S11); an error when there is no room for it.
     pub(crate) fn define(&self, definition: &[u8]) -> io::Result<()> {
-        let Some(dir) = &self.dir else { return Ok(()) };
-        dir.callsites.lock().append(definition)
+        loop {
+            let state = self.state();
+            let Some(dir) = &state.dir else { return Ok(()) };
+            let mut callsites = dir.callsites.lock();
+            // Another table may have taken its place meanwhile.
+            if Arc::ptr_eq(&state, &self.state.read()) {
+                return callsites.append(definition);
+            }
+        }
     }
 
     /// Adds an anchor for readers from outside, and thins what there is too much of: dense for the
@@ -276,16 +378,16 @@ impl Place {
                 nth > half || nth % 2 == 1
             });
             kept.push(anchor);
-            self.write_anchors(&kept, 0);
+            Self::write_anchors(&self.state().anchors, &kept, 0);
         } else {
             kept.push(anchor);
             let from = kept.len() - 1;
-            self.write_anchors(&kept, from);
+            Self::write_anchors(&self.state().anchors, &kept, from);
         }
     }
 
-    fn write_anchors(&self, kept: &[Anchor], from: usize) {
-        let sequence = self.anchors.word(anchors_word::SEQUENCE);
+    fn write_anchors(anchors: &Memory, kept: &[Anchor], from: usize) {
+        let sequence = anchors.word(anchors_word::SEQUENCE);
         // ord: Relaxed, a counter of this thread's own (the lock is held).
         let odd = sequence.load(Ordering::Relaxed) + 1;
         // ord: Release, before the words below for a reader that copies the page.
@@ -295,11 +397,11 @@ impl Place {
             let words = [anchor.ticks, anchor.mono_ns, anchor.wall_ns.cast_unsigned()];
             for (word, value) in words.into_iter().enumerate() {
                 // ord: Release, between the two stores of the sequence.
-                self.anchors.word(at + word).store(value, Ordering::Release);
+                anchors.word(at + word).store(value, Ordering::Release);
             }
         }
         // ord: Release, as above.
-        self.anchors.word(anchors_word::COUNT).store(kept.len() as u64, Ordering::Release);
+        anchors.word(anchors_word::COUNT).store(kept.len() as u64, Ordering::Release);
         // ord: Release, after the words above.
         sequence.store(odd + 1, Ordering::Release);
     }
@@ -314,14 +416,14 @@ impl Place {
 
     /// Removes the whole place.
     pub(crate) fn remove(&self) {
-        if let Some(dir) = &self.dir {
-            remove(&dir.path);
+        if let Some(path) = &self.path {
+            remove(path);
         }
     }
 
     /// Lets go of the lock, so that the next adopter may take what is left.
     pub(crate) fn unlock(&self) {
-        if let Some(dir) = &self.dir
+        if let Some(dir) = &self.state().dir
             && let Some(lock) = dir.lock.lock().take()
         {
             super::process::close_kept(lock);
@@ -329,104 +431,26 @@ impl Place {
     }
 }
 
+impl Dir {
+    /// Writes the owner file and keeps its lock.
+    fn publish(&self, path: &Path, owner: &Owner) -> io::Result<()> {
+        let lock = owner.publish(path, OWNER_NAME)?;
+        super::process::keep_from_children(&lock);
+        *self.lock.lock() = Some(lock);
+        // From now on the owner file's lock says that somebody is here.
+        let _ = rustix::fs::flock(&self.fd, FlockOperation::Unlock);
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Not by its descriptor alone: children that are forked later must not touch its number.
+        self.unlock();
+    }
+}
+
 /// Name of a logger's place.
 pub(crate) fn name(logger: u64) -> String {
     format!("ttlog-{}-{logger:016x}", rustix::process::getuid().as_raw())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn a_place_is_made_with_mode_0700_and_removed_whole() {
-        let base = tempfile::tempdir().unwrap();
-        let choice = LanesChoice::In(base.path().to_owned());
-        let (place, why) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
-        assert_eq!(why, None);
-        let path = place.path().unwrap().to_owned();
-        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap());
-        assert_eq!(mode & 0o777, 0o700);
-        let _memory = place.memory("lane-1", 32 << 10, 4).unwrap();
-        assert_eq!(open_hinted(&place.hint().unwrap().unwrap()).unwrap(), path);
-        place.remove();
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_place_without_an_owner_is_removed_unless_its_maker_is_at_it() {
-        let base = tempfile::tempdir().unwrap();
-        let choice = LanesChoice::In(base.path().to_owned());
-        let (place, _) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
-        let path = place.path().unwrap().to_owned();
-        remove_unfinished(&path).unwrap();
-        assert!(path.exists(), "its maker lives");
-        drop(place);
-        remove_unfinished(&path).unwrap();
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_symlink_in_the_name_of_a_place_is_not_followed() {
-        let base = tempfile::tempdir().unwrap();
-        let victim = base.path().join("victim");
-        std::fs::create_dir(&victim).unwrap();
-        std::fs::set_permissions(&victim, PermissionsExt::from_mode(0o700)).unwrap();
-        std::fs::write(victim.join("owner"), "kept").unwrap();
-        let link = base.path().join(name(5));
-        std::os::unix::fs::symlink(&victim, &link).unwrap();
-        remove(&link);
-        assert!(remove_unfinished(&link).is_err());
-        assert!(victim.join("owner").exists());
-    }
-
-    #[test]
-    fn no_room_is_private_memory_with_the_reason() {
-        let choice = LanesChoice::In("/nonexistent".into());
-        let (place, why) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
-        assert_eq!(place.path(), None);
-        assert!(why.unwrap().contains("/nonexistent"));
-        assert!(place.memory("lane-1", 32 << 10, 4).is_ok());
-    }
-
-    #[test]
-    fn the_bound_is_kept() {
-        let (place, _) = Place::create(&LanesChoice::Private, 5, 1 << 20, 0).unwrap();
-        assert!(place.memory("lane-1", 512 << 10, 2).is_err());
-        let _lane = place.memory("lane-1", 512 << 10, 4).unwrap();
-        assert!(place.memory("lane-2", 512 << 10, 4).is_err());
-        place.forget("lane-1", 512 << 10);
-        assert_eq!(place.bytes_used(), 0);
-    }
-
-    #[test]
-    fn s9_a_hint_is_not_followed_through_a_symlink_or_to_another_directory() {
-        let base = tempfile::tempdir().unwrap();
-        let choice = LanesChoice::In(base.path().to_owned());
-        let (place, _) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
-        let hint = place.hint().unwrap().unwrap();
-        let link = base.path().join("link");
-        std::os::unix::fs::symlink(&hint.path, &link).unwrap();
-        assert!(open_hinted(&LanesHint { path: link, ..hint.clone() }).is_err());
-        assert!(open_hinted(&LanesHint { inode: 1, ..hint.clone() }).is_err());
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&hint.path, mode).unwrap();
-        assert!(open_hinted(&hint).is_err());
-    }
-
-    #[test]
-    fn anchors_are_thinned_and_bracket_what_is_asked_for() {
-        let (place, _) = Place::create(&LanesChoice::Private, 5, 1 << 20, 0).unwrap();
-        for n in 1..=1000 {
-            place.add_anchor(Anchor { ticks: n * 10, mono_ns: n, wall_ns: 0 });
-        }
-        assert!(place.kept.lock().len() <= ANCHORS_MAX);
-        let around = place.anchors_around(9_955, 9_975);
-        assert_eq!(around.first().unwrap().ticks, 9_950);
-        assert_eq!(around.last().unwrap().ticks, 9_980);
-        assert_eq!(place.anchors_around(20_000, 30_000).len(), 1);
-        assert_eq!(place.anchors_around(0, 1).len(), 1);
-    }
 }

@@ -26,7 +26,11 @@
 //! - **R5** The gate is never beyond `head + capacity`, the buffer's end, nor `tail +
 //!   record_bytes_max` as of the last cold call; a gate read before a nested call changed it is too
 //!   low, never too high, since a new lane's positions go on behind the old gate.
-//! - **R6** A producer is used by one thread alone.
+//! - **R6** A producer is used by one thread alone, but for its serial number and its gate: another
+//!   thread may stop it (R7).
+//! - **R7** Who stops a producer takes its serial number away, fences for both, then waits until the
+//!   gate is not that of a write under way. The producer shuts its gate before it looks at the
+//!   serial number, so that one of the two sees the other: behind that nothing is committed.
 //!
 //! # Ordering
 //!
@@ -40,7 +44,7 @@ use std::cell::Cell;
 
 use super::memory::Memory;
 use crate::record::{HEAD_BYTES, Head, RECORD_PAD};
-use crate::sync::{AtomicU64, Ordering, compiler_fence, mutant, weaken};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, barrier, compiler_fence, mutant, weaken};
 
 /// Indices of the words in a lane's header.
 #[cfg(not(loom))]
@@ -60,8 +64,6 @@ pub(crate) mod word {
     pub(crate) const LOSSES: usize = 128;
     pub(crate) const LOSSES_VERSION: usize = LOSSES + super::LOSS_WORDS;
     pub(crate) const TRUNCATED: usize = LOSSES_VERSION + 1;
-    const _: () = assert!(SLOTS[0] + 2 + super::LOSS_WORDS <= SLOTS[1]);
-    const _: () = assert!(SLOTS[1] + 2 + super::LOSS_WORDS <= LOSSES);
     const _: () = assert!(TRUNCATED < super::super::memory::HEADER_WORDS);
 }
 
@@ -101,35 +103,93 @@ pub(crate) enum Room {
 /// destructor.
 #[derive(Debug)]
 pub(crate) struct Producer {
-    gate: Cell<u64>,
+    gate: AtomicU64,
     tail: Cell<u64>,
     mask: Cell<u64>,
     data: Cell<*mut u8>,
     tail_word: Cell<*const AtomicU64>,
     memory: Cell<*const Memory>,
     record_bytes_max: Cell<u64>,
-    /// Serial number of the logger that the lane belongs to; 0 for none.
-    serial: Cell<u32>,
+    /// Serial number of the logger that the lane belongs to; 0 for none, and when it is stopped.
+    serial: AtomicU32,
+    /// The same, whether it is stopped or not.
+    owner: Cell<u32>,
+}
+
+/// Makes a function constant where no model looks on: the model checker's atomics cannot be.
+macro_rules! const_but_for_models {
+    ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
+        #[cfg(not(loom))]
+        $(#[$attribute])*
+        $visibility const fn $($rest)*
+        #[cfg(loom)]
+        $(#[$attribute])*
+        $visibility fn $($rest)*
+    };
+}
+
+/// Opens a gate again when a write is over, however it ends.
+struct Reopen<'a> {
+    gate: &'a AtomicU64,
+    to: u64,
+}
+
+impl Drop for Reopen<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst); // ord: orders this thread with its signal handlers
+        // ord: Release, pairs with the Acquire in `is_writing`: the tail is there (R7).
+        self.gate.store(self.to, weaken!("gate_store", Ordering::Release));
+    }
 }
 
 impl Producer {
-    /// A producer without a lane: every write takes the cold way.
-    pub(crate) const fn new() -> Self {
-        Self {
-            gate: Cell::new(CLOSED),
-            tail: Cell::new(0),
-            mask: Cell::new(0),
-            data: Cell::new(std::ptr::null_mut()),
-            tail_word: Cell::new(std::ptr::null()),
-            memory: Cell::new(std::ptr::null()),
-            record_bytes_max: Cell::new(0),
-            serial: Cell::new(0),
+    const_but_for_models! {
+        /// A producer without a lane: every write takes the cold way.
+        pub(crate) fn new() -> Self {
+            Self {
+                gate: AtomicU64::new(CLOSED),
+                tail: Cell::new(0),
+                mask: Cell::new(0),
+                data: Cell::new(std::ptr::null_mut()),
+                tail_word: Cell::new(std::ptr::null()),
+                memory: Cell::new(std::ptr::null()),
+                record_bytes_max: Cell::new(0),
+                serial: AtomicU32::new(0),
+                owner: Cell::new(0),
+            }
         }
     }
 
-    /// Serial number of the logger whose lane this is; 0 without a lane.
-    pub(crate) fn serial(&self) -> u32 {
-        self.serial.get()
+    /// Serial number of the logger whose lane this is, stopped or not; 0 without a lane.
+    #[cfg(not(loom))]
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner.get()
+    }
+
+    #[inline(always)]
+    fn gate(&self) -> u64 {
+        // ord: Relaxed, this thread alone stores it.
+        self.gate.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn set_gate(&self, gate: u64) {
+        // ord: Relaxed, who stops a producer waits for `Reopen` alone.
+        self.gate.store(gate, Ordering::Relaxed);
+    }
+
+    /// Takes the lane away, from any thread: writes that begin behind the caller's barrier for all
+    /// processors take the cold way (R7).
+    pub(crate) fn stop(&self) {
+        // ord: Relaxed, ordered by the barrier that follows.
+        self.serial.store(0, Ordering::Relaxed);
+    }
+
+    /// True while a write may be under way that began before `stop`, for any thread (R7).
+    pub(crate) fn is_writing(&self) -> bool {
+        // ord: Acquire, pairs with the Release in `Reopen`.
+        self.gate.load(weaken!("gate_load", Ordering::Acquire)) == 0 && !mutant("stop_blind")
     }
 
     /// Takes over a lane whose head and tail are equal, and returns where its positions begin.
@@ -139,21 +199,23 @@ impl Producer {
     /// The caller keeps `memory` alive until `detach`, and no other producer writes to it (R6).
     pub(crate) unsafe fn attach(&self, memory: &Memory, serial: u32, record_bytes_max: u64) -> u64 {
         // Behind every gate that this thread has seen (R5).
-        let start = self.tail.get().max(self.gate.get()).next_multiple_of(8);
+        let start = self.tail.get().max(self.gate()).next_multiple_of(8);
         let start = start + self.record_bytes_max.get().next_multiple_of(8);
         let start = if mutant("start_low") { self.tail.get() } else { start };
         for at in [word::HEAD, word::SLOTS[0], word::TAIL] {
             // ord: Relaxed, the lane is published to the consumer by joining the registry.
             memory.word(at).store(start, Ordering::Relaxed);
         }
-        self.gate.set(CLOSED);
+        self.set_gate(CLOSED);
         self.tail.set(start);
         self.mask.set(memory.data_len() as u64 - 1);
         self.data.set(memory.data());
         self.tail_word.set(memory.word(word::TAIL));
         self.memory.set(memory);
         self.record_bytes_max.set(record_bytes_max);
-        self.serial.set(serial);
+        // ord: Relaxed, its thread's own until the lane has joined.
+        self.serial.store(serial, Ordering::Relaxed);
+        self.owner.set(serial);
         start
     }
 
@@ -165,8 +227,9 @@ impl Producer {
 
     /// Lets go of the lane; the next write takes the cold way.
     pub(crate) fn detach(&self) {
-        self.serial.set(0);
-        self.gate.set(CLOSED.max(self.tail.get()));
+        self.stop();
+        self.owner.set(0);
+        self.set_gate(CLOSED.max(self.tail.get()));
         self.memory.set(std::ptr::null());
     }
 
@@ -176,22 +239,22 @@ impl Producer {
     /// Returns false when the cold way has to be taken; nothing is written then.
     #[inline(always)]
     pub(crate) fn write(&self, serial: u32, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
-        let gate = self.gate.get();
+        let gate = self.gate();
         if !mutant("gate_open") {
-            self.gate.set(0); // (R4)
+            self.set_gate(0); // (R4, R7)
         }
-        compiler_fence(Ordering::SeqCst); // ord: orders this thread with its signal handlers
+        // Orders this thread with its signal handlers, and with who stops it.
+        barrier::light();
+        let _reopen = Reopen { gate: &self.gate, to: gate };
         let tail = self.tail.get();
-        if tail + len as u64 > gate || serial != self.serial.get() {
-            self.gate.set(gate);
+        // ord: Relaxed, ordered behind the gate by the barrier (R7).
+        if tail + len as u64 > gate || serial != self.serial.load(Ordering::Relaxed) {
             return false;
         }
         debug_assert!(len.is_multiple_of(8) && len >= HEAD_BYTES);
         // SAFETY: (R2, R5) the gate says that these bytes are the producer's and do not wrap.
         fill(unsafe { self.bytes(tail, len) });
         self.commit(tail + len as u64);
-        compiler_fence(Ordering::SeqCst); // ord: orders this thread with its signal handlers
-        self.gate.set(gate);
         true
     }
 
@@ -229,7 +292,7 @@ impl Producer {
 
     /// True when this thread is inside `write`: the caller is a signal handler (R4).
     pub(crate) fn is_busy(&self) -> bool {
-        self.gate.get() == 0
+        self.gate() == 0
     }
 
     /// Opens the gate for a record of `len` bytes, with a pad at the buffer's end if need be.
@@ -242,7 +305,7 @@ impl Producer {
         let len = len as u64;
         debug_assert!(len <= self.record_bytes_max.get() && len <= capacity / 2);
         if !mutant("refill_open") {
-            self.gate.set(CLOSED); // (R4)
+            self.set_gate(CLOSED); // (R4)
         }
         // ord: Acquire, pairs with the Release in `Memory::publish_head`: the bytes are free.
         let head = memory.word(word::HEAD).load(weaken!("head_load", Ordering::Acquire));
@@ -265,7 +328,7 @@ impl Producer {
         let open_to = full_at.min(end).min(tail + self.record_bytes_max.get());
         let gate = if marked { open_to } else { open_to.min(mark_at) };
         debug_assert!(tail + len <= gate);
-        self.gate.set(gate);
+        self.set_gate(gate);
         Room::Open { marked }
     }
 

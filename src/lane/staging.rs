@@ -55,6 +55,8 @@ pub(crate) mod word {
 pub(crate) struct Buffer {
     memory: Arc<Memory>,
     committed: usize,
+    /// The place's round when it was made.
+    round: u64,
 }
 
 /// A filled buffer on its way to the disk. The consumer does not touch the buffer until it comes
@@ -67,7 +69,7 @@ pub(crate) struct Sealed {
 
 impl Buffer {
     /// Takes over fresh memory as buffer `number` of a logger.
-    pub(crate) fn new(memory: Memory, logger: u64, number: u64) -> Self {
+    pub(crate) fn new(memory: Memory, round: u64, logger: u64, number: u64) -> Self {
         let words = [
             (word::MAGIC, STAGING_MAGIC),
             (word::VERSION, STAGING_VERSION),
@@ -78,13 +80,13 @@ impl Buffer {
             // ord: Relaxed, published by the first commit.
             memory.word(at).store(value, Ordering::Relaxed);
         }
-        Self { memory: Arc::new(memory), committed: 0 }
+        Self { memory: Arc::new(memory), committed: 0, round }
     }
 
     /// A model's buffer.
     #[cfg(all(test, loom))]
     pub(crate) fn of(memory: Arc<Memory>) -> Self {
-        Self { memory, committed: 0 }
+        Self { memory, committed: 0, round: 0 }
     }
 
     /// A part of a model's buffer, so that loom looks at that part alone.
@@ -160,6 +162,13 @@ impl Sealed {
         unsafe { self.buffer.memory.published(0, self.len) }
     }
 
+    /// The same, for who has the block.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: (B1, B3) nobody else writes to the buffer until it comes back, and the borrow is
+        // unique.
+        unsafe { self.buffer.memory.owned(0, self.len) }
+    }
+
     /// Gives the buffer back once its block is Written.
     pub(crate) fn into_buffer(self) -> Buffer {
         self.buffer
@@ -171,7 +180,9 @@ impl Sealed {
 #[derive(Debug)]
 pub(crate) struct Staging {
     free: Vec<Buffer>,
+    /// Buffers that there are, and numbers that were given.
     n_made: u64,
+    n_numbered: u64,
     n_max: u64,
 }
 
@@ -180,7 +191,7 @@ impl Staging {
     /// A set of at most `bytes_max` bytes; the first buffer is made at once.
     pub(crate) fn new(lanes: &super::lanes::Lanes, bytes_max: usize) -> io::Result<Self> {
         let n_max = (bytes_max / BUFFER_BYTES).max(2) as u64;
-        let mut staging = Self { free: Vec::new(), n_made: 0, n_max };
+        let mut staging = Self { free: Vec::new(), n_made: 0, n_numbered: 0, n_max };
         let first = staging.make(lanes)?;
         staging.free.push(first);
         Ok(staging)
@@ -188,9 +199,17 @@ impl Staging {
 
     /// An empty buffer; `None` when all are on their way to the disk and no more may be made.
     pub(crate) fn take(&mut self, lanes: &super::lanes::Lanes) -> Option<Buffer> {
-        let mut buffer = match self.free.pop() {
-            Some(buffer) => buffer,
-            None => self.make(lanes).ok()?,
+        let round = lanes.place.round();
+        let mut buffer = loop {
+            match self.free.pop() {
+                Some(buffer) if buffer.round == round => break buffer,
+                // Its file went with the place that was there before.
+                Some(_) => {
+                    lanes.place.release(BUFFER_BYTES);
+                    self.n_made -= 1;
+                }
+                None => break self.make(lanes).ok()?,
+            }
         };
         buffer.reset();
         Some(buffer)
@@ -205,8 +224,10 @@ impl Staging {
         if self.n_made == self.n_max {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let memory = lanes.place.memory(&format!("staging-{}", self.n_made), BUFFER_BYTES, 4)?;
-        self.n_made += 1;
-        Ok(Buffer::new(memory, lanes.logger, self.n_made - 1))
+        let round = lanes.place.round();
+        let number = self.n_numbered;
+        let memory = lanes.place.memory(&format!("staging-{number}"), BUFFER_BYTES, 4)?;
+        (self.n_made, self.n_numbered) = (self.n_made + 1, number + 1);
+        Ok(Buffer::new(memory, round, lanes.logger, number))
     }
 }

@@ -19,17 +19,28 @@ pub enum Cause {
     Io = 4,
     /// Logged while the logger was ending.
     Shutdown = 5,
+    /// Accepted, then overwritten in its lane by a stray write of the program itself. Told at
+    /// `ERROR`, one for each place where records could not be told apart: their number and levels
+    /// are not known.
+    Damaged = 6,
 }
 
 /// Number of causes.
-pub const CAUSES: usize = 6;
+pub const CAUSES: usize = 7;
 /// Number of levels.
 pub const LEVELS: usize = 5;
 
 impl Cause {
     /// All causes; a cause's number is its index.
-    pub const ALL: [Self; CAUSES] =
-        [Self::Full, Self::Evicted, Self::Reentrant, Self::Forked, Self::Io, Self::Shutdown];
+    pub const ALL: [Self; CAUSES] = [
+        Self::Full,
+        Self::Evicted,
+        Self::Reentrant,
+        Self::Forked,
+        Self::Io,
+        Self::Shutdown,
+        Self::Damaged,
+    ];
 
     /// The cause's name as it stands in every output.
     #[must_use]
@@ -41,6 +52,7 @@ impl Cause {
             Self::Forked => "forked",
             Self::Io => "io",
             Self::Shutdown => "shutdown",
+            Self::Damaged => "damaged",
         }
     }
 }

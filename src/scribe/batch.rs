@@ -54,6 +54,14 @@ impl Block {
         }
     }
 
+    /// The same, to be sealed anew for another place in its segment.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Staged(sealed) => sealed.bytes_mut(),
+            Self::Copied(_, bytes) => bytes,
+        }
+    }
+
     /// Gives the staging buffer back.
     pub(crate) fn into_buffer(self) -> Buffer {
         match self {
@@ -77,6 +85,11 @@ impl Batch {
             definitions: Vec::new(),
             definitions_len: 0,
         }
+    }
+
+    /// Gives the staging buffer back of a block that is empty.
+    pub(crate) fn into_buffer(self) -> Buffer {
+        self.buffer
     }
 
     /// True while nothing was added.

@@ -8,7 +8,7 @@ use crate::lane::catalog::CatalogView;
 use crate::lane::hand_out::Lane;
 use crate::lane::park;
 use crate::record::compact::Encoder;
-use crate::record::{HEAD_BYTES, Losses, RunHead};
+use crate::record::{Cause, HEAD_BYTES, Head, Level, Losses, RunHead};
 
 /// Bytes of a lane that are encoded before its head moves: its producer waits no longer than that.
 const STRIDE_BYTES: usize = 64 << 10;
@@ -97,10 +97,12 @@ impl Intake {
             let encoded = match batch.add(encoder, catalog, head, stride, lost, codec) {
                 Ok(encoded) if encoded.written == 0 => return Taken::BlockFull,
                 Ok(encoded) => encoded,
-                Err(malformed) => {
-                    // Only a stray write of the program itself can do that to a lane.
-                    debug_assert!(false, "a record in a lane is malformed: {malformed}");
-                    self.give_back(until - self.head, 0);
+                Err(_) => {
+                    // Only a stray write of the program itself can do that to a lane. Where the
+                    // next record begins is not known, but behind the buffer's end one does.
+                    self.lane.count_loss(Cause::Damaged, Level::Error, 1);
+                    self.give_back(committed.len() as u64, 0);
+                    version = self.lane.losses_version();
                     continue;
                 }
             };
@@ -149,6 +151,6 @@ impl Intake {
 
 /// How much to encode at once: a stride, or one record when the first is longer.
 fn stride_end(committed: &[u8]) -> usize {
-    let first = crate::record::Head::read(committed).map_or(0, |head| head.len());
+    let first = Head::read(committed).map_or(0, |head| head.len());
     STRIDE_BYTES.max(first)
 }

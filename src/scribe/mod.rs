@@ -13,8 +13,12 @@
 //! for those that exist, and a burst is not disturbed by a reader of its cache lines.
 
 mod batch;
+mod end;
 mod intake;
+#[cfg(test)]
+mod intake_tests;
 pub(crate) mod progress;
+mod moved;
 mod segments;
 mod writer;
 
@@ -25,6 +29,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::sync::Parker;
 
 use self::batch::Batch;
+pub(crate) use self::end::End;
 use self::intake::{Intake, Taken};
 use self::progress::{Ask, Progress, Ticket};
 pub(crate) use self::segments::SegmentPlan;
@@ -51,9 +56,6 @@ const QUIET_TURNS: u32 = 20;
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often stderr is told of losses, at most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// How long a straggler inside a log call is waited for at shutdown.
-const GRACE: Duration = Duration::from_millis(5);
-
 /// What a scribe needs from its logger.
 #[derive(Debug)]
 pub(crate) struct ScribeSetup {
@@ -101,6 +103,8 @@ pub(crate) struct Scribe {
     lost: u64,
     seldom: Seldom,
     n_joined: u64,
+    /// The place's round that lanes and staging were brought to.
+    round: u64,
     segments: Segments,
     pending: Vec<Pending>,
     /// Blocks handed to the file thread.
@@ -139,6 +143,7 @@ impl Scribe {
             lost: 0,
             seldom: Seldom::new(TELL_EVERY),
             n_joined: 0,
+            round: 0,
             segments: Segments::new(setup.plan.clone(), setup.lanes.logger),
             pending: Vec::new(),
             n_blocks: 0,
@@ -150,8 +155,8 @@ impl Scribe {
         }
     }
 
-    /// Runs until the end was asked for; true when all lanes are gone with their place.
-    pub(crate) fn run(mut self) -> bool {
+    /// Runs until the end was asked for.
+    pub(crate) fn run(mut self) -> End {
         // Naps are short: without this the kernel makes 150 µs of 50.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
         let _gone = Gone { lanes: self.setup.lanes.clone(), progress: self.setup.progress.clone() };
@@ -189,6 +194,7 @@ impl Scribe {
         if timer {
             self.next_timer = now + self.setup.write_within / 2;
             self.setup.lanes.place.add_anchor((self.setup.now)());
+            self.follow_place();
             self.meet_new_lanes();
         }
         for (ticket, ask) in asked {
@@ -210,6 +216,24 @@ impl Scribe {
         self.answer()
     }
 
+    /// Leaves memory behind that has no name any more, when the place was made again: threads get
+    /// new lanes with their next calls, and what lies in the old ones is taken from there.
+    fn follow_place(&mut self) {
+        let round = self.setup.lanes.place.round();
+        if round == self.round || !self.setup.lanes.renew() {
+            return;
+        }
+        self.round = round;
+        self.n_joined = 0;
+        self.meet_new_lanes();
+        let unnamed = self.intakes.iter().filter(|intake| intake.lane.round < round);
+        unnamed.for_each(|intake| intake.lane.stop());
+        self.seal();
+        if let Some(batch) = self.batch.take() {
+            self.setup.staging.give_back(batch.into_buffer());
+        }
+    }
+
     fn meet_new_lanes(&mut self) {
         let n_joined = self.setup.lanes.n_joined();
         if n_joined == self.n_joined {
@@ -226,6 +250,8 @@ impl Scribe {
         });
         // Oldest first, so that a thread's lanes stand in the order of their use.
         new.sort_by_key(|lane: &Arc<Lane>| lane.generation);
+        // One whose memory was made before the place was made again.
+        new.iter().filter(|lane| lane.round < self.round).for_each(|lane| lane.stop());
         self.intakes.extend(new.into_iter().map(Intake::new));
         self.index_intakes();
     }
@@ -441,69 +467,5 @@ impl Scribe {
         let timeout = self.next_timer.saturating_duration_since(now);
         let progress = &self.setup.progress;
         self.setup.lanes.ready.sleep(&self.setup.parker, timeout, || progress.is_asked());
-    }
-
-    /// The end: drains what stragglers still wrote, seals the segment, waits for the disk, and
-    /// removes the lanes that nobody will write to any more.
-    fn finish(&mut self, (ticket, ask): (Ticket, Ask)) -> bool {
-        if ask == Ask::Shutdown {
-            std::thread::sleep(GRACE);
-        }
-        self.meet_new_lanes();
-        while !self.drain(true) {
-            self.wait_for_buffers();
-            if self.setup.queue.is_ended() {
-                break;
-            }
-        }
-        self.seal();
-        if let Some(end) = self.segments.roll(self.setup.durability) {
-            self.setup.queue.push(end);
-        }
-        let durable = self.setup.durability != Durability::Never;
-        if durable {
-            self.sync_now();
-        }
-        self.setup.progress.set_goal(ticket, self.n_blocks, durable);
-        self.setup.queue.push(Op::End);
-        while !self.setup.queue.is_ended() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let all_written = self.setup.progress.written().blocks == self.n_blocks;
-        if !all_written {
-            return false;
-        }
-        self.setup.lanes.close();
-        self.meet_new_lanes();
-        let removed = self.remove_lanes(ask);
-        if removed {
-            self.setup.lanes.place.remove();
-        } else if ask != Ask::Shutdown {
-            self.setup.lanes.reopen();
-        }
-        removed
-    }
-
-    fn wait_for_buffers(&mut self) {
-        std::thread::sleep(Duration::from_millis(1));
-        for buffer in self.setup.queue.take_free() {
-            self.setup.staging.give_back(buffer);
-        }
-    }
-
-    /// Removes lanes that are empty and whose threads have ended, or cannot log any more; true
-    /// when none is left.
-    fn remove_lanes(&mut self, ask: Ask) -> bool {
-        let may_log = |lane: &Lane| match ask {
-            Ask::Exit(_) if lane.id == 0 => self.setup.lanes.has_laneless(),
-            Ask::Exit(tid) => !lane.is_ended() && lane.tid != tid,
-            _ => false,
-        };
-        let (left, gone): (Vec<_>, Vec<_>) =
-            self.intakes.iter().partition(|intake| may_log(&intake.lane) || !intake.is_empty());
-        for intake in gone.iter().filter(|intake| intake.lane.id != 0) {
-            self.setup.lanes.remove(&intake.lane);
-        }
-        left.is_empty()
     }
 }

@@ -70,7 +70,7 @@ impl Segments {
         let header =
             SegmentHeader { number: self.number, created_ns: now_ns, ..self.plan.header.clone() };
         let name = name::segment(&header.app, now_ns, self.logger, self.number);
-        Some(Op::Begin { path: self.plan.dir.join(name), header: header.encode().to_vec() })
+        Some(Op::Begin { path: self.plan.dir.join(name), header })
     }
 
     /// Salt, offset and number of the next block.

@@ -13,10 +13,12 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::batch::Block;
+use super::moved::{self, Moved};
 use super::progress::Progress;
 use crate::io::{Disk, DiskFile};
 use crate::lane::staging::Buffer;
 use crate::notice::Seldom;
+use crate::store::segment::SegmentHeader;
 
 /// First step of preallocation; it doubles with use.
 const RESERVE_BYTES_MIN: u64 = 256 << 10;
@@ -31,7 +33,7 @@ const UNSYNCED_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) enum Op {
     /// Make a segment and write its header.
-    Begin { path: PathBuf, header: Vec<u8> },
+    Begin { path: PathBuf, header: SegmentHeader },
     /// Write a block.
     Write { block: Block, offset: u64, records: u32 },
     /// End the segment with its index and cut what was reserved beyond it.
@@ -76,6 +78,11 @@ impl Queue {
         }
     }
 
+    /// Nothing more will come.
+    pub(crate) fn end(&self) {
+        self.push(Op::End);
+    }
+
     /// Staging buffers whose blocks are written.
     pub(crate) fn take_free(&self) -> Vec<Buffer> {
         std::mem::take(&mut self.state.lock().free)
@@ -117,6 +124,8 @@ pub(crate) struct WriterSetup {
 struct Writer {
     setup: WriterSetup,
     current: Option<Current>,
+    /// How far the current segment's blocks were moved, since its file was removed.
+    moved: Moved,
     unsynced: Vec<Box<dyn DiskFile>>,
     /// A sync failed once: what it was about may be missing after a power cut.
     suspect: bool,
@@ -126,6 +135,7 @@ struct Writer {
 struct Current {
     file: Box<dyn DiskFile>,
     path: PathBuf,
+    header: SegmentHeader,
     reserved: u64,
     step: u64,
     name_synced: bool,
@@ -136,7 +146,8 @@ pub(crate) fn run(setup: WriterSetup) {
     let queue = setup.queue.clone();
     let ended = Ended(queue.clone());
     let seldom = Seldom::new(Duration::from_secs(60));
-    let mut writer = Writer { setup, current: None, unsynced: Vec::new(), suspect: false, seldom };
+    let (moved, unsynced) = (Moved::default(), Vec::new());
+    let mut writer = Writer { setup, current: None, moved, unsynced, suspect: false, seldom };
     loop {
         match queue.pop() {
             Op::End => break,
@@ -159,9 +170,9 @@ impl Drop for Ended {
 impl Writer {
     fn perform(&mut self, op: Op) {
         match op {
-            Op::Begin { path, header } => self.begin(path, &header),
-            Op::Write { block, offset, records } => {
-                self.write(block.bytes(), offset);
+            Op::Begin { path, header } => self.begin(path, header),
+            Op::Write { mut block, offset, records } => {
+                self.write_block(&mut block, offset);
                 self.setup.progress.add_written(u64::from(records), block.bytes().len() as u64);
                 self.setup.queue.state.lock().free.push(block.into_buffer());
                 (self.setup.wake)();
@@ -173,20 +184,73 @@ impl Writer {
         }
     }
 
-    fn begin(&mut self, path: PathBuf, header: &[u8]) {
+    fn begin(&mut self, path: PathBuf, header: SegmentHeader) {
         let file = self.insist("could not make a segment", &path, |writer| {
             match writer.setup.disk.create(&path) {
                 // A try that failed half-way left the name.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     writer.setup.disk.open(&path)
                 }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // The directory is gone: it is made again with the owner file.
+                    (writer.setup.check_owner)();
+                    writer.setup.disk.create(&path)
+                }
                 other => other,
             }
         });
-        let step = RESERVE_BYTES_MIN;
-        self.current = Some(Current { file, path, reserved: 0, step, name_synced: false });
-        self.write(header, 0);
+        self.moved = Moved::default();
+        self.set_current(file, path, header);
         self.setup.progress.add_segment();
+    }
+
+    fn set_current(&mut self, file: Box<dyn DiskFile>, path: PathBuf, header: SegmentHeader) {
+        let (reserved, step, name_synced) = (0, RESERVE_BYTES_MIN, false);
+        let bytes = header.encode();
+        self.current = Some(Current { file, path, header, reserved, step, name_synced });
+        self.write(&bytes, 0);
+    }
+
+    /// Writes a block where a reader finds it: in a file that has a name.
+    fn write_block(&mut self, block: &mut Block, offset: u64) {
+        let mut sealed_for = offset;
+        loop {
+            let Some(current) = &self.current else { return };
+            let place = self.moved.place(offset);
+            if place != sealed_for {
+                self.moved.seal(&current.header, block.bytes_mut(), sealed_for, offset);
+                sealed_for = place;
+            }
+            self.write(block.bytes(), place);
+            let Some(current) = &self.current else { return };
+            let header = moved::parse(&current.header, block.bytes(), place);
+            let (true, Some(header)) = (!current.file.is_linked(), header) else { return };
+            self.make_again();
+            self.moved.restart(offset, header.seq + self.moved.blocks());
+        }
+    }
+
+    /// Makes the current segment again, whose file was removed, with its directory if need be.
+    fn make_again(&mut self) {
+        let Some(Current { path, header, .. }) = self.current.take() else { return };
+        let (mut path, mut header) = (path, header);
+        (self.setup.check_owner)();
+        let what = path.clone();
+        let file = self.insist("could not make a segment again", &what, |writer| {
+            let made = writer.setup.disk.create(&path);
+            match &made {
+                // Somebody put a copy there, say.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    path = moved::later(&mut header, &path);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    (writer.setup.check_owner)();
+                }
+                _ => {}
+            }
+            made
+        });
+        self.set_current(file, path, header);
     }
 
     fn write(&mut self, bytes: &[u8], offset: u64) {
@@ -224,6 +288,9 @@ impl Writer {
     }
 
     fn seal(&mut self, index: &[u8], offset: u64, sync: bool) {
+        // An index knows where its blocks were to lie: without one, readers scan.
+        let index = if self.moved.is_any() { &[] } else { index };
+        let offset = self.moved.place(offset);
         if let Some(current) = &mut self.current {
             // What was reserved goes before the index comes, so that nothing ever lies behind it.
             let _ = current.file.truncate(offset + index.len() as u64);
@@ -356,7 +423,8 @@ mod tests {
         let thread = std::thread::spawn(|| run(setup));
         let began = Instant::now();
         let path = dir.path().join("x.ttlog");
-        queue.push(Op::Begin { path: path.clone(), header: vec![7; 100] });
+        let header = SegmentHeader { logger: 7, ..SegmentHeader::default() };
+        queue.push(Op::Begin { path: path.clone(), header: header.clone() });
         queue.push(Op::Sync);
         queue.push(Op::Check);
         queue.push(Op::End);
@@ -365,6 +433,6 @@ mod tests {
         go.send(()).unwrap();
         thread.join().unwrap();
         assert!(queue.is_ended());
-        assert_eq!(std::fs::read(path).unwrap()[..100], [7; 100]);
+        assert_eq!(std::fs::read(path).unwrap()[..100], header.encode()[..100]);
     }
 }

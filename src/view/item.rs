@@ -221,7 +221,7 @@ pub struct Span {
 #[derive(Debug, Clone)]
 pub struct Lost {
     pub(super) tables: Arc<Tables>,
-    pub(super) losses: Losses,
+    pub(super) losses: Box<Losses>,
     pub(super) origin: u32,
     pub(super) time_ns: i64,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::lane::outside::{self, Found, Owner, Snapshot};
-use crate::record::{RunHead, Timeline};
+use crate::record::{Head, RunHead, Timeline};
 use crate::store::segment::BlockRef;
 
 use super::error::Error;
@@ -38,6 +38,19 @@ enum Run {
     Memory(RunHead, Vec<u8>),
     Spooled(RunHead, u64, usize),
     Taken,
+}
+
+impl Run {
+    fn head(&self) -> Option<&RunHead> {
+        match self {
+            Self::Memory(head, _) | Self::Spooled(head, ..) => Some(head),
+            Self::Taken => None,
+        }
+    }
+
+    fn bytes_in_memory(&self) -> usize {
+        if let Self::Memory(_, bytes) = self { bytes.len() } else { 0 }
+    }
 }
 
 /// The items of a log in their order.
@@ -237,10 +250,18 @@ impl Items {
         if let Some(why) = outside::unseen(&owner) {
             return self.note(format!("process {}: {why}", owner.pid));
         }
-        match outside::snapshot(&owner) {
+        let mut runs = Vec::new();
+        let snapshot = outside::each_run(&owner, &mut |run| {
+            let id = (owner.logger, run.head.lane, run.head.generation);
+            if !self.lanes.has_all(id, run.head.position, run.head.end) {
+                let ticks = Head::read(&run.bytes).map(|head| head.ticks);
+                runs.push((ticks, self.hold(run.head, run.bytes)));
+            }
+        });
+        match snapshot {
             Ok(snapshot) => {
                 self.files.staged.insert(owner.logger);
-                self.plan_shot(place, &owner, snapshot);
+                return self.plan_shot(place, &owner, snapshot, runs);
             }
             // Its logger has ended, or its lanes have been adopted, since the owner file was read.
             Err(_) if !found.path.exists() => {}
@@ -250,9 +271,17 @@ impl Items {
                 place.display()
             )),
         }
+        runs.iter().for_each(|(_, run)| self.runs_bytes -= run.bytes_in_memory());
     }
 
-    fn plan_shot(&mut self, place: PathBuf, owner: &Owner, mut snapshot: Snapshot) {
+    /// Plans the runs of a place, each with the ticks of its first record if it has one.
+    fn plan_shot(
+        &mut self,
+        place: PathBuf,
+        owner: &Owner,
+        mut snapshot: Snapshot,
+        mut found: Vec<(Option<u64>, Run)>,
+    ) {
         for note in std::mem::take(&mut snapshot.notes) {
             self.note(note);
         }
@@ -268,25 +297,18 @@ impl Items {
             app: owner.app.clone(),
             host: String::new(),
         });
-        let mut raw_runs = std::mem::take(&mut snapshot.runs);
-        raw_runs.sort_by_key(|run| (run.head.lane, run.head.generation, run.head.position));
+        found.sort_by_key(|(_, run)| run.head().map(|h| (h.lane, h.generation, h.position)));
         // One whose runs have all been taken is not named by the plan any more.
         let is_done = |shot: &Shot| shot.runs.iter().all(|run| matches!(run, Run::Taken));
         let shot = self.shots.iter().position(is_done).unwrap_or(self.shots.len());
-        let mut runs = Vec::with_capacity(raw_runs.len());
-        for run in raw_runs {
-            let id = (logger.id, run.head.lane, run.head.generation);
-            if self.lanes.has_all(id, run.head.position, run.head.end) {
-                continue;
-            }
-            let i = runs.len();
-            let ticks = |bytes: &[u8]| crate::record::Head::read(bytes).map(|head| head.ticks);
-            let first = ticks(&run.bytes).map_or(i64::MIN, |ticks| timeline.wall_ns(ticks));
+        let mut runs = Vec::with_capacity(found.len());
+        for (i, (ticks, run)) in found.into_iter().enumerate() {
+            let first = ticks.map_or(i64::MIN, |ticks| timeline.wall_ns(ticks));
             let last = timeline.anchors().last().map_or(first, |anchor| anchor.wall_ns.max(first));
-            let due = self.axis.due(first, if run.bytes.is_empty() { i64::MAX } else { last });
+            let due = self.axis.due(first, if ticks.is_none() { i64::MAX } else { last });
             let number = (1 << 62) + i as u64;
             self.plan.push(self.axis.plan(due, number, Unit::Run(shot, i)));
-            runs.push(self.hold(run.head, run.bytes));
+            runs.push(run);
         }
         if runs.is_empty() {
             return;

@@ -173,7 +173,7 @@ impl Merge {
                 }
                 Mark::Lost { losses, origin } => Shown::Item(Item::Lost(Lost {
                     tables: Arc::clone(tables),
-                    losses: **losses,
+                    losses: losses.clone(),
                     origin: *origin,
                     time_ns,
                 })),

@@ -157,6 +157,16 @@ fn atexit(args: &Args, counts: Counts) {
         // SAFETY: as above.
         unsafe { libc::atexit(logs_at_exit) };
     }
+    if args.number("busy", 0) == 1 {
+        // A thread that has a lane and lives on: the place stays for it.
+        let (told, tells) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            log_one(&counts, 1, 1, 0);
+            told.send(()).expect("main waits");
+            std::thread::park();
+        });
+        tells.recv().expect("it logs");
+    }
     for n in 0..1000 {
         log_one(&counts, 1, 0, n);
     }

@@ -179,11 +179,24 @@ fn thousand(args: &Args) {
     let status = "/proc/self/status";
     tell(&format!("rss_kib={} shmem_kib={}", field(status, "VmRSS:"), field(status, "RssShmem:")));
     std::thread::sleep(Duration::from_millis(500));
-    let (before, began) = (cpu_us(), Instant::now());
-    std::thread::sleep(Duration::from_millis(args.number("idle", 5000)));
+    let (before, began, scribe_before) = (cpu_us(), Instant::now(), scribe_ns());
+    let idle = Duration::from_millis(args.number("idle", 5000));
+    std::thread::sleep(idle);
     let used = cpu_us() - before;
     let share = used as f64 / began.elapsed().as_micros() as f64 * 100.0;
     tell(&format!("idle_cpu_percent={share:.4}"));
+    if args.number("busy", 0) == 1 {
+        // Each burst passes the mark of this thread's lane, and so is a turn of the scribe.
+        let idle_ns = scribe_ns() - scribe_before;
+        let (before, began, mut bursts) = (scribe_ns(), Instant::now(), 0_u64);
+        while began.elapsed() < idle {
+            (0..1000).for_each(|n| ttlog::info!(n, "busy"));
+            std::thread::sleep(Duration::from_micros(500));
+            bursts += 1;
+        }
+        let busy_ns = (scribe_ns() - before).saturating_sub(idle_ns);
+        tell(&format!("scribe_ns_a_burst={} bursts={bursts}", busy_ns / bursts));
+    }
     if let Some(handle) = &handle {
         tell(&format!(
             "lost={} lanes={} lanes_bytes={}",
@@ -193,6 +206,17 @@ fn thousand(args: &Args) {
         ));
     }
     wait.wait();
+}
+
+/// Time that the scribe's thread has run.
+fn scribe_ns() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc").flatten();
+    let is_scribe = |task: &std::path::Path| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "ttlog-scribe")
+    };
+    let scribe = tasks.map(|task| task.path()).find(|task| is_scribe(task));
+    let text = scribe.and_then(|task| std::fs::read_to_string(task.join("schedstat")).ok());
+    text.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// Does what it is asked on stdin, line by line: `log N`, `stats`, `flush`, `quit`.

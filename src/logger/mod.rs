@@ -1,5 +1,7 @@
 //! Logger: puts the parts together, and takes them apart at the end.
 
+mod owner_lock;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::owner_lock::OwnerLock;
 use crate::adopt;
 use crate::config::Builder;
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
@@ -19,12 +22,12 @@ use crate::io::FileDisk;
 use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use crate::lane::owner::{self, Owner};
-use crate::lane::place::{LanesChoice, Place};
+use crate::lane::place::{self, LanesChoice, Place};
 use crate::lane::staging::{BUFFER_BYTES, Staging};
 use crate::lane::{handle, living, process};
 use crate::record::Definition;
 use crate::scribe::progress::{Ask, Progress, Ticket};
-use crate::scribe::{Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
+use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
 use crate::store::name;
 use crate::store::segment::{CLOCK_UTC, SegmentHeader};
 use crate::{notice, pipe};
@@ -103,7 +106,7 @@ impl Builder {
         process::install(at_exit);
         RUNNING.lock().push(inner.clone());
         living::add(inner.lanes.clone());
-        adopt::in_background(self.dir.clone(), inner.lanes.logger);
+        adopt::in_background(self.dir.clone());
         Ok(Handle(Some(inner)))
     }
 }
@@ -113,52 +116,14 @@ pub(crate) struct Inner {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) filter: Arc<Filter>,
-    pub(crate) sink: Option<SinkId>,
+    pub(crate) sink: SinkId,
     /// The owner file's name, and the file with its lock.
     pub(crate) owner: Arc<OwnerLock>,
     pub(crate) lanes_reason: Option<String>,
     pub(crate) is_global: AtomicBool,
     pub(crate) ended: AtomicBool,
-    /// The scribe's thread tells whether it removed the place.
-    pub(crate) scribe: Mutex<Option<JoinHandle<bool>>>,
-}
-
-#[derive(Debug)]
-pub(crate) struct OwnerLock {
-    owner: Owner,
-    dir: PathBuf,
-    name: String,
-    file: Mutex<Option<File>>,
-}
-
-impl OwnerLock {
-    /// Publishes the owner file again when its name went away (S8).
-    fn check(&self) {
-        let mut file = self.file.lock();
-        let path = self.dir.join(&self.name);
-        let is_there = file.as_ref().is_none_or(|file| owner::still_named(file, &path));
-        if is_there {
-            return;
-        }
-        let _ = make_dir(&self.dir);
-        if let Ok(new) = self.owner.publish(&self.dir, &self.name) {
-            process::keep_from_children(&new);
-            if let Some(old) = file.replace(new) {
-                process::close_kept(old);
-            }
-        }
-    }
-
-    /// Lets go of the lock, and removes the file when nothing is left to be adopted.
-    fn release(&self, remove: bool) {
-        if let Some(file) = self.file.lock().take() {
-            let path = self.dir.join(&self.name);
-            if remove && owner::still_named(&file, &path) {
-                let _ = std::fs::remove_file(path);
-            }
-            process::close_kept(file);
-        }
-    }
+    /// The scribe's thread tells what it left.
+    pub(crate) scribe: Mutex<Option<JoinHandle<End>>>,
 }
 
 struct CatalogSink {
@@ -167,8 +132,8 @@ struct CatalogSink {
 }
 
 impl DefinitionSink for CatalogSink {
-    fn define(&self, definition: &Definition) {
-        self.catalog.define(definition, &self.lanes.place);
+    fn define(&self, definition: &Definition) -> bool {
+        self.catalog.define(definition, &self.lanes.place)
     }
 }
 
@@ -178,6 +143,9 @@ impl Inner {
         let logger =
             random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
         let choice = config.lanes.clone().unwrap_or(LanesChoice::Shared);
+        if let Some(base) = choice.base() {
+            adopt::keep_pace(&dir, base);
+        }
         let bytes_min = (2 * BUFFER_BYTES + 4 * FIRST_BYTES) as u64;
         let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &dir, error);
         let (place, mut reason) =
@@ -185,23 +153,31 @@ impl Inner {
                 .map_err(memory)?;
         let owner = owner_of(config, &dir, logger, &place).map_err(memory)?;
         let guard = RemoveOnFailure(&place);
-        place.publish(&owner).map_err(memory)?;
         let name = name::owner(logger);
+        // Before the one in the place: who dies in between leaves a place that anybody may remove
+        // without reading it.
         let file = owner.publish(&dir, &name).map_err(|error| {
             Error::at(Kind::Directory("the log directory cannot be written to"), &dir, error)
         })?;
         process::keep_from_children(&file);
+        if let Err(error) = place.publish(&owner) {
+            let _ = std::fs::remove_file(dir.join(&name));
+            process::close_kept(file);
+            return Err(memory(error));
+        }
         std::mem::forget(guard);
         let header = segment_header(&owner);
         let owner =
-            Arc::new(OwnerLock { owner, dir: dir.clone(), name, file: Mutex::new(Some(file)) });
+            Arc::new(OwnerLock { owner: Mutex::new(owner), dir: dir.clone(), name, file: Mutex::new(Some(file)) });
         if choice == LanesChoice::Private {
             reason = None;
         } else if let Some(reason) = &reason {
             notice::say(&format!("{reason}; lanes lie in private memory, not safe from kill -9"));
         }
+        let path = place.path().map(Path::to_owned);
         let started = Self::start_threads(config, filter, place, &owner, header, reason);
         if started.is_err() {
+            path.iter().for_each(|path| place::remove(path));
             owner.release(true);
         }
         started
@@ -218,7 +194,7 @@ impl Inner {
         let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &owner.dir, error);
         let (lanes, parker) = Lanes::new(LanesSetup {
             serial: living::next_serial(),
-            logger: owner.owner.logger,
+            logger: owner.owner.lock().logger,
             place,
             lane_bytes: config.lane_bytes_used(),
             patience: config.patience,
@@ -230,15 +206,15 @@ impl Inner {
         lanes.place.add_anchor(now());
         let catalog = Arc::new(Catalog::default());
         let sink = CatalogSink { catalog: catalog.clone(), lanes: lanes.clone() };
-        let sink = callsite::add_sink(Arc::new(sink));
+        let full = || memory(std::io::ErrorKind::StorageFull.into());
+        let sink = callsite::add_sink(Arc::new(sink)).ok_or_else(full)?;
         let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
         let writer = writer_setup(owner, &queue, &progress, &lanes);
-        spawn("ttlog-files", move || run_writer(writer))?;
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
             progress: progress.clone(),
-            queue,
+            queue: queue.clone(),
             parker,
             staging,
             plan: SegmentPlan {
@@ -251,7 +227,10 @@ impl Inner {
             codec: config.codec(),
             now,
         });
-        let scribe = spawn("ttlog-scribe", move || scribe.run())?;
+        let started = spawn("ttlog-files", move || run_writer(writer)).and_then(|_| {
+            spawn("ttlog-scribe", move || scribe.run()).inspect_err(|_| queue.end())
+        });
+        let scribe = started.inspect_err(|_| callsite::remove_sink(sink))?;
         Ok(Arc::new(Self {
             lanes,
             progress,
@@ -287,10 +266,13 @@ impl Inner {
             return answer.and(Err(Error::new(Kind::Timeout)));
         }
         let scribe = self.scribe.lock().take();
-        let removed = scribe.is_some_and(|scribe| scribe.join().unwrap_or(false));
-        if removed || ask == Ask::Shutdown {
+        let end = scribe.and_then(|scribe| scribe.join().ok()).unwrap_or(End::Busy);
+        if end == End::Removed || end == End::Left && ask == Ask::Shutdown {
             self.lanes.place.unlock();
-            self.owner.release(removed);
+            self.owner.release(end == End::Removed);
+        } else {
+            // The locks stay until the process is gone, whoever drops this logger.
+            std::mem::forget((self.lanes.clone(), self.owner.clone()));
         }
         // At the end of the process other threads may go on to log: the locks stay until it is gone,
         // so that nobody takes up lanes that still fill.
@@ -309,9 +291,7 @@ impl Inner {
         }
         let result = self.finish(Ask::Shutdown, timeout);
         living::remove(self.lanes.serial);
-        if let Some(sink) = self.sink {
-            callsite::remove_sink(sink);
-        }
+        callsite::remove_sink(self.sink);
         RUNNING.lock().retain(|other| !Arc::ptr_eq(other, self));
         let mut global = GLOBAL.lock();
         if global.as_ref().is_some_and(|global| Arc::ptr_eq(global, self)) {
@@ -348,6 +328,11 @@ fn spawn<R: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<JoinHandle<R>, Error> {
+    #[cfg(test)]
+    if tests::REFUSED.get() == name {
+        let refused = std::io::ErrorKind::WouldBlock.into();
+        return Err(Error::caused_by(Kind::Thread, refused));
+    }
     let work = move || {
         handle::mark_internal();
         // Signals are for the program's own threads.
@@ -368,13 +353,14 @@ fn writer_setup(
     lanes: &Arc<Lanes>,
 ) -> WriterSetup {
     let (owner, lanes, dir) = (owner.clone(), lanes.clone(), owner.dir.clone());
+    let check = lanes.clone();
     WriterSetup {
         disk: Box::new(FileDisk),
         dir,
         queue: queue.clone(),
         progress: progress.clone(),
         wake: Box::new(move || lanes.ready.wake()),
-        check_owner: Box::new(move || owner.check()),
+        check_owner: Box::new(move || owner.check(&check)),
     }
 }
 
@@ -431,5 +417,43 @@ fn segment_header(owner: &Owner) -> SegmentHeader {
         pid: owner.pid,
         uid: rustix::process::getuid().as_raw(),
         ..SegmentHeader::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        /// The thread that cannot be started.
+        pub(super) static REFUSED: Cell<&'static str> = const { Cell::new("") };
+    }
+
+    #[test]
+    fn a_start_whose_threads_cannot_be_started_leaves_nothing() {
+        let (dir, lanes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let count = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
+        let files = || {
+            let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+            let comm = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+            names.filter_map(|task| comm(task).ok()).filter(|n| n == "ttlog-files\n").count()
+        };
+        for name in ["ttlog-files", "ttlog-scribe"] {
+            REFUSED.set(name);
+            let before = files();
+            let error = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap_err();
+            assert!(error.to_string().contains("ulimit -u"), "{error}");
+            assert_eq!((count(dir.path()), count(lanes.path())), (0, 0), "{name}");
+            let began = Instant::now();
+            while files() > before {
+                assert!(began.elapsed() < Duration::from_secs(10), "its file thread lives on");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        REFUSED.set("");
+        let handle = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap();
+        handle.shutdown(Duration::from_secs(60)).unwrap();
     }
 }

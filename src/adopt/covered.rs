@@ -1,0 +1,158 @@
+//! Covered: which byte ranges of lanes a dead logger's segments hold already (rule S2).
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use super::segment::Segment;
+use crate::record::{HEAD_BYTES, Head, RawRun, RunHead};
+use crate::store::block;
+use crate::store::segment::Entry;
+
+/// Byte ranges that segments hold, by (lane, generation).
+#[derive(Debug, Default)]
+pub(super) struct Covered {
+    /// Start to end; ranges do not touch.
+    ranges: HashMap<(u32, u32), BTreeMap<u64, u64>>,
+    losses: HashMap<(u32, u32), crate::record::Losses>,
+}
+
+impl Covered {
+    pub(super) fn of(segments: &[Segment]) -> io::Result<Self> {
+        let mut covered = Self::default();
+        let mut payload = Vec::new();
+        for segment in segments {
+            let mut reader = segment.open()?;
+            while let Some(entry) = reader.next_entry()? {
+                let Entry::Block(found) = entry else { continue };
+                if found.header.kind != block::KIND_EVENTS
+                    || reader.read_block(&found, &mut payload).is_err()
+                {
+                    continue;
+                }
+                let Some(sections) = block::sections(&payload, &found.header) else { continue };
+                let mut runs = sections.runs;
+                while let Some((head, _, head_len, body_len)) = RunHead::decode(runs) {
+                    covered.add(&head);
+                    let Some(rest) = runs.get(head_len + body_len..) else { break };
+                    runs = rest;
+                }
+            }
+        }
+        Ok(covered)
+    }
+
+    fn add(&mut self, head: &RunHead) {
+        let key = (head.lane, head.generation);
+        let told = self.losses.entry(key).or_default();
+        if head.losses.total() > told.total() {
+            *told = head.losses;
+        }
+        let ranges = self.ranges.entry(key).or_default();
+        let (mut start, mut end) = (head.position, head.end);
+        while let Some((&from, &to)) = ranges.range(..=end).next_back() {
+            if to < start {
+                break;
+            }
+            start = start.min(from);
+            end = end.max(to);
+            ranges.remove(&from);
+        }
+        if start < end {
+            ranges.insert(start, end);
+        }
+    }
+
+    /// The parts of these runs that are not covered, each byte range once.
+    pub(super) fn missing(mut self, mut runs: Vec<RawRun>) -> Vec<RawRun> {
+        runs.sort_by_key(|run| (run.head.generation, run.head.lane, run.head.position));
+        let mut missing = Vec::new();
+        for run in runs {
+            for part in self.cut(&run) {
+                self.add(&part.head);
+                missing.push(part);
+            }
+        }
+        missing
+    }
+
+    fn cut(&self, run: &RawRun) -> Vec<RawRun> {
+        let key = (run.head.lane, run.head.generation);
+        let ranges = self.ranges.get(&key);
+        let is_covered = |position: u64, end: u64| {
+            ranges
+                .and_then(|ranges| ranges.range(..=position).next_back())
+                .is_some_and(|(_, &to)| to >= end)
+        };
+        let told = self.losses.get(&key).copied().unwrap_or_default();
+        let tells_losses = run.head.losses.total() > told.total();
+        let mut parts: Vec<RawRun> = Vec::new();
+        let (mut position, mut number, mut rest) =
+            (run.head.position, run.head.first_record, &run.bytes[..]);
+        let mut open = false;
+        while let Some(head) = Head::read(rest).filter(|head| head.len() >= HEAD_BYTES) {
+            let len = head.len();
+            let end = position + len as u64;
+            if is_covered(position, end) {
+                open = false;
+            } else {
+                if !open {
+                    let head = RunHead {
+                        position,
+                        end: position,
+                        first_record: number,
+                        count: 0,
+                        ..run.head.clone()
+                    };
+                    parts.push(RawRun { head, bytes: Vec::new() });
+                    open = true;
+                }
+                let part = parts.last_mut().expect("pushed above");
+                part.head.end = end;
+                part.head.count += 1;
+                part.bytes.extend_from_slice(&rest[..len]);
+            }
+            (position, number, rest) = (end, number + 1, &rest[len..]);
+        }
+        if open && let Some(part) = parts.last_mut() {
+            part.head.end = run.head.end;
+        }
+        if parts.is_empty() && tells_losses {
+            let head = RunHead { position: run.head.end, count: 0, ..run.head.clone() };
+            parts.push(RawRun { head, bytes: Vec::new() });
+        }
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(position: u64, n_records: u64) -> RawRun {
+        let record = [Head::word(1, 1, 0, 0).to_le_bytes(), [0; 8], [7; 8]].concat();
+        RawRun {
+            head: RunHead {
+                lane: 1,
+                generation: 2,
+                position,
+                end: position + n_records * 24,
+                first_record: position / 24,
+                count: n_records as u32,
+                ..RunHead::default()
+            },
+            bytes: record.repeat(n_records as usize),
+        }
+    }
+
+    #[test]
+    fn s2_a_partial_overlap_is_cut_at_records() {
+        let mut covered = Covered::default();
+        covered.add(&run(0, 2).head);
+        covered.add(&run(96, 1).head);
+        let missing = covered.missing(vec![run(24, 6), run(0, 3), run(24, 6)]);
+        let found: Vec<_> =
+            missing.iter().map(|r| (r.head.position, r.head.first_record, r.head.count)).collect();
+        assert_eq!(found, [(48, 2, 1), (72, 3, 1), (120, 5, 2)]);
+        assert!(missing.iter().all(|run| run.bytes.len() == run.head.count as usize * 24));
+    }
+}

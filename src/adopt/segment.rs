@@ -1,0 +1,208 @@
+//! Segment: the segments of a dead logger: mended, completed, and cut where they are torn.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::emit::clock;
+use crate::io::Disk;
+use crate::lane::outside::{self, Snapshot};
+use crate::lane::owner::Owner;
+use crate::record::{Definition, Definitions, Head, RawRun};
+use crate::store::segment::{Entry, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader};
+use crate::store::{Builder as SegmentBuilder, Reason, block, name};
+
+/// A segment of the dead logger.
+#[derive(Debug)]
+pub(super) struct Segment {
+    path: PathBuf,
+    pub(super) header: SegmentHeader,
+    /// Where the last block lies when it is not whole.
+    torn: Option<u64>,
+}
+
+/// The files that bear the names of some loggers, from one look at their directory.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    segments: HashMap<u64, Vec<PathBuf>>,
+    /// Segments that were not renamed yet.
+    temporary: HashMap<u64, Vec<PathBuf>>,
+}
+
+impl Listing {
+    /// Looks at a directory, for the files of these loggers.
+    pub(super) fn of(dir: &Path, loggers: &BTreeSet<u64>) -> io::Result<Self> {
+        let mut listing = Self::default();
+        let logger_of = |name: &str| name::parse(name).map(|name| name.logger);
+        for entry in std::fs::read_dir(dir)? {
+            let file = entry?.file_name();
+            let Some(name) = file.to_str() else { continue };
+            let temporary = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.'));
+            let (logger, names) = match temporary {
+                Some((name, pid)) if pid.parse::<u32>().is_ok() => {
+                    (logger_of(name), &mut listing.temporary)
+                }
+                _ => (logger_of(name), &mut listing.segments),
+            };
+            if let Some(logger) = logger.filter(|logger| loggers.contains(logger)) {
+                names.entry(logger).or_default().push(dir.join(name));
+            }
+        }
+        Ok(listing)
+    }
+
+    /// The segments of a logger. Removes what its scribe or an earlier adopter left unfinished
+    /// (S12): segments that are not renamed yet, and those whose header was never written.
+    pub(super) fn segments(&mut self, disk: &dyn Disk, logger: u64) -> io::Result<Vec<Segment>> {
+        for path in self.temporary.remove(&logger).unwrap_or_default() {
+            disk.unlink(&path)?;
+        }
+        let mut segments = Vec::new();
+        for path in self.segments.remove(&logger).unwrap_or_default() {
+            if has_no_header(&path).unwrap_or(false) {
+                disk.unlink(&path)?;
+                continue;
+            }
+            // One whose header is not whole holds nothing that is not in staging.
+            if let Ok(reader) = SegmentReader::open(&path)
+                && reader.header().logger == logger
+            {
+                segments.push(Segment { header: reader.header().clone(), path, torn: None });
+            }
+        }
+        Ok(segments)
+    }
+}
+
+/// True when nothing but zeros stands where a segment's header belongs.
+fn has_no_header(path: &Path) -> io::Result<bool> {
+    use std::io::Read as _;
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Ok(false);
+    }
+    let mut header = Vec::new();
+    std::fs::File::open(path)?.take(SEGMENT_HEADER_BYTES as u64).read_to_end(&mut header)?;
+    Ok(header.iter().all(|&byte| byte == 0))
+}
+
+impl Segment {
+    /// Cuts the zeros behind the last block and makes the rest durable.
+    pub(super) fn mend(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        let file = disk.open(&self.path)?;
+        let mut reader = self.open()?;
+        if !reader.is_sealed() {
+            let mut end = self.header.first_block();
+            let mut last = None;
+            while let Some(entry) = reader.next_entry()? {
+                (end, last) = match entry {
+                    Entry::Block(found) => {
+                        let len = found.header.padded_len(self.header.align());
+                        (found.offset + len, Some((found.offset, Some(found))))
+                    }
+                    // An index tells nothing that the blocks do not: a torn one is cut at once.
+                    Entry::Damage(damage) if damage.tail && damage.reason == Reason::Index => {
+                        (damage.offset, None)
+                    }
+                    Entry::Damage(damage) => {
+                        (damage.offset + damage.len, Some((damage.offset, None)))
+                    }
+                    Entry::Unfinished { .. } => (end, last),
+                };
+            }
+            let is_whole = |block| reader.read_block(&block, &mut Vec::new()).is_ok();
+            self.torn = last.filter(|(_, block)| !block.is_some_and(is_whole)).map(|(at, _)| at);
+            if end < file.len()? {
+                file.truncate(end)?;
+            }
+        }
+        file.sync()
+    }
+
+    /// Cuts a last block that its writer died at, if the whole of it lies in staging: what it holds
+    /// is durable elsewhere by now. A block that is torn for another reason stays, as damage.
+    pub(super) fn cut_torn(&self, disk: &dyn Disk, owner: &Owner) -> io::Result<()> {
+        let Some(offset) = self.torn else { return Ok(()) };
+        let salt = self.header.salt();
+        let is_it = |bytes: &Vec<u8>| {
+            let header = bytes.first_chunk().and_then(|b| block::parse_header(b, salt, offset));
+            header.is_some_and(|header| {
+                let stored = bytes[block::HEADER_BYTES..].get(..header.stored_len as usize);
+                stored.is_some_and(|stored| block::check_payload(stored, salt, offset, &header))
+            })
+        };
+        if outside::staged_blocks(owner).unwrap_or_default().iter().any(is_it) {
+            let file = disk.open(&self.path)?;
+            file.truncate(offset)?;
+            file.sync()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn open(&self) -> io::Result<SegmentReader> {
+        SegmentReader::open(&self.path)
+            .map_err(|error| io::Error::other(format!("{}: {error}", self.path.display())))
+    }
+}
+
+/// Writes runs into a new segment of the dead logger: data, then name. The caller syncs the
+/// directory before anything is removed.
+pub(super) fn write(
+    disk: &dyn Disk,
+    dir: &Path,
+    owner: &Owner,
+    number: u64,
+    runs: Vec<RawRun>,
+    snapshot: &Snapshot,
+) -> io::Result<()> {
+    let header = SegmentHeader {
+        logger: owner.logger,
+        number,
+        boot: owner.boot,
+        clock: owner.clock,
+        app: owner.app.clone(),
+        version: owner.version.clone(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        pid: owner.pid,
+        uid: rustix::process::getuid().as_raw(),
+        created_ns: clock::wall_ns(),
+        ..SegmentHeader::default()
+    };
+    let name = name::segment(&header.app, header.created_ns, owner.logger, number);
+    let mut segment = SegmentBuilder::new(header);
+    for definition in used(&snapshot.definitions, &runs) {
+        segment.add_definition(definition);
+    }
+    for anchor in &snapshot.anchors {
+        segment.add_anchor(*anchor);
+    }
+    // An adopter of the same boot adds its own, which brackets the newest records.
+    segment.add_anchor(clock::anchor());
+    for run in &runs {
+        segment.push_run(run).map_err(|malformed| io::Error::other(malformed.to_string()))?;
+    }
+    let bytes = segment.finish().map_err(|malformed| io::Error::other(malformed.to_string()))?;
+    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
+    let _ = disk.unlink(&temporary);
+    let written = disk.create(&temporary).and_then(|file| {
+        file.write_at(&bytes, 0).map_err(|(_, error)| error)?;
+        file.sync()?;
+        disk.rename(&temporary, &dir.join(&name))
+    });
+    if written.is_err() {
+        let _ = disk.unlink(&temporary);
+    }
+    written
+}
+
+/// The definitions that these runs refer to.
+fn used(definitions: &Definitions, runs: &[RawRun]) -> Vec<Definition> {
+    let mut ids = BTreeSet::new();
+    for run in runs {
+        let mut rest = &run.bytes[..];
+        while let Some(head) = Head::read(rest) {
+            ids.insert(head.callsite);
+            rest = &rest[head.len()..];
+        }
+    }
+    ids.iter().filter_map(|&id| definitions.get(id)).map(|d| (**d).clone()).collect()
+}

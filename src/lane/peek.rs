@@ -1,0 +1,272 @@
+//! Peek: reads the file of a lane piece by piece, without mapping it (S5).
+//!
+//! A piece is believed only as far as head and identity, read again behind it, still cover it: what
+//! the consumer took meanwhile may have been overwritten, and is in staging or a segment by now.
+
+use std::fs::File;
+use std::io;
+
+use super::memory::HEADER_BYTES;
+use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
+use crate::record::{Cause, HEAD_BYTES, Head, LEVELS, Level, Losses, RECORD_PAD, RawRun, RunHead};
+
+/// A lane is at most this long.
+const LANE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a lane that are in memory at once; longer than any record.
+const PIECE_BYTES: u64 = 1 << 20;
+/// No lane comes so far: at a gigabyte a second it takes a century.
+const POSITION_MAX: u64 = 1 << 62;
+/// How often a lane that changes hands while it is read is read again.
+pub(super) const TRIES: usize = 8;
+/// How often a lane's header is read until it stands still: two reads are a microsecond apart.
+const HEADER_TRIES: usize = 1000;
+
+/// Something that can be read at an offset: a file, or a copy of one.
+pub(super) trait Bytes {
+    fn len(&self) -> io::Result<u64>;
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl Bytes for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, bytes, offset)
+    }
+}
+
+impl Bytes for [u8] {
+    fn len(&self) -> io::Result<u64> {
+        Ok(<[u8]>::len(self) as u64)
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = usize::try_from(offset).ok().and_then(|offset| self.get(offset..));
+        let from = from.and_then(|from| from.get(..bytes.len()));
+        bytes.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// Gives the runs of a lane to `each`, one at a time; at least one, which may tell losses alone.
+pub(super) fn read_lane<B: Bytes + ?Sized>(
+    file: &B,
+    logger: u64,
+    each: &mut dyn FnMut(RawRun),
+) -> io::Result<()> {
+    for _ in 0..TRIES {
+        let Some(header) = LaneHeader::read_whole(file, logger)? else { return Ok(()) };
+        if header.read(file, logger, each)? {
+            return Ok(());
+        }
+    }
+    // It changes hands faster than it is read: it is not the lane's content that is in danger.
+    Ok(())
+}
+
+/// A header page, copied.
+pub(super) struct Words(Box<[u8; HEADER_BYTES]>);
+
+impl Words {
+    pub(super) fn read<B: Bytes + ?Sized>(file: &B) -> io::Result<Self> {
+        let mut bytes = Box::new([0; HEADER_BYTES]);
+        file.read_exact_at(&mut bytes[..], 0)?;
+        Ok(Self(bytes))
+    }
+
+    pub(super) fn get(&self, index: usize) -> u64 {
+        let bytes = self.0[index * 8..].first_chunk().expect("the index is within the page");
+        u64::from_le_bytes(*bytes)
+    }
+}
+
+pub(super) fn lie(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// What a lane's header says, checked.
+struct LaneHeader {
+    lane: u32,
+    generation: u32,
+    capacity: u64,
+    head: u64,
+    tail: u64,
+    n_taken: u64,
+    /// One of the two slots belongs to the head.
+    has_slot: bool,
+    tid: u32,
+    thread: String,
+    losses: Losses,
+}
+
+impl LaneHeader {
+    /// `Ok(None)`: nobody has this lane at the moment.
+    fn read_once<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Option<Self>> {
+        let words = Words::read(file)?;
+        let generation = words.get(word::GENERATION);
+        if generation == 0 {
+            return Ok(None);
+        }
+        if words.get(word::MAGIC) != LANE_MAGIC
+            || words.get(word::VERSION) & u64::from(u32::MAX) != LANE_VERSION
+            || words.get(word::VERSION) >> 32 != HEADER_BYTES as u64
+            || words.get(word::LOGGER) != logger
+        {
+            return Err(lie("not a lane of this logger"));
+        }
+        let capacity = words.get(word::CAPACITY);
+        let sane = capacity.is_power_of_two() && (4096..=LANE_BYTES_MAX).contains(&capacity);
+        if !sane || file.len()? < HEADER_BYTES as u64 + capacity {
+            return Err(lie("a lane whose length is not what it says"));
+        }
+        let (head, tail) = (words.get(word::HEAD), words.get(word::TAIL));
+        let sane = tail <= POSITION_MAX && head % 8 == 0 && tail % 8 == 0;
+        if !sane || head > tail || tail - head > capacity {
+            return Err(lie("a lane whose head and tail contradict each other"));
+        }
+        // S4: the slot whose head is the head. A slot is written before the head is.
+        let slot = word::SLOTS.into_iter().find(|&slot| words.get(slot) == head);
+        let n_taken = slot.map(|slot| words.get(slot + 1).min(POSITION_MAX));
+        let name_len = (words.get(word::NAME_LEN) as usize).min(64);
+        let name = &words.0[word::NAME * 8..][..name_len];
+        let mut losses = Losses::NONE;
+        for at in 0..LOSS_WORDS {
+            let count = words.get(word::LOSSES + at);
+            losses.set(Cause::ALL[at / LEVELS], Level::ALL[at % LEVELS], count);
+        }
+        Ok(Some(Self {
+            lane: words.get(word::LANE) as u32,
+            generation: generation as u32,
+            capacity,
+            head,
+            tail,
+            n_taken: n_taken.unwrap_or(0),
+            has_slot: n_taken.is_some(),
+            tid: words.get(word::TID) as u32,
+            thread: String::from_utf8_lossy(name).into_owned(),
+            losses,
+        }))
+    }
+
+    /// The same, when the page did not change while it was copied: head, its slot and the identity
+    /// belong together then (S4).
+    fn read_whole<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Option<Self>> {
+        let mut read = Self::read_once(file, logger)?;
+        for _ in 0..HEADER_TRIES {
+            let again = Self::read_once(file, logger)?;
+            match (&read, &again) {
+                (Some(read), Some(again)) if read.is_same(again) && read.has_slot => {}
+                (None, None) => return Ok(None),
+                _ => {
+                    read = again;
+                    continue;
+                }
+            }
+            return Ok(read);
+        }
+        Err(lie("a lane whose header contradicts itself"))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.generation == other.generation && self.head == other.head
+    }
+
+    /// True when `after` is the same hand-out, later.
+    fn goes_on_as(&self, after: &Self) -> bool {
+        after.generation == self.generation
+            && after.capacity == self.capacity
+            && after.head >= self.head
+    }
+
+    /// The bytes from `position` to `end`, which do not wrap.
+    fn copy<B: Bytes + ?Sized>(&self, file: &B, position: u64, end: u64) -> io::Result<Vec<u8>> {
+        let at = position & (self.capacity - 1);
+        let mut bytes = vec![0; (end - position) as usize];
+        file.read_exact_at(&mut bytes, HEADER_BYTES as u64 + at)?;
+        Ok(bytes)
+    }
+
+    fn run_head(&self, position: u64, end: u64, first_record: u64, count: u32) -> RunHead {
+        RunHead {
+            lane: self.lane,
+            generation: self.generation,
+            position,
+            end,
+            first_record,
+            count,
+            tid: self.tid,
+            thread: self.thread.clone(),
+            losses: self.losses,
+        }
+    }
+
+    /// Reads from head to tail; false when the lane changed hands meanwhile. What was given to
+    /// `each` is right all the same.
+    fn read<B: Bytes + ?Sized>(
+        &self,
+        file: &B,
+        logger: u64,
+        each: &mut dyn FnMut(RawRun),
+    ) -> io::Result<bool> {
+        let (mut position, mut number, mut any) = (self.head, self.n_taken, false);
+        while position < self.tail || !any {
+            let buffer_end = (position | (self.capacity - 1)) + 1;
+            let end = buffer_end.min(self.tail).min(position + PIECE_BYTES).max(position);
+            let bytes = self.copy(file, position, end)?;
+            let Some(after) = Self::read_whole(file, logger)? else { return Ok(false) };
+            if !self.goes_on_as(&after) || after.head > self.tail {
+                return Ok(false);
+            }
+            let start = position;
+            if after.head > position {
+                (position, number) = (after.head, after.n_taken);
+            }
+            if position > end {
+                continue;
+            }
+            let piece = &bytes[(position - start) as usize..];
+            let at_end = end == buffer_end;
+            let (count, len) = whole_records(piece, at_end, !at_end && end < self.tail)?;
+            // A pad belongs to the run before it.
+            let run_end = if at_end { end } else { position + len as u64 };
+            if run_end == position && position < self.tail {
+                return Err(lie("a lane with a record that is too long"));
+            }
+            let head = after.run_head(position, run_end, number, count);
+            each(RawRun { head, bytes: piece[..len].to_vec() });
+            any = true;
+            number += u64::from(count);
+            position = run_end;
+        }
+        Ok(true)
+    }
+}
+
+/// Number and length of the whole records at the start of a chunk. What is behind them is a pad,
+/// allowed only at the buffer's end, or, in a chunk that was cut anywhere, the start of a record.
+fn whole_records(chunk: &[u8], at_end: bool, is_cut: bool) -> io::Result<(u32, usize)> {
+    let (mut count, mut len) = (0, 0);
+    while len < chunk.len() {
+        let rest = &chunk[len..];
+        if at_end && rest.len() < HEAD_BYTES {
+            break;
+        }
+        let Some(head) = Head::read(rest) else {
+            if is_cut {
+                break;
+            }
+            return Err(lie("a lane with a record that is too long"));
+        };
+        if head.kind == RECORD_PAD {
+            if at_end && head.len() == rest.len() {
+                break;
+            }
+            return Err(lie("a lane with a pad in the middle"));
+        }
+        len += head.len();
+        count += 1;
+    }
+    Ok((count, len))
+}

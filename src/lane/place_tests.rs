@@ -1,0 +1,97 @@
+//! A place from its making to its end.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::owner::LanesHint;
+use super::place::{ANCHORS_MAX, LanesChoice, Place, name, open_hinted, remove, remove_unfinished};
+use crate::record::Anchor;
+
+#[test]
+fn a_place_is_made_with_mode_0700_and_removed_whole() {
+    let base = tempfile::tempdir().unwrap();
+    let choice = LanesChoice::In(base.path().to_owned());
+    let (place, why) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
+    assert_eq!(why, None);
+    let path = place.path().unwrap().to_owned();
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap());
+    assert_eq!(mode & 0o777, 0o700);
+    let _memory = place.memory("lane-1", 32 << 10, 4).unwrap();
+    assert_eq!(open_hinted(&place.hint().unwrap().unwrap()).unwrap(), path);
+    place.remove();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_place_without_an_owner_is_removed_unless_its_maker_is_at_it() {
+    let base = tempfile::tempdir().unwrap();
+    let choice = LanesChoice::In(base.path().to_owned());
+    let (place, _) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
+    let path = place.path().unwrap().to_owned();
+    remove_unfinished(&path).unwrap();
+    assert!(path.exists(), "its maker lives");
+    drop(place);
+    remove_unfinished(&path).unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_symlink_in_the_name_of_a_place_is_not_followed() {
+    let base = tempfile::tempdir().unwrap();
+    let victim = base.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::set_permissions(&victim, PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::write(victim.join("owner"), "kept").unwrap();
+    let link = base.path().join(name(5));
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    remove(&link);
+    assert!(remove_unfinished(&link).is_err());
+    assert!(victim.join("owner").exists());
+}
+
+#[test]
+fn no_room_is_private_memory_with_the_reason() {
+    let choice = LanesChoice::In("/nonexistent".into());
+    let (place, why) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
+    assert_eq!(place.path(), None);
+    assert!(why.unwrap().contains("/nonexistent"));
+    assert!(place.memory("lane-1", 32 << 10, 4).is_ok());
+}
+
+#[test]
+fn the_bound_is_kept() {
+    let (place, _) = Place::create(&LanesChoice::Private, 5, 1 << 20, 0).unwrap();
+    assert!(place.memory("lane-1", 512 << 10, 2).is_err());
+    let _lane = place.memory("lane-1", 512 << 10, 4).unwrap();
+    assert!(place.memory("lane-2", 512 << 10, 4).is_err());
+    place.forget("lane-1", 512 << 10);
+    assert_eq!(place.bytes_used(), 0);
+}
+
+#[test]
+fn s9_a_hint_is_not_followed_through_a_symlink_or_to_another_directory() {
+    let base = tempfile::tempdir().unwrap();
+    let choice = LanesChoice::In(base.path().to_owned());
+    let (place, _) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
+    let hint = place.hint().unwrap().unwrap();
+    let link = base.path().join("link");
+    std::os::unix::fs::symlink(&hint.path, &link).unwrap();
+    assert!(open_hinted(&LanesHint { path: link, ..hint.clone() }).is_err());
+    assert!(open_hinted(&LanesHint { inode: 1, ..hint.clone() }).is_err());
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&hint.path, mode).unwrap();
+    assert!(open_hinted(&hint).is_err());
+}
+
+#[test]
+fn anchors_are_thinned_and_bracket_what_is_asked_for() {
+    let (place, _) = Place::create(&LanesChoice::Private, 5, 1 << 20, 0).unwrap();
+    for n in 1..=1000 {
+        place.add_anchor(Anchor { ticks: n * 10, mono_ns: n, wall_ns: 0 });
+    }
+    assert!(place.kept.lock().len() <= ANCHORS_MAX);
+    let around = place.anchors_around(9_955, 9_975);
+    assert_eq!(around.first().unwrap().ticks, 9_950);
+    assert_eq!(around.last().unwrap().ticks, 9_980);
+    assert_eq!(place.anchors_around(20_000, 30_000).len(), 1);
+    assert_eq!(place.anchors_around(0, 1).len(), 1);
+}

@@ -1,0 +1,71 @@
+//! Owner lock: a logger's owner file in the log directory, and what is done when names go (S8).
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+
+use super::make_dir;
+use crate::lane::lanes::Lanes;
+use crate::lane::owner::{self, Owner};
+use crate::lane::process;
+use crate::notice;
+
+#[derive(Debug)]
+pub(crate) struct OwnerLock {
+    pub(super) owner: Mutex<Owner>,
+    pub(super) dir: PathBuf,
+    pub(super) name: String,
+    pub(super) file: Mutex<Option<File>>,
+}
+
+impl OwnerLock {
+    /// Publishes owner file and place again when their names went away (S8).
+    pub(super) fn check(&self, lanes: &Lanes) {
+        let mut owner = self.owner.lock();
+        let mut file = self.file.lock();
+        if file.is_none() {
+            return;
+        }
+        let moved = lanes.place.is_removed() && {
+            let told = lanes.place.gone().is_some();
+            let made = lanes.place.make_again(&mut owner);
+            if !told {
+                let again = if made.is_ok() { "made again" } else { "not made again" };
+                notice::say(&format!("the place of the lanes was removed; it was {again}"));
+            }
+            made.is_ok()
+        };
+        let path = self.dir.join(&self.name);
+        let named = file.as_ref().is_none_or(|file| owner::still_named(file, &path));
+        let is_there = named && !moved;
+        if is_there {
+            return;
+        }
+        let _ = make_dir(&self.dir);
+        if let Ok(new) = owner.publish(&self.dir, &self.name) {
+            process::keep_from_children(&new);
+            if let Some(old) = file.replace(new) {
+                process::close_kept(old);
+            }
+        }
+    }
+
+    /// Lets go of the lock, and removes the file when nothing is left to be adopted.
+    pub(super) fn release(&self, remove: bool) {
+        if let Some(file) = self.file.lock().take() {
+            let path = self.dir.join(&self.name);
+            if remove && owner::still_named(&file, &path) {
+                let _ = std::fs::remove_file(path);
+            }
+            process::close_kept(file);
+        }
+    }
+}
+
+impl Drop for OwnerLock {
+    fn drop(&mut self) {
+        self.release(false);
+    }
+}
+

@@ -1,0 +1,102 @@
+//! End: how a scribe ends: everything that was accepted is handed over, and lanes that nobody will
+//! write to any more are removed.
+
+use std::time::Duration;
+
+use super::Scribe;
+use super::progress::{Ask, Ticket};
+use super::writer::Op;
+use crate::config::Durability;
+use crate::lane::hand_out::Lane;
+
+/// What an ended logger left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All lanes are gone with their place.
+    Removed,
+    /// Something is left for the next adopter.
+    Left,
+    /// The same, and a thread may still write into it: it is not to be taken up while the process
+    /// lives.
+    Busy,
+}
+
+impl Scribe {
+    /// The end: drains what stragglers still wrote, seals the segment, waits for the disk, and
+    /// removes the lanes that nobody will write to any more.
+    pub(super) fn finish(&mut self, (ticket, ask): (Ticket, Ask)) -> End {
+        let stopped = self.stop_lanes(ask);
+        self.meet_new_lanes();
+        while !self.drain(true) {
+            self.wait_for_buffers();
+            if self.setup.queue.is_ended() {
+                break;
+            }
+        }
+        self.seal();
+        if let Some(end) = self.segments.roll(self.setup.durability) {
+            self.setup.queue.push(end);
+        }
+        let durable = self.setup.durability != Durability::Never;
+        if durable {
+            self.sync_now();
+        }
+        self.setup.progress.set_goal(ticket, self.n_blocks, durable);
+        self.setup.queue.push(Op::End);
+        while !self.setup.queue.is_ended() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let all_written = self.setup.progress.written().blocks == self.n_blocks;
+        if !all_written {
+            return if stopped { End::Left } else { End::Busy };
+        }
+        let closed = self.setup.lanes.close();
+        self.meet_new_lanes();
+        let removed = stopped && closed && self.remove_lanes(ask);
+        if removed {
+            self.setup.lanes.place.remove();
+        } else if ask != Ask::Shutdown {
+            self.setup.lanes.reopen();
+        }
+        match removed {
+            true => End::Removed,
+            false if stopped && closed => End::Left,
+            false => End::Busy,
+        }
+    }
+
+    /// Stops the producers of the lanes that are to go, so that what is drained from now on is all
+    /// that was accepted; false when a thread stands inside a log call.
+    fn stop_lanes(&mut self, ask: Ask) -> bool {
+        let closed = ask != Ask::Shutdown || self.setup.lanes.close();
+        self.meet_new_lanes();
+        let goes = |lane: &Lane| match ask {
+            Ask::Exit(tid) => lane.id != 0 && lane.tid == tid,
+            _ => true,
+        };
+        let lanes = self.intakes.iter().map(|intake| &intake.lane).filter(|lane| goes(lane));
+        self.setup.lanes.stop(&lanes.cloned().collect::<Vec<_>>()) && closed
+    }
+
+    fn wait_for_buffers(&mut self) {
+        std::thread::sleep(Duration::from_millis(1));
+        for buffer in self.setup.queue.take_free() {
+            self.setup.staging.give_back(buffer);
+        }
+    }
+
+    /// Removes lanes that are empty and whose threads have ended, or cannot log any more; true
+    /// when none is left.
+    fn remove_lanes(&mut self, ask: Ask) -> bool {
+        let may_log = |lane: &Lane| match ask {
+            Ask::Exit(_) if lane.id == 0 => self.setup.lanes.has_laneless(),
+            _ => !(lane.is_ended() || lane.is_stopped()),
+        };
+        let (left, gone): (Vec<_>, Vec<_>) =
+            self.intakes.iter().partition(|intake| may_log(&intake.lane) || !intake.is_empty());
+        for intake in gone.iter().filter(|intake| intake.lane.id != 0) {
+            self.setup.lanes.remove(&intake.lane);
+        }
+        left.is_empty()
+    }
+}

@@ -1,0 +1,63 @@
+//! Moved: a segment whose file was removed while it was written, begun again under its name.
+//!
+//! A block that went into a file without a name is in no segment. The file thread looks at the
+//! file before it gives a block's staging back: one that lost its last name is made again, with the
+//! same header, and the block, whose checksums know where it lies, is sealed anew behind it. What
+//! follows moves with it; the index, which knows the old places, is left out.
+
+use std::path::{Path, PathBuf};
+
+use crate::store::block::{self, BlockHeader};
+use crate::store::name;
+use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+
+/// How far the blocks of the current segment were moved.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moved {
+    bytes: u64,
+    blocks: u64,
+}
+
+impl Moved {
+    /// True when a block was moved.
+    pub(super) fn is_any(&self) -> bool {
+        self.bytes > 0
+    }
+
+    /// Where what was to lie at `offset` lies now.
+    pub(super) fn place(&self, offset: u64) -> u64 {
+        offset - self.bytes
+    }
+
+    /// How many blocks were left behind.
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// Moves so that the block which was to lie at `offset` with this number is the first.
+    pub(super) fn restart(&mut self, offset: u64, seq: u64) {
+        (self.bytes, self.blocks) = (offset - SEGMENT_HEADER_BYTES as u64, seq);
+    }
+
+    /// Seals a block anew that is sealed for `from`, as what was to lie at `offset`.
+    pub(super) fn seal(&self, segment: &SegmentHeader, bytes: &mut [u8], from: u64, offset: u64) {
+        let sealed = parse(segment, bytes, from).and_then(|header| {
+            let seq = header.seq.saturating_sub(self.blocks);
+            let header = BlockHeader { seq, ..header };
+            block::seal(bytes, segment.salt(), self.place(offset), &header)
+        });
+        debug_assert!(sealed.is_some(), "it was sealed for the place that it is moved from");
+    }
+}
+
+/// The header of a block that lies at `offset`.
+pub(super) fn parse(segment: &SegmentHeader, bytes: &[u8], offset: u64) -> Option<BlockHeader> {
+    block::parse_header(bytes.first_chunk()?, segment.salt(), offset)
+}
+
+/// Another name for a segment whose own was taken meanwhile: a second later.
+pub(super) fn later(segment: &mut SegmentHeader, path: &Path) -> PathBuf {
+    segment.created_ns += 1_000_000_000;
+    let name = name::segment(&segment.app, segment.created_ns, segment.logger, segment.number);
+    path.with_file_name(name)
+}
