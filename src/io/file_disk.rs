@@ -121,7 +121,7 @@ impl DiskFile for PlainFile {
     }
 
     fn is_linked(&self) -> bool {
-        self.metadata().is_ok_and(|meta| meta.nlink() > 0)
+        self.file.metadata().is_ok_and(|meta| meta.nlink() > 0)
     }
 
     fn is_named(&self, path: &Path) -> bool {
