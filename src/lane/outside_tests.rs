@@ -182,6 +182,16 @@ fn s5_a_head_without_a_slot_of_its_own_is_told_and_not_believed() {
     assert_eq!(snapshot.notes.len(), 1);
 }
 
+/// Ends a test's other thread, however the test ends.
+struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        // ord: Relaxed, a flag alone.
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn s5_lanes_that_change_hands_while_they_are_read_tell_one_hand_out_alone() {
     let rig = rig();
@@ -197,12 +207,12 @@ fn s5_lanes_that_change_hands_while_they_are_read_tell_one_hand_out_alone() {
                 rig.lanes.take_back(&[lane]);
             }
         });
+        let _stop = Stop(&stop);
         for _ in 0..300 {
             for (_, _, _, first_record, count) in runs(&rig.look()) {
                 assert!(first_record + u64::from(count) <= 3);
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(rig.lanes.place.path().is_some_and(Path::exists));
 }
@@ -225,6 +235,7 @@ fn losses_of_lanes_that_come_and_go_are_added_up_once() {
                 rig.lanes.take_back(&[lane]);
             }
         });
+        let _stop = Stop(&stop);
         let mut last = 0;
         for _ in 0..20_000 {
             let sum = rig.lanes.losses().0.total();
@@ -232,6 +243,5 @@ fn losses_of_lanes_that_come_and_go_are_added_up_once() {
             assert!(last <= sum && sum <= now, "{last} {sum} {now}");
             last = sum;
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::time::Duration;
 
 use super::memory::HEADER_BYTES;
 use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
@@ -20,6 +21,9 @@ const POSITION_MAX: u64 = 1 << 62;
 pub(super) const TRIES: usize = 8;
 /// How often a lane's header is read until it stands still: two reads are a microsecond apart.
 const HEADER_TRIES: usize = 1000;
+
+/// How often a header that stands still may contradict itself, a millisecond apart.
+const LIES_MAX: u32 = 10;
 
 /// Something that can be read at an offset: a file, or a copy of one.
 pub(super) trait Bytes {
@@ -76,6 +80,13 @@ impl Words {
         Ok(Self(bytes))
     }
 
+    /// True when no hand-out began and no head moved between two copies.
+    fn stands_still(&self, later: &Self) -> bool {
+        let fixed = [word::MAGIC, word::VERSION, word::LOGGER, word::CAPACITY];
+        let words = fixed.into_iter().chain([word::GENERATION, word::HEAD]);
+        words.into_iter().all(|at| self.get(at) == later.get(at))
+    }
+
     pub(super) fn get(&self, index: usize) -> u64 {
         let bytes = self.0[index * 8..].first_chunk().expect("the index is within the page");
         u64::from_le_bytes(*bytes)
@@ -102,9 +113,9 @@ struct LaneHeader {
 }
 
 impl LaneHeader {
-    /// `Ok(None)`: nobody has this lane at the moment.
-    fn read_once<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Option<Self>> {
-        let words = Words::read(file)?;
+    /// `Ok(None)`: nobody has this lane at the moment. An error may come of a page that changed while
+    /// it was copied.
+    fn parse<B: Bytes + ?Sized>(words: &Words, file: &B, logger: u64) -> io::Result<Option<Self>> {
         let generation = words.get(word::GENERATION);
         if generation == 0 {
             return Ok(None);
@@ -150,27 +161,36 @@ impl LaneHeader {
         }))
     }
 
-    /// The same, when the page did not change while it was copied: head, its slot and the identity
-    /// belong together then (S4).
+    /// Reads until the page did not change while it was copied: head, its slot and the identity
+    /// belong together then (S4). `Ok(None)` as well when the lane changes hands all the time.
     fn read_whole<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Option<Self>> {
-        let mut read = Self::read_once(file, logger)?;
+        let first = Words::read(file)?;
+        let mut words = Words::read(file)?;
+        let mut n_lies = 0;
         for _ in 0..HEADER_TRIES {
-            let again = Self::read_once(file, logger)?;
-            match (&read, &again) {
-                (Some(read), Some(again)) if read.is_same(again) && read.has_slot => {}
-                (None, None) => return Ok(None),
-                _ => {
-                    read = again;
-                    continue;
-                }
+            let again = Words::read(file)?;
+            let stands_still = words.stands_still(&again);
+            words = again;
+            if !stands_still {
+                continue;
             }
-            return Ok(read);
+            let lie = match Self::parse(&words, file, logger) {
+                Ok(Some(header)) if header.has_slot => return Ok(Some(header)),
+                Ok(Some(_)) => lie("a lane whose header contradicts itself"),
+                Ok(None) => return Ok(None),
+                Err(error) => error,
+            };
+            // A hand-out is being written, by a thread that may have to wait for a processor.
+            n_lies += 1;
+            if n_lies == LIES_MAX {
+                return Err(lie);
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        Err(lie("a lane whose header contradicts itself"))
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self.generation == other.generation && self.head == other.head
+        match words.get(word::GENERATION) == first.get(word::GENERATION) {
+            true => Err(lie("a lane whose header never stands still")),
+            false => Ok(None),
+        }
     }
 
     /// True when `after` is the same hand-out, later.

@@ -10,8 +10,8 @@ use super::plan::{OP_BITS, Op, Plan};
 use super::site::Site;
 use super::texts::{Texts, hash};
 use super::varint::{load8, store8, zigzag};
-use super::{ARGUMENTS_MAX, SPELLED};
 use super::walk::Walk;
+use super::{ARGUMENTS_MAX, SPELLED};
 use crate::record::{HEAD_BYTES, Head, RECORD_EVENT};
 
 /// Bytes of a window into the records, or into the output.
@@ -79,7 +79,10 @@ impl Encoder {
             let mut end;
             if word & KEY == site.key {
                 // A run of nothing but integers has a way of its own.
-                if passed >> 63 != 0 || !site.plan.is_short_match(record, word) || site.plan.is_words {
+                if passed >> 63 != 0
+                    || !site.plan.is_short_match(record, word)
+                    || site.plan.is_words
+                {
                     break;
                 }
                 end = put(open, 0, passed << 1 | 1);

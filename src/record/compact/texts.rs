@@ -26,10 +26,7 @@ const PAIRS: u64 = SLOTS as u64 / 2;
 
 impl Texts {
     pub(super) fn new() -> Self {
-        Self {
-            slots: Box::new([EMPTY; SLOTS + 1]),
-            newest: Box::new([0; SLOTS.div_ceil(2)]),
-        }
+        Self { slots: Box::new([EMPTY; SLOTS + 1]), newest: Box::new([0; SLOTS.div_ceil(2)]) }
     }
 
     pub(super) fn clear(&mut self) {
