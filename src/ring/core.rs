@@ -11,10 +11,10 @@ use super::wait::{Fences, PATIENCE_TAKES, Pushers, Takers};
 use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::plain::OnceLock;
-use crate::sync::thread;
+use crate::sync::{MODELLED, mutant, thread};
 
 /// How often a taker looks again when another thread moves the head: that takes it a moment.
-const TURN_SPINS: usize = if cfg!(loom) { 0 } else { 32 };
+const TURN_SPINS: usize = if MODELLED { 0 } else { 32 };
 
 /// What a ring and its handles share.
 pub(super) struct Core<T> {
@@ -151,6 +151,9 @@ impl<T> Core<T> {
     /// Follows every published head: wakes producers that wait for room.
     #[inline]
     pub(super) fn freed(&self) {
+        if mutant("freed_silent") {
+            return;
+        }
         if self.fences.someone_sleeps(self.slots.at.pusher_sleeps()) {
             self.pushers.grant(&self.slots.at);
         }

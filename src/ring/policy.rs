@@ -9,14 +9,14 @@ use super::core::Core;
 use super::position::Refusal;
 use super::slot::Claim;
 use super::wait::{Place, Sleeper};
-use crate::sync::thread;
+use crate::sync::{MODELLED, thread};
 
 /// How often a producer looks again before it parks.
-const SPINS: usize = if cfg!(loom) { 0 } else { 64 };
+const SPINS: usize = if MODELLED { 0 } else { 64 };
 /// How long it sleeps between looks where the kernel refuses to announce it.
 const NAP: std::time::Duration = std::time::Duration::from_millis(1);
 /// How often a producer tries to make room before its item comes back.
-const EVICT_ROUNDS: usize = if cfg!(loom) { 2 } else { 64 };
+const EVICT_ROUNDS: usize = if MODELLED { 2 } else { 64 };
 /// The most items that are evicted at once when several producers want room.
 const STRETCH_MAX: usize = 32;
 /// The most items with a destructor that are evicted at once: they are dropped later, and wait on
