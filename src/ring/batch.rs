@@ -76,16 +76,15 @@ impl<T> Core<T> {
         let mut parcel = Parcel::new(items);
         while parcel.len() > 0 {
             let want = parcel.len();
+            let mut debt = Debt::none();
             let claimed = match self.slots.claim(want) {
-                Ok(claim) => Ok((claim, Debt::None)),
-                Err(Refusal::Full) => self.claim_by_policy(want, None),
-                Err(Refusal::Closed) => Err(Refusal::Closed),
+                Err(Refusal::Full) => self.claim_by_policy(want, None, &mut debt),
+                other => other,
             };
             match claimed {
-                Ok((claim, debt)) => {
+                Ok(claim) => {
                     claim.fill_from(&mut parcel);
                     self.committed();
-                    drop(debt);
                 }
                 Err(refusal) => {
                     self.add_returned(want);
@@ -211,8 +210,9 @@ pub struct Takes<'a, T> {
     end: End<'a, T>,
 }
 
+/// Tells others, when it is dropped, that the head is free.
 #[derive(Debug)]
-struct End<'a, T>(&'a Core<T>);
+pub(super) struct End<'a, T>(pub(super) &'a Core<T>);
 
 impl<T> Drop for End<'_, T> {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::policy::{BackPressurePolicy, PushError};
+use super::policy::{BackPressurePolicy, Debt, PushError};
 use super::position::Refusal;
 use super::slot::{Slots, Turn};
 use super::stats::{Latencies, Stats};
@@ -122,15 +122,15 @@ impl<T> Core<T> {
         refusal: Refusal,
         deadline: Option<Instant>,
     ) -> Result<(), PushError<T>> {
+        let mut debt = Debt::none();
         let claimed = match refusal {
-            Refusal::Full => self.claim_by_policy(1, deadline),
+            Refusal::Full => self.claim_by_policy(1, deadline, &mut debt),
             Refusal::Closed => Err(Refusal::Closed),
         };
         match claimed {
-            Ok((claim, debt)) => {
+            Ok(claim) => {
                 claim.fill(item);
                 self.committed();
-                drop(debt);
                 Ok(())
             }
             Err(refusal) => {

@@ -17,9 +17,33 @@ pub(super) const STEP: u64 = 2;
 const CLOSED: u64 = 1;
 /// How often a consumer that has caught up pauses before it looks again, about half a microsecond.
 const LEAD_PAUSES: usize = if MODELLED { 0 } else { 32 };
+/// How many pauses a thread rests at first, and at most, when another was quicker.
+const REST_FIRST: usize = if MODELLED { 0 } else { 64 };
+const REST_MAX: usize = if MODELLED { 0 } else { 64 };
 /// A pause that brought no more items than this was in vain.
 const IN_VAIN: usize = 2;
 const LOOKS_BETWEEN_VAIN_PAUSES: u64 = 1024;
+
+/// Lets another go first: two that want a line in turn each wait for it every time, and one that
+/// keeps it for a while does many steps in the time of an exchange.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pauses: usize,
+}
+
+impl Rest {
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        Self { pauses: REST_FIRST }
+    }
+
+    /// Rests twice as long as the last time.
+    #[cold]
+    pub(super) fn rest(&mut self) {
+        (0..self.pauses).for_each(|_| spin_loop());
+        self.pauses = (2 * self.pauses).min(REST_MAX);
+    }
+}
 
 /// Why a claim was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +133,7 @@ impl Positions {
     pub(super) fn claim(&self, want: usize) -> Result<(u64, usize), Refusal> {
         // ord: Relaxed, the CAS in `advance` decides, and no value is read through the tail.
         let mut tail = self.producers.tail.load(Ordering::Relaxed);
+        let mut rest = Rest::new();
         loop {
             // ord: Acquire, pairs with the Release in `renew`: a slot is free for us only if the
             // consumer's reads of it, which another producer learned of, happened before (I3).
@@ -121,8 +146,11 @@ impl Positions {
             }
             match self.advance(tail, used, want) {
                 Ok(claimed) => return Ok(claimed),
-                // ord: Relaxed, as above; the copy is read again behind it.
-                Err(now) => tail = now,
+                Err(_) => {
+                    rest.rest();
+                    // ord: Relaxed, as above; the copy is read again behind it.
+                    tail = self.producers.tail.load(Ordering::Relaxed);
+                }
             }
         }
     }
@@ -133,6 +161,24 @@ impl Positions {
         loop {
             let (tail, _, used) = self.look();
             self.refuse(used)?;
+            if let Ok(claimed) = self.advance(tail, used, want) {
+                return Ok(claimed);
+            }
+        }
+    }
+
+    /// Claims for the holder of the lock, who knows the head. To want nothing is to ask.
+    #[inline(always)]
+    pub(super) fn claim_locked(&self, head: u64, want: usize) -> Result<(u64, usize), Refusal> {
+        loop {
+            // ord: Relaxed, the CAS in `advance` decides. It is no older than the head, since every
+            // position before that was committed after it was claimed (I2, I4).
+            let tail = self.producers.tail.load(Ordering::Relaxed);
+            let used = tail.wrapping_sub(head);
+            self.refuse(used)?;
+            if want == 0 {
+                return Ok((tail, 0));
+            }
             if let Ok(claimed) = self.advance(tail, used, want) {
                 return Ok(claimed);
             }
@@ -325,6 +371,14 @@ impl Positions {
         // ord: Release, pairs with the Acquire in `look`: whoever sees this head may write the
         // slots before it, which we have read (I3).
         self.consumer.head.store(head, weaken!("head_store", Ordering::Release));
+    }
+
+    /// Renews the copy of the head; for the holder of the lock. It never goes back by that: nobody
+    /// else knows a newer head, and a renewal that began before fails by its CAS.
+    #[inline(always)]
+    pub(super) fn share_head(&self, head: u64) {
+        // ord: Release, as in `renew` (I3).
+        self.producers.head_seen.store(head, weaken!("copy_shared", Ordering::Release));
     }
 
     #[inline]

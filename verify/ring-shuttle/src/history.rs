@@ -9,7 +9,8 @@
 //!   at most and none once the queue is closed; then each item is *there*, in order. It is refused
 //!   as closed only at a moment when the queue is, and as full only when it is.
 //! - a push that evicts takes the oldest items off a full queue, all of them there, and no more
-//!   than it wants room for. It is refused as full only beside another call.
+//!   than it wants room for, unless another call is made meanwhile. It is refused as full only
+//!   beside another call.
 //! - a take *sees* the oldest items as far as they are there and wanted, no more and no fewer, and
 //!   *frees* their room, at a later moment. Nobody else takes or evicts between these two. It may
 //!   see nothing beside a call that takes or evicts, for as long as that has not returned. One that
@@ -115,6 +116,13 @@ impl State {
 }
 
 impl History {
+    /// True if another thread's call and this one overlap.
+    fn has_company(&self, thread: usize, call: &Call) -> bool {
+        let others = self.threads.iter().enumerate().filter(|(other, _)| *other != thread);
+        let mut calls = others.flat_map(|(_, calls)| calls);
+        calls.any(|other| other.began < call.ended && call.began < other.ended)
+    }
+
     /// Says whether the queue explains this history, and in how many steps that was found out.
     ///
     /// # Panics
@@ -222,7 +230,7 @@ impl Search<'_> {
                 self.step_take(state, thread, (*max, items, *waits), beside)
             }
             What::Push { items, accepted, end } => {
-                self.step_push(state, thread, (items, *accepted, *end), beside)
+                self.step_push(state, thread, call, (items, *accepted, *end), beside)
             }
         }
     }
@@ -263,6 +271,7 @@ impl Search<'_> {
         &mut self,
         mut state: State,
         thread: usize,
+        call: &Call,
         (items, accepted, end): (&[u8], usize, End),
         beside: bool,
     ) -> bool {
@@ -299,7 +308,8 @@ impl Search<'_> {
         }
         if self.history.evicts && len == capacity && state.taking.is_none() {
             let wanted = items.len() - claimed;
-            let most = state.ready().min(wanted);
+            let crowded = self.history.has_company(thread, call);
+            let most = state.ready().min(if crowded { capacity } else { wanted });
             let lost = |item: &&u8| self.evicted[usize::from(**item)];
             let most = state.oldest(most).iter().take_while(lost).count();
             for count in 1..=most {
