@@ -22,7 +22,8 @@
 //! a batch costs: its room is free when it returns, and not when it looks.
 //!
 //! The search is Wing and Gong's: any call that has begun, and before whose beginning no unfinished
-//! one returned, may make the next step. States that led nowhere are remembered.
+//! one returned, may make the next step; one that has made all of them is seen by others until it
+//! returns. States that led nowhere are remembered.
 
 use std::collections::HashSet;
 
@@ -92,9 +93,10 @@ struct State {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct Progress {
     call: u8,
-    /// Items claimed; 1 for a take that has freed what it saw, and has not returned.
     claimed: u8,
     there: u8,
+    /// All steps are made; others see that it has not returned.
+    done: bool,
 }
 
 impl State {
@@ -197,8 +199,20 @@ impl Search<'_> {
         }
         let open = &mut open[..n_open];
         open.sort_unstable();
+        // Only the return of the first one lets others begin.
+        let Progress { call, done, .. } = state.progress[open[0].1];
+        if done {
+            let mut next = state;
+            next.progress[open[0].1] = Progress { call: call + 1, ..Progress::default() };
+            if self.run(next) {
+                return true;
+            }
+        }
         for at in 0..n_open {
             let (_, thread) = open[at];
+            if state.progress[thread].done {
+                continue;
+            }
             let history = self.history;
             let call = &history.threads[thread][usize::from(state.progress[thread].call)];
             if call.began > open[0].0 {
@@ -218,8 +232,7 @@ impl Search<'_> {
     }
 
     fn finish(&mut self, mut state: State, thread: usize) -> bool {
-        let call = state.progress[thread].call + 1;
-        state.progress[thread] = Progress { call, ..Progress::default() };
+        state.progress[thread].done = true;
         self.run(state)
     }
 
@@ -245,21 +258,16 @@ impl Search<'_> {
         if state.taking == Some(thread as u8) {
             state.pop(items.len());
             state.taking = None;
-            state.progress[thread].claimed = 1;
-            return self.run(state);
-        }
-        let sees = state.ready().min(max);
-        if state.progress[thread].claimed == 1 {
             return self.finish(state, thread);
         }
+        let sees = state.ready().min(max);
         if items.is_empty() {
             let explained = match waits {
                 true => max == 0 || (state.closed && state.len == 0),
                 false => sees == 0 || beside,
             };
             // It has looked, and keeps others from the head until it returns.
-            state.progress[thread].claimed = 1;
-            return explained && self.run(state);
+            return explained && self.finish(state, thread);
         }
         if state.taking.is_some() || sees != items.len() || state.oldest(sees) != items {
             return false;
