@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The way of an event: emit ─► lane ◄─ scribe ─► store ─► io.
     ("emit", &["lane", "record", "sync"]),
     ("lane", &["error", "notice", "record", "sync"]),
-    ("scribe", &["config", "io", "lane", "notice", "record", "store"]),
+    ("scribe", &["config", "io", "lane", "notice", "record", "ring", "store"]),
     ("store", &["io", "record"]),
     ("io", &["error"]),
     // The way back.

@@ -428,8 +428,7 @@ impl Scribe {
     }
 
     fn sleep(&mut self) {
-        let now = Instant::now();
-        let timeout = self.next_timer.saturating_duration_since(now);
+        let timeout = self.next_timer.saturating_duration_since(Instant::now());
         let progress = &self.setup.progress;
         self.setup.lanes.ready.sleep(&self.setup.parker, timeout, || progress.is_asked());
     }
@@ -437,6 +436,7 @@ impl Scribe {
     /// The end: drains what stragglers still wrote, seals the segment, waits for the disk, and
     /// removes the lanes that nobody will write to any more.
     fn finish(&mut self, (ticket, ask): (Ticket, Ask)) -> bool {
+        self.setup.progress.refuse_asks();
         if ask == Ask::Shutdown {
             std::thread::sleep(GRACE);
         }
@@ -455,13 +455,13 @@ impl Scribe {
         if durable {
             self.sync_now();
         }
-        self.setup.progress.set_goal(ticket, self.n_blocks, durable);
+        let pending = self.pending.drain(..).map(|p| (p.ticket, p.ask)).chain([(ticket, ask)]);
+        self.setup.progress.set_last_goals(pending, self.n_blocks, durable);
         self.setup.queue.push(Op::End);
         while !self.setup.queue.is_ended() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let all_written = self.setup.progress.written().blocks == self.n_blocks;
-        if !all_written {
+        if self.setup.progress.written().blocks != self.n_blocks {
             return false;
         }
         self.setup.lanes.close();
