@@ -35,6 +35,14 @@ pub struct BatchPushError<T> {
 
 impl<T> BatchPushError<T> {
     /// Says whether the ring is closed; else it was full.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.close();
+    /// assert!(ring.push_batch(vec![1]).unwrap_err().is_closed());
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.closed
     }
@@ -203,6 +211,17 @@ impl<T> LockFreeRingBuffer<T> {
 /// The head of a ring, held for many takes; dropping it lets others take.
 ///
 /// Made by [`ConsumerHandle::hold`](super::ConsumerHandle::hold).
+///
+/// ```
+/// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+///
+/// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+/// let consumer = ring.clone_consumer().unwrap();
+/// ring.push_batch(vec![1, 2]).unwrap();
+/// let mut takes = consumer.hold().unwrap();
+/// assert_eq!(takes.take_one(), Some(1));
+/// assert!(consumer.take_batch(8).is_empty(), "the head is held");
+/// ```
 #[derive(Debug)]
 pub struct Takes<'a, T> {
     // Dropped first: others are told after the head is free.
@@ -226,6 +245,17 @@ impl<'a, T> Takes<'a, T> {
     }
 
     /// Takes up to `max` items behind those in `out`, and says how many.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push_batch(vec![1, 2, 3]).unwrap();
+    /// let mut out = Vec::with_capacity(8);
+    /// assert_eq!(consumer.hold().unwrap().take_into(&mut out, 2), 2);
+    /// assert_eq!(out, [1, 2]);
+    /// ```
     #[inline]
     pub fn take_into(&mut self, out: &mut Vec<T>, max: usize) -> usize {
         let count = self.turn.take_into(out, max);
@@ -236,6 +266,16 @@ impl<'a, T> Takes<'a, T> {
     }
 
     /// Takes the oldest item.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push(1).unwrap();
+    /// let mut takes = consumer.hold().unwrap();
+    /// assert_eq!((takes.take_one(), takes.take_one()), (Some(1), None));
+    /// ```
     #[inline]
     pub fn take_one(&mut self) -> Option<T> {
         let item = self.turn.take_one()?;

@@ -77,6 +77,14 @@ pub enum PushError<T> {
 
 impl<T> PushError<T> {
     /// Gives the item back.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.close();
+    /// assert_eq!(ring.push(7).unwrap_err().into_inner(), 7);
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             Self::BufferFull(item) | Self::Closed(item) | Self::Spill { item, .. } => item,
@@ -84,11 +92,27 @@ impl<T> PushError<T> {
     }
 
     /// Says whether there was no room.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.push_batch(vec![1, 2, 3, 4]).unwrap();
+    /// assert!(ring.push(5).unwrap_err().is_full());
+    /// ```
     pub fn is_full(&self) -> bool {
         matches!(self, Self::BufferFull(_))
     }
 
     /// Says whether the ring is closed.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.close();
+    /// assert!(ring.push(1).unwrap_err().is_closed());
+    /// ```
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Closed(_))
     }
@@ -137,6 +161,16 @@ impl<T> std::error::Error for PushError<T> {
 }
 
 /// Tells why the role of the consumer was not handed over.
+///
+/// ```
+/// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer, TakeError};
+///
+/// let ring = LockFreeRingBuffer::<u8>::new_shared(4, BackPressurePolicy::DropNewest);
+/// let consumer = ring.clone_consumer().unwrap();
+/// assert_eq!(ring.clone_consumer().unwrap_err(), TakeError::Taken);
+/// drop(consumer);
+/// assert!(ring.clone_consumer().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TakeError {
