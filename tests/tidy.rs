@@ -75,6 +75,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/sync_epoch_loom.rs", "reclamation by epochs for the model checker"),
     // Measuring has to read the same counter.
     ("benches/common/clock.rs", "reads the processor's tick counter"),
+    ("benches/rivals-ring/src/apart.rs", "gives memory to an epoch"),
     ("benches/rivals-ring/src/measure.rs", "reads the processor's tick counter"),
     ("benches/rivals-ring/src/queues.rs", "drives rings whose interface is unsafe"),
     ("tests/ring_alloc.rs", "counts what the allocator is asked for"),
