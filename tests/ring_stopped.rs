@@ -5,6 +5,11 @@
 //! one between the claim of a slot and its stamp. Whether it was is seen from outside: a position
 //! is claimed that cannot be taken.
 #![expect(unsafe_code, reason = "installs a signal handler and sends signals to threads")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests, where a panic is the report, and their figures"
+)]
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard};

@@ -41,7 +41,9 @@ pub enum BackPressurePolicy {
     /// The producer spins briefly, then sleeps until there is room.
     Block,
     /// The oldest items make room; the producer never waits. If another thread is moving the
-    /// oldest item at this moment and does not finish soon, the new one comes back.
+    /// oldest item at this moment and does not finish soon, the new one comes back. A producer that
+    /// is alone evicts one item a push; where several want room at once, one of them makes it for
+    /// others too, 32 items or an eighth of the ring at most.
     DropOldest,
     /// The new item comes back.
     DropNewest,
