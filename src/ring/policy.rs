@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::batch::End;
 use super::core::Core;
-use super::position::{Refusal, Rest};
+use super::position::{Refusal, rest};
 use super::slot::{Claim, Turn};
 use super::wait::{Place, Sleeper};
 use crate::sync::{MODELLED, thread};
@@ -267,14 +267,13 @@ impl<T> Core<T> {
         want: usize,
         debt: &mut Debt<'a, T>,
     ) -> Result<Claim<'a, T>, Refusal> {
-        let mut rest = Rest::new();
         let mut stretch = 1;
         for _ in 0..EVICT_ROUNDS {
             let claimed = match self.slots.turn() {
                 Some(turn) => self.evict_and_claim(turn, want, want.max(stretch), debt),
                 None => {
                     // Whoever has the head is quicker alone, and may make room for us too.
-                    rest.rest();
+                    rest();
                     self.slots.claim(want)
                 }
             };

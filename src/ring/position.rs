@@ -17,32 +17,17 @@ pub(super) const STEP: u64 = 2;
 const CLOSED: u64 = 1;
 /// How often a consumer that has caught up pauses before it looks again, about half a microsecond.
 const LEAD_PAUSES: usize = if MODELLED { 0 } else { 32 };
-/// How many pauses a thread rests at first, and at most, when another was quicker.
-const REST_FIRST: usize = if MODELLED { 0 } else { 64 };
-const REST_MAX: usize = if MODELLED { 0 } else { 64 };
+/// How many pauses a thread rests when another was quicker.
+const REST_PAUSES: usize = if MODELLED { 0 } else { 64 };
 /// A pause that brought no more items than this was in vain.
 const IN_VAIN: usize = 2;
 const LOOKS_BETWEEN_VAIN_PAUSES: u64 = 1024;
 
 /// Lets another go first: two that want a line in turn each wait for it every time, and one that
 /// keeps it for a while does many steps in the time of an exchange.
-#[derive(Debug)]
-pub(super) struct Rest {
-    pauses: usize,
-}
-
-impl Rest {
-    #[inline(always)]
-    pub(super) fn new() -> Self {
-        Self { pauses: REST_FIRST }
-    }
-
-    /// Rests twice as long as the last time.
-    #[cold]
-    pub(super) fn rest(&mut self) {
-        (0..self.pauses).for_each(|_| spin_loop());
-        self.pauses = (2 * self.pauses).min(REST_MAX);
-    }
+#[cold]
+pub(super) fn rest() {
+    (0..REST_PAUSES).for_each(|_| spin_loop());
 }
 
 /// Why a claim was refused.
@@ -133,7 +118,6 @@ impl Positions {
     pub(super) fn claim(&self, want: usize) -> Result<(u64, usize), Refusal> {
         // ord: Relaxed, the CAS in `advance` decides, and no value is read through the tail.
         let mut tail = self.producers.tail.load(Ordering::Relaxed);
-        let mut rest = Rest::new();
         loop {
             // ord: Acquire, pairs with the Release in `renew`: a slot is free for us only if the
             // consumer's reads of it, which another producer learned of, happened before (I3).
@@ -147,7 +131,7 @@ impl Positions {
             match self.advance(tail, used, want) {
                 Ok(claimed) => return Ok(claimed),
                 Err(_) => {
-                    rest.rest();
+                    rest();
                     // ord: Relaxed, as above; the copy is read again behind it.
                     tail = self.producers.tail.load(Ordering::Relaxed);
                 }
