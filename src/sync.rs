@@ -115,6 +115,9 @@ impl<T> Mutex<T> {
     }
 }
 
+/// True under a model checker, where loops that only save time would widen the search for nothing.
+pub(crate) const MODELLED: bool = cfg!(loom);
+
 /// True when this mutant was asked for: a step that a model must miss is then left out.
 #[cfg(not(loom))]
 #[inline(always)]

@@ -15,6 +15,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("head_load", "a_slot_is_filled_again_only_after_it_was_emptied"),
     ("copy_store", "the_copy_of_the_head_hands_on_what_the_consumer_read"),
     ("copy_load", "the_copy_of_the_head_hands_on_what_the_consumer_read"),
+    ("copy_shared", "the_copy_that_an_evictor_shares_hands_on_what_was_read"),
     ("tail_store", "no_push_meets_a_full_ring_that_never_was"),
     ("tail_load", "no_push_meets_a_full_ring_that_never_was"),
     ("busy_lock", "eviction_and_take_share_the_head"),

@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The way of an event: emit ─► lane ◄─ scribe ─► store ─► io.
     ("emit", &["lane", "record", "sync"]),
     ("lane", &["error", "notice", "record", "sync"]),
-    ("scribe", &["config", "io", "lane", "notice", "record", "store"]),
+    ("scribe", &["config", "io", "lane", "notice", "record", "ring", "store"]),
     ("store", &["io", "record"]),
     ("io", &["error"]),
     // The way back.
@@ -77,9 +77,11 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/sync_epoch_loom.rs", "reclamation by epochs for the model checker"),
     // Measuring has to read the same counter.
     ("benches/common/clock.rs", "reads the processor's tick counter"),
+    ("benches/rivals-ring/src/apart.rs", "gives memory to an epoch"),
     ("benches/rivals-ring/src/measure.rs", "reads the processor's tick counter"),
     ("benches/rivals-ring/src/queues.rs", "drives rings whose interface is unsafe"),
     ("tests/ring_alloc.rs", "counts what the allocator is asked for"),
+    ("tests/ring_stopped.rs", "stops threads by a signal handler"),
     // What has to crash for a test.
     ("examples/rig_child.rs", "dies on purpose, in ways that need libc"),
 ];

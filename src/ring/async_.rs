@@ -14,6 +14,26 @@ use super::position::Refusal;
 use super::wait::{Place, Sleeper};
 
 /// The future of [`push_async`](super::LockFreeRingBuffer::push_async).
+///
+/// ```
+/// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+///
+/// # fn block_on<F: Future>(future: F) -> F::Output {
+/// #     let mut future = std::pin::pin!(future);
+/// #     let waker = std::task::Waker::noop();
+/// #     loop {
+/// #         let mut context = std::task::Context::from_waker(waker);
+/// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+/// #             return output;
+/// #         }
+/// #     }
+/// # }
+/// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+/// let future = ring.push_async(1);
+/// assert!(ring.is_empty(), "nothing happens before it is polled");
+/// block_on(future).unwrap();
+/// assert_eq!(ring.len(), 1);
+/// ```
 #[must_use = "nothing is pushed until the future is polled"]
 pub struct PushFuture<'a, T> {
     core: &'a Core<T>,
@@ -120,6 +140,25 @@ impl<T> fmt::Debug for PushFuture<'_, T> {
 }
 
 /// The future of [`take_batch_async`](super::LockFreeRingBuffer::take_batch_async).
+///
+/// ```
+/// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+///
+/// # fn block_on<F: Future>(future: F) -> F::Output {
+/// #     let mut future = std::pin::pin!(future);
+/// #     let waker = std::task::Waker::noop();
+/// #     loop {
+/// #         let mut context = std::task::Context::from_waker(waker);
+/// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+/// #             return output;
+/// #         }
+/// #     }
+/// # }
+/// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+/// ring.push(1).unwrap();
+/// let future = ring.take_batch_async(8);
+/// assert_eq!(block_on(future), [1]);
+/// ```
 #[must_use = "nothing is taken until the future is polled"]
 pub struct TakeFuture<'a, T> {
     core: &'a Core<T>,

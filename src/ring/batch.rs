@@ -35,6 +35,14 @@ pub struct BatchPushError<T> {
 
 impl<T> BatchPushError<T> {
     /// Says whether the ring is closed; else it was full.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.close();
+    /// assert!(ring.push_batch(vec![1]).unwrap_err().is_closed());
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.closed
     }
@@ -76,16 +84,15 @@ impl<T> Core<T> {
         let mut parcel = Parcel::new(items);
         while parcel.len() > 0 {
             let want = parcel.len();
+            let mut debt = Debt::none();
             let claimed = match self.slots.claim(want) {
-                Ok(claim) => Ok((claim, Debt::None)),
-                Err(Refusal::Full) => self.claim_by_policy(want, None),
-                Err(Refusal::Closed) => Err(Refusal::Closed),
+                Err(Refusal::Full) => self.claim_by_policy(want, None, &mut debt),
+                other => other,
             };
             match claimed {
-                Ok((claim, debt)) => {
+                Ok(claim) => {
                     claim.fill_from(&mut parcel);
                     self.committed();
-                    drop(debt);
                 }
                 Err(refusal) => {
                     self.add_returned(want);
@@ -204,6 +211,17 @@ impl<T> LockFreeRingBuffer<T> {
 /// The head of a ring, held for many takes; dropping it lets others take.
 ///
 /// Made by [`ConsumerHandle::hold`](super::ConsumerHandle::hold).
+///
+/// ```
+/// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+///
+/// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+/// let consumer = ring.clone_consumer().unwrap();
+/// ring.push_batch(vec![1, 2]).unwrap();
+/// let mut takes = consumer.hold().unwrap();
+/// assert_eq!(takes.take_one(), Some(1));
+/// assert!(consumer.take_batch(8).is_empty(), "the head is held");
+/// ```
 #[derive(Debug)]
 pub struct Takes<'a, T> {
     // Dropped first: others are told after the head is free.
@@ -211,8 +229,9 @@ pub struct Takes<'a, T> {
     end: End<'a, T>,
 }
 
+/// Tells others, when it is dropped, that the head is free.
 #[derive(Debug)]
-struct End<'a, T>(&'a Core<T>);
+pub(super) struct End<'a, T>(pub(super) &'a Core<T>);
 
 impl<T> Drop for End<'_, T> {
     fn drop(&mut self) {
@@ -226,6 +245,17 @@ impl<'a, T> Takes<'a, T> {
     }
 
     /// Takes up to `max` items behind those in `out`, and says how many.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push_batch(vec![1, 2, 3]).unwrap();
+    /// let mut out = Vec::with_capacity(8);
+    /// assert_eq!(consumer.hold().unwrap().take_into(&mut out, 2), 2);
+    /// assert_eq!(out, [1, 2]);
+    /// ```
     #[inline]
     pub fn take_into(&mut self, out: &mut Vec<T>, max: usize) -> usize {
         let count = self.turn.take_into(out, max);
@@ -236,6 +266,16 @@ impl<'a, T> Takes<'a, T> {
     }
 
     /// Takes the oldest item.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push(1).unwrap();
+    /// let mut takes = consumer.hold().unwrap();
+    /// assert_eq!((takes.take_one(), takes.take_one()), (Some(1), None));
+    /// ```
     #[inline]
     pub fn take_one(&mut self) -> Option<T> {
         let item = self.turn.take_one()?;

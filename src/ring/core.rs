@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::policy::{BackPressurePolicy, PushError};
+use super::policy::{BackPressurePolicy, Debt, PushError};
 use super::position::Refusal;
 use super::slot::{Slots, Turn};
 use super::stats::{Latencies, Stats};
@@ -11,10 +11,10 @@ use super::wait::{Fences, PATIENCE_TAKES, Pushers, Takers};
 use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::plain::OnceLock;
-use crate::sync::thread;
+use crate::sync::{MODELLED, mutant, thread};
 
 /// How often a taker looks again when another thread moves the head: that takes it a moment.
-const TURN_SPINS: usize = if cfg!(loom) { 0 } else { 32 };
+const TURN_SPINS: usize = if MODELLED { 0 } else { 32 };
 
 /// What a ring and its handles share.
 pub(super) struct Core<T> {
@@ -122,15 +122,15 @@ impl<T> Core<T> {
         refusal: Refusal,
         deadline: Option<Instant>,
     ) -> Result<(), PushError<T>> {
+        let mut debt = Debt::none();
         let claimed = match refusal {
-            Refusal::Full => self.claim_by_policy(1, deadline),
+            Refusal::Full => self.claim_by_policy(1, deadline, &mut debt),
             Refusal::Closed => Err(Refusal::Closed),
         };
         match claimed {
-            Ok((claim, debt)) => {
+            Ok(claim) => {
                 claim.fill(item);
                 self.committed();
-                drop(debt);
                 Ok(())
             }
             Err(refusal) => {
@@ -151,6 +151,9 @@ impl<T> Core<T> {
     /// Follows every published head: wakes producers that wait for room.
     #[inline]
     pub(super) fn freed(&self) {
+        if mutant("freed_silent") {
+            return;
+        }
         if self.fences.someone_sleeps(self.slots.at.pusher_sleeps()) {
             self.pushers.grant(&self.slots.at);
         }

@@ -41,6 +41,15 @@ impl<T> ProducerHandle<T> {
     /// # Errors
     ///
     /// As [`LockFreeRingBuffer::push`](super::LockFreeRingBuffer::push).
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let producer = ring.clone_producer();
+    /// producer.push(1).unwrap();
+    /// assert_eq!(ring.drain(), [1]);
+    /// ```
     #[inline]
     pub fn push(&self, item: T) -> Result<(), PushError<T>> {
         self.core.push(item)
@@ -51,6 +60,17 @@ impl<T> ProducerHandle<T> {
     /// # Errors
     ///
     /// As [`LockFreeRingBuffer::push_timeout`](super::LockFreeRingBuffer::push_timeout).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let producer = ring.clone_producer();
+    /// (0..4).for_each(|n| producer.push(n).unwrap());
+    /// let full = producer.push_timeout(4, Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(full.into_inner(), 4);
+    /// ```
     pub fn push_timeout(&self, item: T, timeout: Duration) -> Result<(), PushError<T>> {
         self.core.push_until(item, Instant::now().checked_add(timeout))
     }
@@ -60,22 +80,71 @@ impl<T> ProducerHandle<T> {
     /// # Errors
     ///
     /// As [`LockFreeRingBuffer::push_batch`](super::LockFreeRingBuffer::push_batch).
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let producer = ring.clone_producer();
+    /// let rest = producer.push_batch(vec![1, 2, 3, 4, 5]).unwrap_err();
+    /// assert_eq!((rest.pushed, rest.rest), (4, vec![5]));
+    /// ```
     pub fn push_batch(&self, items: Vec<T>) -> Result<usize, BatchPushError<T>> {
         self.core.push_batch(items)
     }
 
     /// Pushes the items of a vector that the caller keeps, and says how many; the others stay in
     /// it.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let producer = ring.clone_producer();
+    /// let mut items = vec![1, 2, 3, 4, 5];
+    /// assert_eq!(producer.push_from(&mut items), 4);
+    /// assert_eq!(items, [5]);
+    /// ```
     pub fn push_from(&self, items: &mut Vec<T>) -> usize {
         self.core.push_all(items).0
     }
 
     /// Pushes an item; waits for room without blocking the thread.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     let waker = std::task::Waker::noop();
+    /// #     loop {
+    /// #         let mut context = std::task::Context::from_waker(waker);
+    /// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+    /// #             return output;
+    /// #         }
+    /// #     }
+    /// # }
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let producer = ring.clone_producer();
+    /// block_on(producer.push_async(1)).unwrap();
+    /// assert_eq!(ring.drain(), [1]);
+    /// ```
     pub fn push_async(&self, item: T) -> PushFuture<'_, T> {
         PushFuture::new(&self.core, item)
     }
 
     /// Says whether the ring is closed, or nobody is left who could take.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let producer = ring.clone_producer();
+    /// assert!(!producer.is_closed());
+    /// ring.close();
+    /// assert!(producer.is_closed());
+    /// # let _ = producer.push(1);
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.core.slots.at.is_closed()
     }
@@ -120,33 +189,100 @@ impl<T> ConsumerHandle<T> {
     }
 
     /// Takes up to `max` of the oldest items and returns at once.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push_batch(vec![1, 2, 3]).unwrap();
+    /// assert_eq!(consumer.take_batch(2), [1, 2]);
+    /// ```
     pub fn take_batch(&self, max: usize) -> Vec<T> {
         self.core.take_batch(Taker::Handle, max)
     }
 
     /// Takes up to `max` items behind those in `out`, and says how many.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push(1).unwrap();
+    /// let mut out = Vec::with_capacity(8);
+    /// assert_eq!(consumer.take_into(&mut out, 8), 1);
+    /// ```
     #[inline]
     pub fn take_into(&self, out: &mut Vec<T>, max: usize) -> usize {
         self.core.take_into(Taker::Handle, out, max).unwrap_or(0)
     }
 
     /// Takes the oldest item.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push(1).unwrap();
+    /// assert_eq!((consumer.take_one(), consumer.take_one()), (Some(1), None));
+    /// ```
     pub fn take_one(&self) -> Option<T> {
         self.core.take_one(Taker::Handle)
     }
 
     /// Takes all that is there.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push_batch(vec![1, 2]).unwrap();
+    /// assert_eq!(consumer.drain(), [1, 2]);
+    /// ```
     pub fn drain(&self) -> Vec<T> {
         self.take_batch(self.core.slots.at.capacity())
     }
 
     /// Takes up to `max` items, waiting for the first no longer than `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push(1).unwrap();
+    /// assert_eq!(consumer.take_batch_timeout(8, Duration::from_secs(1)), [1]);
+    /// assert!(consumer.take_batch_timeout(8, Duration::from_millis(1)).is_empty());
+    /// ```
     pub fn take_batch_timeout(&self, max: usize, timeout: Duration) -> Vec<T> {
         self.core.take_batch_timeout(Taker::Handle, max, timeout)
     }
 
     /// Takes up to `max` items, waiting for the first without blocking the thread; nothing comes
     /// only if `max` is 0, or once the ring is closed and empty.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     let waker = std::task::Waker::noop();
+    /// #     loop {
+    /// #         let mut context = std::task::Context::from_waker(waker);
+    /// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+    /// #             return output;
+    /// #         }
+    /// #     }
+    /// # }
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push(1).unwrap();
+    /// assert_eq!(block_on(consumer.take_batch_async(8)), [1]);
+    /// ```
     pub fn take_batch_async(&self, max: usize) -> TakeFuture<'_, T> {
         TakeFuture::new(&self.core, Taker::Handle, max)
     }
@@ -172,21 +308,60 @@ impl<T> ConsumerHandle<T> {
     }
 
     /// Counts the items that are in the ring or being pushed.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push(1).unwrap();
+    /// assert_eq!(consumer.len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.core.slots.at.len()
     }
 
     /// Says whether nothing is in the ring nor being pushed.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// assert!(consumer.is_empty());
+    /// # ring.push(1).unwrap();
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Says whether the ring is closed, or nobody is left who could push. Items may still be in it.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push(1).unwrap();
+    /// drop(ring);
+    /// assert!(consumer.is_closed(), "nobody is left who could push");
+    /// assert_eq!(consumer.drain(), [1]);
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.core.slots.at.is_closed()
     }
 
     /// Counts what went through the ring.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let consumer = ring.clone_consumer().unwrap();
+    /// ring.push(1).unwrap();
+    /// consumer.drain();
+    /// assert_eq!(consumer.stats().delivered, 1);
+    /// ```
     pub fn stats(&self) -> Stats {
         self.core.stats()
     }

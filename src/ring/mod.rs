@@ -42,7 +42,8 @@
 //!
 //! A producer that stops between claim and stamp holds up nobody until the ring is full; takes end
 //! before its item. Then the policy applies; DropOldest cannot evict past it and gives the new item
-//! back. A consumer that stops while it takes does the same to the head.
+//! back. (Who sleeps for room, or is just about to, takes a lock for a moment, and does hold up
+//! others if it is stopped there.) A consumer that stops while it takes does the same to the head.
 //!
 //! Not here: reclamation. Nothing is ever freed while the ring lives, so no epoch is needed.
 

@@ -136,6 +136,24 @@ fn the_copy_of_the_head_hands_on_what_the_consumer_read() {
     });
 }
 
+/// I3: who has locked the head renews the copy for others. Kills `copy_shared`.
+#[test]
+fn the_copy_that_an_evictor_shares_hands_on_what_was_read() {
+    check(|| {
+        let ring = awake(2, DropNewest, 0);
+        ring.push(0).unwrap();
+        ring.push(1).unwrap();
+        let producer = ring.clone();
+        let thread = spawn(move || usize::from(producer.push(2).is_ok()));
+        let mut turn = ring.slots.turn().unwrap();
+        assert_eq!(turn.take_one(), Some(0));
+        turn.share_head();
+        drop(turn);
+        let pushed = thread.join().unwrap();
+        assert_eq!(take(&ring, 2).len(), 1 + pushed);
+    });
+}
+
 /// A ring that never held two items is not full. Kills `tail_store`, `tail_load`.
 #[test]
 fn no_push_meets_a_full_ring_that_never_was() {

@@ -5,25 +5,24 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::batch::End;
 use super::core::Core;
-use super::position::Refusal;
-use super::slot::Claim;
+use super::position::{Refusal, rest};
+use super::slot::{Claim, Turn};
 use super::wait::{Place, Sleeper};
-use crate::sync::thread;
+use crate::sync::{MODELLED, thread};
 
 /// How often a producer looks again before it parks.
-const SPINS: usize = if cfg!(loom) { 0 } else { 64 };
+const SPINS: usize = if MODELLED { 0 } else { 64 };
 /// How long it sleeps between looks where the kernel refuses to announce it.
 const NAP: std::time::Duration = std::time::Duration::from_millis(1);
 /// How often a producer tries to make room before its item comes back.
-const EVICT_ROUNDS: usize = if cfg!(loom) { 2 } else { 64 };
-/// The most items that are evicted at once when several producers want room.
+const EVICT_ROUNDS: usize = if MODELLED { 2 } else { 64 };
+/// The most items that are evicted at once when several producers want room. One with a destructor
+/// goes alone: it is dropped later, and waits on the stack until then.
 const STRETCH_MAX: usize = 32;
-/// The most items with a destructor that are evicted at once: they are dropped later, and wait on
-/// the stack until then.
-const STASH: usize = 8;
-/// Larger ones are evicted one by one.
-const STASH_ITEM_BYTES_MAX: usize = 64;
+/// And no more than this part of the ring.
+const STRETCH_PART: usize = if MODELLED { 1 } else { 8 };
 
 /// Says what happens to a new item when there is no room for it.
 ///
@@ -42,7 +41,9 @@ pub enum BackPressurePolicy {
     /// The producer spins briefly, then sleeps until there is room.
     Block,
     /// The oldest items make room; the producer never waits. If another thread is moving the
-    /// oldest item at this moment and does not finish soon, the new one comes back.
+    /// oldest item at this moment and does not finish soon, the new one comes back. A producer that
+    /// is alone evicts one item a push; where several want room at once, one of them makes it for
+    /// others too, 32 items or an eighth of the ring at most.
     DropOldest,
     /// The new item comes back.
     DropNewest,
@@ -78,6 +79,14 @@ pub enum PushError<T> {
 
 impl<T> PushError<T> {
     /// Gives the item back.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.close();
+    /// assert_eq!(ring.push(7).unwrap_err().into_inner(), 7);
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             Self::BufferFull(item) | Self::Closed(item) | Self::Spill { item, .. } => item,
@@ -85,11 +94,27 @@ impl<T> PushError<T> {
     }
 
     /// Says whether there was no room.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.push_batch(vec![1, 2, 3, 4]).unwrap();
+    /// assert!(ring.push(5).unwrap_err().is_full());
+    /// ```
     pub fn is_full(&self) -> bool {
         matches!(self, Self::BufferFull(_))
     }
 
     /// Says whether the ring is closed.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.close();
+    /// assert!(ring.push(1).unwrap_err().is_closed());
+    /// ```
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Closed(_))
     }
@@ -138,6 +163,16 @@ impl<T> std::error::Error for PushError<T> {
 }
 
 /// Tells why the role of the consumer was not handed over.
+///
+/// ```
+/// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer, TakeError};
+///
+/// let ring = LockFreeRingBuffer::<u8>::new_shared(4, BackPressurePolicy::DropNewest);
+/// let consumer = ring.clone_consumer().unwrap();
+/// assert_eq!(ring.clone_consumer().unwrap_err(), TakeError::Taken);
+/// drop(consumer);
+/// assert!(ring.clone_consumer().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TakeError {
@@ -154,44 +189,46 @@ impl fmt::Display for TakeError {
 impl std::error::Error for TakeError {}
 
 impl<T> Core<T> {
-    /// Claims up to `want` slots as the policy says, when there was no room at first. What comes
-    /// with the claim is to be dropped after the slots are filled.
-    #[cold]
-    pub(super) fn claim_by_policy(
-        &self,
+    /// Claims up to `want` slots as the policy says, when there was no room at first. What is put
+    /// into `debt` is to be dropped after the slots are filled.
+    pub(super) fn claim_by_policy<'a>(
+        &'a self,
         want: usize,
         deadline: Option<Instant>,
-    ) -> Result<(Claim<'_, T>, Debt<'_, T>), Refusal> {
+        debt: &mut Debt<'a, T>,
+    ) -> Result<Claim<'a, T>, Refusal> {
         match self.policy {
-            BackPressurePolicy::DropOldest => self.claim_evicting(want),
-            BackPressurePolicy::Block => self.claim_waiting(want, deadline),
-            _ if deadline.is_some() => self.claim_waiting(want, deadline),
+            BackPressurePolicy::DropOldest => self.claim_evicting(want, debt),
+            BackPressurePolicy::Block => self.claim_waiting(want, deadline, debt),
+            _ if deadline.is_some() => self.claim_waiting(want, deadline, debt),
             _ => Err(Refusal::Full),
         }
     }
 
-    fn claim_waiting(
-        &self,
+    fn claim_waiting<'a>(
+        &'a self,
         want: usize,
         deadline: Option<Instant>,
-    ) -> Result<(Claim<'_, T>, Debt<'_, T>), Refusal> {
+        debt: &mut Debt<'a, T>,
+    ) -> Result<Claim<'a, T>, Refusal> {
         for _ in 0..SPINS {
             match self.slots.claim(want) {
                 Err(Refusal::Full) => thread::spin_loop(),
-                other => return other.map(|claim| (claim, Debt::None)),
+                other => return other,
             }
         }
         let began = Instant::now();
-        let outcome = self.claim_parked(want, deadline);
+        let outcome = self.claim_parked(want, deadline, debt);
         self.add_blocked(began.elapsed());
         outcome
     }
 
-    fn claim_parked(
-        &self,
+    fn claim_parked<'a>(
+        &'a self,
         want: usize,
         deadline: Option<Instant>,
-    ) -> Result<(Claim<'_, T>, Debt<'_, T>), Refusal> {
+        debt: &mut Debt<'a, T>,
+    ) -> Result<Claim<'a, T>, Refusal> {
         let at = &self.slots.at;
         let place = self.pushers.join(at, Sleeper::this_thread());
         let announced = self.fences.announce();
@@ -204,7 +241,10 @@ impl<T> Core<T> {
                         self.pushers.grant(at);
                         continue;
                     }
-                    other => return other.map(|claim| (claim, Debt::Place(place))),
+                    other => {
+                        debt.place = Some(place);
+                        return other;
+                    }
                 }
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -221,57 +261,80 @@ impl<T> Core<T> {
         }
     }
 
-    fn claim_evicting(&self, want: usize) -> Result<(Claim<'_, T>, Debt<'_, T>), Refusal> {
+    /// Makes room and claims it under one lock of the head, so that nobody else has it first.
+    fn claim_evicting<'a>(
+        &'a self,
+        want: usize,
+        debt: &mut Debt<'a, T>,
+    ) -> Result<Claim<'a, T>, Refusal> {
         let mut stretch = 1;
         for _ in 0..EVICT_ROUNDS {
-            let debt = self.make_room(want.max(stretch));
-            match self.slots.claim(want) {
-                Ok(claim) => return Ok((claim, debt)),
-                Err(Refusal::Closed) => return Err(Refusal::Closed),
-                Err(Refusal::Full) => {}
+            let claimed = match self.slots.turn() {
+                Some(turn) => self.evict_and_claim(turn, want, want.max(stretch), debt),
+                None => {
+                    // Whoever has the head is quicker alone, and may make room for us too.
+                    rest();
+                    self.slots.claim(want)
+                }
+            };
+            match claimed {
+                Err(Refusal::Full) => debt.pay(),
+                other => return other,
             }
             // Others want room too, and each exchange of the head between processors costs more
             // than an item: make room for them as well.
-            stretch = (self.slots.at.capacity() / 8).clamp(1, STRETCH_MAX);
+            stretch = (self.slots.at.capacity() / STRETCH_PART).clamp(1, STRETCH_MAX);
         }
         Err(Refusal::Full)
     }
 
-    /// Evicts up to `count` of the oldest items, unless there is room by now, or another thread
-    /// moves the head and does not finish soon.
-    fn make_room(&self, count: usize) -> Debt<'_, T> {
-        let Some(mut turn) = self.turn_soon() else { return Debt::None };
-        let mut debt = Debt::None;
-        if self.slots.at.free() == 0 {
-            let ready = turn.ready(count);
-            let evicted = if !std::mem::needs_drop::<T>() {
+    /// Evicts up to `most` of the oldest items, unless there is room by now, and claims.
+    #[inline(always)]
+    fn evict_and_claim<'a>(
+        &'a self,
+        mut turn: Turn<'a, T>,
+        want: usize,
+        most: usize,
+        debt: &mut Debt<'a, T>,
+    ) -> Result<Claim<'a, T>, Refusal> {
+        if turn.is_full() {
+            let ready = turn.ready(most);
+            let count = if !std::mem::needs_drop::<T>() {
                 turn.skip(ready);
                 ready
-            } else if size_of::<T>() <= STASH_ITEM_BYTES_MAX && ready > 1 {
-                let count = ready.min(STASH);
-                debt = Debt::Items(std::array::from_fn(|n| {
-                    if n < count { turn.take_one() } else { None }
-                }));
-                count
             } else {
-                debt = turn.take_one().map_or(Debt::None, Debt::Item);
+                debt.evicted = turn.take_one();
                 ready.min(1)
             };
-            self.slots.at.add_evicted(evicted);
+            self.slots.at.add_evicted(count);
+            if count > want {
+                turn.share_head();
+            }
         }
-        drop(turn);
-        self.turn_ended();
-        debt
+        debt.end = Some(End(self));
+        turn.claim(want)
     }
 }
 
-/// What a producer owes once its slots are filled: code of a user must not run before (I1).
-pub(super) enum Debt<'a, T> {
-    None,
+/// What a producer owes once its slots are filled, by dropping it: code of a user must not run
+/// before (I1).
+pub(super) struct Debt<'a, T> {
+    /// To tell that the head is free.
+    end: Option<End<'a, T>>,
     /// To leave the queue, which may wake others.
-    Place(#[expect(dead_code, reason = "dropping it is what is owed")] Place<'a>),
-    /// To drop what was evicted.
-    Item(T),
-    /// As above.
-    Items([Option<T>; STASH]),
+    place: Option<Place<'a>>,
+    /// To drop what made room.
+    evicted: Option<T>,
+}
+
+impl<T> Debt<'_, T> {
+    #[inline(always)]
+    pub(super) fn none() -> Self {
+        Self { end: None, place: None, evicted: None }
+    }
+
+    /// Pays it before a claim.
+    fn pay(&mut self) {
+        *self = Self::none();
+    }
 }

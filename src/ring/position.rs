@@ -9,16 +9,26 @@ use crossbeam_utils::CachePadded;
 use super::weaken;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::thread::spin_loop;
+use crate::sync::{MODELLED, mutant};
 
 /// From one position to the next.
 pub(super) const STEP: u64 = 2;
 /// Set in the tail, once and for good.
 const CLOSED: u64 = 1;
 /// How often a consumer that has caught up pauses before it looks again, about half a microsecond.
-const LEAD_PAUSES: usize = if cfg!(loom) { 0 } else { 32 };
+const LEAD_PAUSES: usize = if MODELLED { 0 } else { 32 };
+/// How many pauses a thread rests when another was quicker.
+const REST_PAUSES: usize = if MODELLED { 0 } else { 64 };
 /// A pause that brought no more items than this was in vain.
 const IN_VAIN: usize = 2;
 const LOOKS_BETWEEN_VAIN_PAUSES: u64 = 1024;
+
+/// Lets another go first: two that want a line in turn each wait for it every time, and one that
+/// keeps it for a while does many steps in the time of an exchange.
+#[cold]
+pub(super) fn rest() {
+    (0..REST_PAUSES).for_each(|_| spin_loop());
+}
 
 /// Why a claim was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +130,11 @@ impl Positions {
             }
             match self.advance(tail, used, want) {
                 Ok(claimed) => return Ok(claimed),
-                // ord: Relaxed, as above; the copy is read again behind it.
-                Err(now) => tail = now,
+                Err(_) => {
+                    rest();
+                    // ord: Relaxed, as above; the copy is read again behind it.
+                    tail = self.producers.tail.load(Ordering::Relaxed);
+                }
             }
         }
     }
@@ -132,6 +145,24 @@ impl Positions {
         loop {
             let (tail, _, used) = self.look();
             self.refuse(used)?;
+            if let Ok(claimed) = self.advance(tail, used, want) {
+                return Ok(claimed);
+            }
+        }
+    }
+
+    /// Claims for the holder of the lock, who knows the head. To want nothing is to ask.
+    #[inline(always)]
+    pub(super) fn claim_locked(&self, head: u64, want: usize) -> Result<(u64, usize), Refusal> {
+        loop {
+            // ord: Relaxed, the CAS in `advance` decides. It is no older than the head, since every
+            // position before that was committed after it was claimed (I2, I4).
+            let tail = self.producers.tail.load(Ordering::Relaxed);
+            let used = tail.wrapping_sub(head);
+            self.refuse(used)?;
+            if want == 0 {
+                return Ok((tail, 0));
+            }
             if let Ok(claimed) = self.advance(tail, used, want) {
                 return Ok(claimed);
             }
@@ -149,6 +180,11 @@ impl Positions {
         // handed over through the head (I3), and are published by their stamps (I2).
         let order = weaken!("tail_store", Ordering::Release);
         let tail_at = &self.producers.tail;
+        if mutant("claim_by_store") {
+            // ord: a mutant: it forgets what others claimed since.
+            tail_at.store(next, order);
+            return Ok((tail, count as usize));
+        }
         // ord: as chosen above; Relaxed on failure, the caller looks again.
         let cas = tail_at.compare_exchange_weak(tail, next, order, Ordering::Relaxed);
         cas.map(|_| (tail, count as usize))
@@ -166,11 +202,15 @@ impl Positions {
     #[inline]
     fn look(&self) -> (u64, u64, u64) {
         loop {
+            // ord: a mutant, a look at the head before the tail.
+            let early =
+                mutant("head_before_tail").then(|| self.consumer.head.load(Ordering::Acquire));
             // ord: Acquire, pairs with the Release in `advance`. It must be read before the head: a
             // younger tail would show a full ring that never was.
             let tail = self.producers.tail.load(weaken!("tail_load", Ordering::Acquire));
             // ord: Acquire, pairs with the Release in `publish` (I3).
             let head = self.consumer.head.load(weaken!("head_load", Ordering::Acquire));
+            let head = early.unwrap_or(head);
             let used = tail.wrapping_sub(head);
             // Else the head is beyond the tail that was read before it.
             if used <= self.span | CLOSED {
@@ -216,6 +256,13 @@ impl Positions {
 
     /// Lets nobody claim from now on; what is claimed stays accepted. True if it was open.
     pub(super) fn close(&self) -> bool {
+        if mutant("close_by_store") {
+            // ord: a mutant: it forgets what was claimed since.
+            let tail = self.producers.tail.load(Ordering::Relaxed);
+            // ord: as above.
+            self.producers.tail.store(tail | CLOSED, Ordering::Relaxed);
+            return tail & CLOSED == 0;
+        }
         // ord: Relaxed, one word orders it against every claim (I5).
         self.producers.tail.fetch_or(CLOSED, Ordering::Relaxed) & CLOSED == 0
     }
@@ -266,7 +313,10 @@ impl Positions {
         let order = weaken!("busy_lock", Ordering::Acquire);
         let busy = &self.consumer.busy;
         // ord: as chosen above.
-        busy.compare_exchange(false, true, order, Ordering::Relaxed).ok()?;
+        let locked = busy.compare_exchange(false, true, order, Ordering::Relaxed).is_ok();
+        if !locked && !mutant("head_unlocked") {
+            return None;
+        }
         // ord: Relaxed, only the holder of `busy` writes it (I4).
         Some(self.consumer.head.load(Ordering::Relaxed))
     }
@@ -305,6 +355,14 @@ impl Positions {
         // ord: Release, pairs with the Acquire in `look`: whoever sees this head may write the
         // slots before it, which we have read (I3).
         self.consumer.head.store(head, weaken!("head_store", Ordering::Release));
+    }
+
+    /// Renews the copy of the head; for the holder of the lock. It never goes back by that: nobody
+    /// else knows a newer head, and a renewal that began before fails by its CAS.
+    #[inline(always)]
+    pub(super) fn share_head(&self, head: u64) {
+        // ord: Release, as in `renew` (I3).
+        self.producers.head_seen.store(head, weaken!("copy_shared", Ordering::Release));
     }
 
     #[inline]

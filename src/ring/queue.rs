@@ -223,6 +223,24 @@ impl<T> LockFreeRingBuffer<T> {
     /// only if `max` is 0, or once the ring is closed and empty.
     ///
     /// Dropping the future loses no item.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     let waker = std::task::Waker::noop();
+    /// #     loop {
+    /// #         let mut context = std::task::Context::from_waker(waker);
+    /// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+    /// #             return output;
+    /// #         }
+    /// #     }
+    /// # }
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.push(1).unwrap();
+    /// assert_eq!(block_on(ring.take_batch_async(8)), [1]);
+    /// ```
     pub fn take_batch_async(&self, max: usize) -> TakeFuture<'_, T> {
         TakeFuture::new(&self.core, Taker::Ring, max)
     }
@@ -245,21 +263,53 @@ impl<T> LockFreeRingBuffer<T> {
 
     /// Counts the items that are in the ring or being pushed. Others may push and take before the
     /// caller looks at the number.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.push(1).unwrap();
+    /// assert_eq!(ring.len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.core.slots.at.len()
     }
 
     /// Says whether nothing is in the ring nor being pushed; see [`len`](Self::len).
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// assert!(ring.is_empty());
+    /// # ring.push(1).unwrap();
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Says how many items fit, exactly as it was asked for.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// assert_eq!(ring.capacity(), 4);
+    /// # ring.push(1).unwrap();
+    /// ```
     pub fn capacity(&self) -> usize {
         self.core.slots.at.capacity()
     }
 
     /// Says what happens when the ring is full.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// assert_eq!(*ring.policy(), BackPressurePolicy::DropNewest);
+    /// # ring.push(1).unwrap();
+    /// ```
     pub fn policy(&self) -> &BackPressurePolicy {
         &self.core.policy
     }
@@ -310,11 +360,30 @@ impl<T> LockFreeRingBuffer<T> {
     }
 
     /// Says whether the ring is closed, which it then stays.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+    /// ring.push(1).unwrap();
+    /// ring.close();
+    /// assert!(ring.is_closed() && !ring.is_empty());
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.core.slots.at.is_closed()
     }
 
     /// Makes a handle that pushes. The ring closes when it and all such handles are gone.
+    ///
+    /// ```
+    /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+    ///
+    /// let ring = LockFreeRingBuffer::new_shared(4, BackPressurePolicy::DropNewest);
+    /// let producer = ring.clone_producer();
+    /// let other = producer.clone();
+    /// other.push(1).unwrap();
+    /// assert_eq!(ring.drain(), [1]);
+    /// ```
     pub fn clone_producer(self: &plain::Arc<Self>) -> ProducerHandle<T> {
         ProducerHandle::new(&self.core)
     }

@@ -214,7 +214,7 @@ pub(super) struct Turn<'a, T> {
     head: u64,
 }
 
-impl<T> Turn<'_, T> {
+impl<'a, T> Turn<'a, T> {
     /// How many of the oldest items, up to `max`, are committed without a gap (I2).
     #[inline]
     pub(super) fn ready(&self, max: usize) -> usize {
@@ -270,6 +270,26 @@ impl<T> Turn<'_, T> {
     pub(super) fn skip(&mut self, count: usize) {
         debug_assert!(!std::mem::needs_drop::<T>() && count <= self.ready(count), "I2");
         self.publish(count);
+    }
+
+    /// True if all slots are claimed.
+    #[inline(always)]
+    pub(super) fn is_full(&self) -> bool {
+        self.slots.at.claim_locked(self.head, 0) == Err(Refusal::Full)
+    }
+
+    /// Tells producers how far the slots are empty.
+    #[inline(always)]
+    pub(super) fn share_head(&self) {
+        self.slots.at.share_head(self.head);
+    }
+
+    /// Claims up to `want` slots, at least one.
+    #[inline(always)]
+    pub(super) fn claim(&self, want: usize) -> Result<Claim<'a, T>, Refusal> {
+        let slots = self.slots;
+        let (position, count) = slots.at.claim_locked(self.head, want)?;
+        Ok(Claim { slots, position, count })
     }
 
     #[inline(always)]

@@ -6,6 +6,18 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts what went through a ring. At rest, `delivered + evicted + returned + len = pushed`,
 /// exactly.
+///
+/// ```
+/// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+///
+/// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+/// for n in 0..6 {
+///     let _ = ring.push(n);
+/// }
+/// ring.take_batch(1);
+/// let stats = ring.stats();
+/// assert_eq!((stats.pushed, stats.delivered, stats.returned, stats.len), (6, 1, 2, 3));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -39,6 +51,16 @@ pub struct Stats {
 }
 
 /// Tells how long calls lasted; each value is at most 7 % above the truth.
+///
+/// ```
+/// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
+///
+/// let ring = LockFreeRingBuffer::new(4, BackPressurePolicy::DropNewest);
+/// ring.measure_latency();
+/// ring.push(1).unwrap();
+/// let push = ring.stats().push_latency.unwrap();
+/// assert!(push.count == 1 && push.p50 <= push.max);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latency {

@@ -25,6 +25,7 @@ impl Scribe {
     /// The end: drains what stragglers still wrote, seals the segment, waits for the disk, and
     /// removes the lanes that nobody will write to any more.
     pub(super) fn finish(&mut self, (ticket, ask): (Ticket, Ask)) -> End {
+        self.setup.progress.refuse_asks();
         let stopped = self.stop_lanes(ask);
         self.meet_new_lanes();
         while !self.drain(true) {
@@ -41,7 +42,8 @@ impl Scribe {
         if durable {
             self.sync_now();
         }
-        self.setup.progress.set_goal(ticket, self.n_blocks, durable);
+        let pending = self.pending.drain(..).map(|p| (p.ticket, p.ask)).chain([(ticket, ask)]);
+        self.setup.progress.set_last_goals(pending, self.n_blocks, durable);
         self.setup.queue.push(Op::End);
         while !self.setup.queue.is_ended() {
             std::thread::sleep(Duration::from_millis(1));

@@ -463,8 +463,7 @@ impl Scribe {
     }
 
     fn sleep(&mut self) {
-        let now = Instant::now();
-        let timeout = self.next_timer.saturating_duration_since(now);
+        let timeout = self.next_timer.saturating_duration_since(Instant::now());
         let progress = &self.setup.progress;
         self.setup.lanes.ready.sleep(&self.setup.parker, timeout, || progress.is_asked());
     }

@@ -1,10 +1,15 @@
-//! Progress: what is written and durable so far, and who waits for it.
+//! Progress: what is asked of the scribe, what is written and durable so far, and who waits for it.
 
 use std::collections::{HashMap, HashSet};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+
+use crate::ring::{BackPressurePolicy, LockFreeRingBuffer};
+
+/// Requests that fit before those who ask wait for the scribe, which takes all in each turn.
+const ASKED_MAX: usize = 64;
 
 /// What a caller asks of the scribe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +40,6 @@ pub(crate) struct Goal {
 
 #[derive(Debug, Default)]
 struct State {
-    asked: Vec<(Ticket, Ask)>,
     n_tickets: Ticket,
     goals: HashMap<Ticket, Goal>,
     /// Tickets whose callers went away before they had a goal.
@@ -61,10 +65,21 @@ pub(crate) struct Mark {
 }
 
 /// Shared by handles, scribe and file thread. Its lock is never held across I/O.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
+    asked: LockFreeRingBuffer<(Ticket, Ask)>,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            asked: LockFreeRingBuffer::new(ASKED_MAX, BackPressurePolicy::Block),
+            state: Mutex::default(),
+            changed: Condvar::default(),
+        }
+    }
 }
 
 /// Why a wait ended without an answer.
@@ -84,18 +99,40 @@ impl Progress {
         let mut state = self.state.lock();
         state.n_tickets += 1;
         let ticket = state.n_tickets;
-        state.asked.push((ticket, ask));
+        drop(state);
+        // What is refused comes at the scribe's end, which ends the wait for this ticket too.
+        let _ = self.asked.push((ticket, ask));
         ticket
     }
 
     /// True when something was asked for that the scribe has not taken.
     pub(crate) fn is_asked(&self) -> bool {
-        !self.state.lock().asked.is_empty()
+        !self.asked.is_empty()
     }
 
     /// Takes what was asked for.
     pub(crate) fn take_asked(&self) -> Vec<(Ticket, Ask)> {
-        std::mem::take(&mut self.state.lock().asked)
+        self.asked.drain()
+    }
+
+    /// Nothing more is taken: who asks from now on does not wait for room.
+    pub(crate) fn refuse_asks(&self) {
+        self.asked.close();
+    }
+
+    /// Answers all that was asked for before the end with the last block.
+    pub(crate) fn set_last_goals(
+        &self,
+        pending: impl Iterator<Item = (Ticket, Ask)>,
+        blocks: u64,
+        durable: bool,
+    ) {
+        for (ticket, ask) in pending.chain(self.take_asked()) {
+            // Nobody syncs any more where nothing is durable: the end of the scribe answers.
+            if durable || ask != Ask::Sync {
+                self.set_goal(ticket, blocks, durable);
+            }
+        }
     }
 
     /// Says which blocks answer a ticket.
@@ -219,6 +256,7 @@ impl Progress {
 
     /// The scribe is gone: nothing will be answered any more.
     pub(crate) fn end(&self) {
+        self.refuse_asks();
         let mut state = self.state.lock();
         state.ended = true;
         self.tell(&mut state);
@@ -246,5 +284,52 @@ impl State {
             }
         }
         self.ended.then_some(Err(Unanswered::Ended))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_requests_than_fit_wait_for_the_scribe_and_all_are_answered() {
+        let progress = Progress::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..ASKED_MAX {
+                        let ticket = progress.ask(Ask::Flush);
+                        assert!(progress.wait(ticket, Duration::from_secs(60)).is_ok());
+                    }
+                    let tickets: Vec<_> =
+                        (0..ASKED_MAX).map(|_| progress.ask(Ask::Flush)).collect();
+                    for ticket in tickets {
+                        assert!(progress.wait(ticket, Duration::from_secs(60)).is_ok());
+                    }
+                });
+            }
+            let mut n_answered = 0;
+            while n_answered < 8 * ASKED_MAX {
+                let asked = progress.take_asked();
+                assert!(asked.len() <= ASKED_MAX);
+                n_answered += asked.len();
+                asked.iter().for_each(|(ticket, _)| progress.set_goal(*ticket, 0, false));
+            }
+        });
+        assert!(!progress.is_asked());
+    }
+
+    #[test]
+    fn the_end_answers_what_was_asked_before_and_refuses_the_rest() {
+        let progress = Progress::default();
+        let [flush, sync] = [Ask::Flush, Ask::Sync].map(|ask| progress.ask(ask));
+        progress.refuse_asks();
+        let late = (0..2 * ASKED_MAX).map(|_| progress.ask(Ask::Flush)).last().unwrap();
+        progress.set_last_goals([].into_iter(), 0, false);
+        progress.end();
+        assert!(progress.wait(flush, Duration::ZERO).is_ok());
+        for ticket in [sync, late] {
+            assert_eq!(progress.wait(ticket, Duration::ZERO), Err(Unanswered::Ended));
+        }
     }
 }

@@ -31,9 +31,8 @@ pub fn saturated<T: Copy + Default + Send + Sync + 'static>(
             since = 0;
         }
     };
-    let producer = build_multi_producer(o.capacity, T::default, BusySpin)
-        .handle_events_with(handler)
-        .build();
+    let producer =
+        build_multi_producer(o.capacity, T::default, BusySpin).handle_events_with(handler).build();
     let stop = Arc::new(AtomicBool::new(false));
     let start = Arc::new(Barrier::new(producers + 1));
     let threads: Vec<_> = (0..producers)

@@ -1,13 +1,14 @@
 //! Rivals of the ring: the same work for each queue, in one run, on pinned threads.
 //!
 //! ```text
-//! cargo run --release -- [saturated|batch|evict|latency|single|memory]… [--rounds N] [--ms N]
-//!                        [--only NAME-PART] [--items u64,64,256] [--capacity 1024]
+//! cargo run --release -- [saturated|batch|evict|latency|single|memory|epoch]… [--rounds N] [--ms N]
+//!                        [--only NAME-PART] [--items 8,64,256] [--capacity 1024]
 //! ```
 //!
 //! Each figure is the median of the rounds, which go through all queues in turn, so that a slow
 //! moment of the machine falls on all of them.
 
+mod apart;
 mod disruptor_run;
 mod measure;
 mod queues;
@@ -106,6 +107,11 @@ fn table<const N: usize>(kind: Kind, producers: usize, o: &Options) {
 }
 
 fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("epoch") => return apart::epoch(),
+        Some("memory") => return apart::memory(),
+        _ => {}
+    }
     let o = Options::from_args();
     for kind in &o.kinds {
         let producers: &[usize] = if *kind == Kind::Single { &[1] } else { &[1, 2, 4] };

@@ -70,8 +70,7 @@ impl Options {
             }
         }
         if o.kinds.is_empty() {
-            o.kinds =
-                vec![Kind::Single, Kind::Saturated, Kind::Batch, Kind::Evict, Kind::Latency];
+            o.kinds = vec![Kind::Single, Kind::Saturated, Kind::Batch, Kind::Evict, Kind::Latency];
         }
         o
     }
