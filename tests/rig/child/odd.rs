@@ -161,7 +161,7 @@ fn atexit(args: &Args, counts: Counts) {
         // A thread that has a lane and lives on: the place stays for it.
         let (told, tells) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            log_one(&counts, 1, 1, 0);
+            log_one(&counts, 1, 2, 0);
             told.send(()).expect("main waits");
             std::thread::park();
         });
