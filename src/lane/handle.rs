@@ -178,7 +178,8 @@ fn refused<R: Record>(producer: &Producer, serial: u32, record: R) {
 pub(crate) fn lose_global(serial: u32, level: Level) {
     match living::find(serial) {
         Living::Found(lanes) => lanes.count_loss(Cause::Full, level),
-        Living::Gone | Living::Inside => process::count_unplaced(Cause::Full, level),
+        Living::Gone => process::count_unplaced(Cause::Full, level),
+        Living::Inside => living::count_interrupted(serial, level),
     }
 }
 
@@ -211,7 +212,8 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
         // Called by a signal handler that interrupted the cold way.
         return match living::find(serial) {
             Living::Found(lanes) => lanes.count_loss(Cause::Reentrant, level),
-            Living::Gone | Living::Inside => process::count_unplaced(Cause::Reentrant, level),
+            Living::Gone => process::count_unplaced(Cause::Reentrant, level),
+            Living::Inside => living::count_interrupted(serial, level),
         };
     };
     let lanes = match KEPT.try_with(|kept| kept.lanes(serial)) {
@@ -221,7 +223,7 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     match lanes {
         Living::Found(lanes) => write_slowly(producer, false, &lanes, level, record),
         Living::Gone => process::count_unplaced(Cause::Shutdown, level),
-        Living::Inside => process::count_unplaced(Cause::Reentrant, level),
+        Living::Inside => living::count_interrupted(serial, level),
     }
 }
 

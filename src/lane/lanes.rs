@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::common::Common;
 use super::hand_out::Lane;
+use super::living;
 use super::memory::Memory;
 use super::place::Place;
 use super::ready::Ready;
@@ -295,6 +296,16 @@ impl Lanes {
     /// Counts an event that no lane could take.
     pub(crate) fn count_loss(&self, cause: Cause, level: Level) {
         self.common.count_loss(cause, level);
+    }
+
+    /// Counts on the common lane what signal handlers could not count on any, so that it is told.
+    pub(crate) fn count_interrupted(&self) {
+        for level in Level::ALL {
+            let n = living::take_interrupted(self.serial, level);
+            if n > 0 {
+                self.common.lane().count_loss(Cause::Reentrant, level, n);
+            }
+        }
     }
 
     /// Everything that was lost, and how many records were cut.

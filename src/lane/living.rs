@@ -4,11 +4,12 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
 use super::lanes::Lanes;
+use crate::record::{LEVELS, Level};
 
 static LIVING: RwLock<Vec<Arc<Lanes>>> = RwLock::new(Vec::new());
 static NEXT_SERIAL: AtomicU32 = AtomicU32::new(1);
@@ -72,4 +73,30 @@ pub(crate) fn find(serial: u32) -> Living {
         Some(None) => Living::Gone,
         None => Living::Inside,
     }
+}
+
+/// Events of signal handlers that came inside the list, by level: the logger's serial number in the
+/// upper half, how many in the lower one. Their logger's scribe moves them to where losses are told.
+static INTERRUPTED: [AtomicU64; LEVELS] = [const { AtomicU64::new(0) }; LEVELS];
+
+/// Counts an event whose logger could not be looked for ([`Living::Inside`]). Callable from signal
+/// handlers.
+pub(crate) fn count_interrupted(serial: u32, level: Level) {
+    let of_serial = u64::from(serial) << 32;
+    let more = |value| {
+        // What a logger before this one left has nobody to tell it.
+        let n = if value >> 32 == u64::from(serial) { value } else { of_serial };
+        Some(n + 1)
+    };
+    // ord: Relaxed, a counter.
+    let _ = INTERRUPTED[level as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+}
+
+/// How many events of a logger were counted so at this level since the last call.
+pub(crate) fn take_interrupted(serial: u32, level: Level) -> u64 {
+    let mine = |value: u64| (value >> 32 == u64::from(serial)).then_some(0);
+    let counter = &INTERRUPTED[level as usize];
+    // ord: Relaxed, a counter.
+    let taken = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, mine);
+    taken.map_or(0, |value| value & u64::from(u32::MAX))
 }

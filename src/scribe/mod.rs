@@ -284,6 +284,9 @@ impl Scribe {
     /// Drains the lanes that called, or all; false when staging ran out.
     fn drain(&mut self, all: bool) -> bool {
         let called = std::mem::take(&mut self.called);
+        if all {
+            self.setup.lanes.count_interrupted();
+        }
         let indices = if all { (0..self.intakes.len()).collect() } else { called };
         let mut complete = true;
         for &index in &indices {

@@ -115,7 +115,7 @@ impl Lane {
         let before = self.losses.as_deref().copied().unwrap_or(Losses::NONE);
         let fresh = head.losses.since(&before);
         if !fresh.is_empty() {
-            let from_start = head.position == 0 && head.first_record == 0;
+            let from_start = head.first_record == 0;
             if self.seen || from_start || counted {
                 told.lost = Some(Box::new(fresh));
             }
@@ -137,17 +137,19 @@ impl Lane {
     /// it, between it and the run that was read before.
     pub(super) fn precede(&mut self, head: &RunHead) -> Told {
         let mut told = Told::default();
-        let fresh = self.losses.as_deref().map(|later| later.since(&head.losses));
-        // A run that was read before, and comes again, changes nothing.
-        if fresh.as_ref().is_none_or(|fresh| !fresh.is_empty()) {
-            told.lost = fresh.map(Box::new);
-            self.losses = Some(Box::new(head.losses));
-        }
-        if head.position == 0 && head.first_record == 0 && !head.losses.is_empty() {
-            if !self.told_first {
-                told.first = Some(Box::new(head.losses));
+        // What the lane's first record's run says is told at once, as of the lane's start: the runs
+        // before it, of losses alone, have nothing to add.
+        if !self.told_first {
+            let fresh = self.losses.as_deref().map(|later| later.since(&head.losses));
+            // A run that was read before, and comes again, changes nothing.
+            if fresh.as_ref().is_none_or(|fresh| !fresh.is_empty()) {
+                told.lost = fresh.map(Box::new);
+                self.losses = Some(Box::new(head.losses));
             }
-            self.told_first = true;
+            if head.first_record == 0 {
+                self.told_first = true;
+                told.first = (!head.losses.is_empty()).then(|| Box::new(head.losses));
+            }
         }
         self.take(head);
         told
@@ -256,6 +258,22 @@ mod tests {
         let first = lane.precede(&run(0, 2, 3));
         assert_eq!((first.lost, first.first.unwrap().total()), (None, 3));
         assert_eq!(lane.precede(&run(0, 2, 3)), Told::default());
+    }
+
+    #[test]
+    fn losses_before_a_lane_s_first_records_are_told_once_in_both_directions() {
+        let mut runs = [run(0, 0, 2), run(0, 3, 5), run(3, 1, 6)];
+        // Positions of a hand-out begin anywhere.
+        runs.iter_mut().for_each(|run| run.position += 4096);
+        let (mut forward, mut reverse) = (Lane::default(), Lane::default());
+        let total = |told: Option<Box<Losses>>| told.map_or(0, |losses| losses.total());
+        let follow = |run| total(forward.follow(run, false).lost);
+        assert_eq!(runs.iter().map(follow).collect::<Vec<_>>(), [2, 3, 1]);
+        let precede = |run| {
+            let told = reverse.precede(run);
+            total(told.lost) + total(told.first)
+        };
+        assert_eq!(runs.iter().rev().map(precede).collect::<Vec<_>>(), [0, 6, 0]);
     }
 
     #[test]
