@@ -47,6 +47,7 @@ macro_rules! without_loom {
 }
 
 mod error;
+pub mod io;
 #[doc(hidden)]
 pub mod lane;
 #[doc(hidden)]
@@ -59,7 +60,6 @@ without_loom! {
     mod config;
     mod emit;
     mod handle;
-    mod io;
     mod logger;
     #[macro_use]
     mod macros;
