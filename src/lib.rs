@@ -80,6 +80,7 @@ without_loom! {
     pub use emit::level::STATIC_MAX_LEVEL;
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
+    pub use io::IoChoice;
     pub use logger::init;
     pub use stats::{Health, Stats};
 }

@@ -212,9 +212,8 @@ fn a_timeout_takes_its_time() {
 fn a_ring_moves_with_work_in_flight() {
     let Some(ring) = ring(8) else { return };
     let (pipe, mut writer) = quiet_pipe();
-    let submit = |n: usize| {
-        Operation::read().set_fd(&pipe).set_buffer(vec![0; n]).submit(&ring).unwrap()
-    };
+    let submit =
+        |n: usize| Operation::read().set_fd(&pipe).set_buffer(vec![0; n]).submit(&ring).unwrap();
     let (first, second) = (submit(4), submit(4));
     assert_eq!(first.buffer_state(&ring), BufferState::InFlight(first.handle()));
     let pending = first.result(&ring).unwrap_err();
@@ -233,7 +232,9 @@ fn a_ring_moves_with_work_in_flight() {
     let ((result, buffer), ring) = moved.join().unwrap();
     assert_eq!(result.unwrap(), 4);
     // Which of two reads of one pipe is served first is the kernel's choice.
-    assert!([b"abcd", b"efgh"].contains(&&<[u8; 4]>::try_from(buffer.unwrap().as_slice()).unwrap()));
+    assert!(
+        [b"abcd", b"efgh"].contains(&&<[u8; 4]>::try_from(buffer.unwrap().as_slice()).unwrap())
+    );
     ring.block_on(ring.nop()).unwrap();
     ring.reap();
     assert_eq!(ring.tracker().in_flight, 0);
@@ -397,8 +398,8 @@ fn after_a_failure_nothing_that_depends_on_it_begins() {
         let dependent = batch.push(IoOperation::write(&fd, b"changed".to_vec(), 0));
         let deeper = batch.push(IoOperation::write(&fd, b"changed".to_vec(), 0));
         batch.depends(dependent, bad).depends(deeper, dependent);
-        let waits = fail_fast
-            .then(|| batch.push(IoOperation::read(&pipe, vec![0; 4], OFFSET_NONE)));
+        let waits =
+            fail_fast.then(|| batch.push(IoOperation::read(&pipe, vec![0; 4], OFFSET_NONE)));
         let results = ring.block_on(ring.submit_batch(batch).unwrap());
         assert!(results[fine].result.is_ok() || fail_fast);
         assert_eq!(results[bad].result.as_ref().unwrap_err().raw_os_error(), Some(9));
@@ -454,7 +455,10 @@ fn the_kernel_uses_what_is_registered() {
     let buffer = registry.register_buffer(buffer).map_err(|(_, error)| error).unwrap();
     let info = fdinfo();
     assert!(info.contains("UserFiles:\t256"), "{info}");
-    assert!(info.contains(&format!("{:#x}/8192", buffer.as_ptr() as usize)) || info.contains("/8192"), "{info}");
+    assert!(
+        info.contains(&format!("{:#x}/8192", buffer.as_ptr() as usize)) || info.contains("/8192"),
+        "{info}"
+    );
     // The read names the registered file and buffer alone.
     let (n, buffer) = ring.block_on(ring.read(&file, buffer, 0));
     assert_eq!((n.unwrap(), &buffer[..10]), (10, &b"registered"[..]));

@@ -74,7 +74,6 @@ impl Allocation {
         self.start
     }
 
-
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: (A1).
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }

@@ -31,7 +31,12 @@ fn model_a_value_has_one_holder() {
                 list.push(id, value);
             }
         };
-        let other = { thread::spawn({ let list = list.clone(); move || take_and_give(list) }) };
+        let other = {
+            thread::spawn({
+                let list = list.clone();
+                move || take_and_give(list)
+            })
+        };
         take_and_give(list.clone());
         other.join().unwrap();
         let left = std::iter::from_fn(|| list.pop()).count();
@@ -79,7 +84,10 @@ fn model_a_mark_hands_over() {
                 assert!(shared.0.advance_from(true));
             }
         };
-        let other = thread::spawn({ let shared = shared.clone(); move || use_once(shared) });
+        let other = thread::spawn({
+            let shared = shared.clone();
+            move || use_once(shared)
+        });
         use_once(shared.clone());
         other.join().unwrap();
         assert_eq!(shared.0.get() % 2, 0);

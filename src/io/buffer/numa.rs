@@ -19,9 +19,7 @@ pub(super) fn map_on_node(len: usize, node: usize) -> Result<NonNull<u8>, Buffer
     }
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping where the kernel likes; nothing that is there is touched.
-    let start = unsafe {
-        mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::PRIVATE)
-    };
+    let start = unsafe { mmap_anonymous(std::ptr::null_mut(), len, protection, MapFlags::PRIVATE) };
     let start = start.map_err(|error| failed("mmap", error.into()))?;
     let Some(start) = NonNull::new(start.cast::<u8>()) else {
         return Err(BufferError::NumaAllocationFailed("mmap gave a null pointer".into()));

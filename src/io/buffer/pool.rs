@@ -347,6 +347,9 @@ impl Drop for PooledBuffer {
 
 impl fmt::Debug for PooledBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PooledBuffer").field("len", &self.len).field("buffer", self.pinned()).finish()
+        f.debug_struct("PooledBuffer")
+            .field("len", &self.len)
+            .field("buffer", self.pinned())
+            .finish()
     }
 }
