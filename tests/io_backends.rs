@@ -1,4 +1,5 @@
 //! One suite over every backend: io_uring, portable, simulated, and each behind a driver.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};

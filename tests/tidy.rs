@@ -67,6 +67,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/io/uring/entry.rs", "tells the kernel where memory lies"),
     ("src/io/uring/probe.rs", "queues entries without memory"),
     ("src/io/uring/registry.rs", "registers memory with the kernel"),
+    ("src/io/uring/settle.rs", "wraps descriptors that the kernel made"),
     ("src/io/uring/wake.rs", "borrows the descriptor of a ring"),
     ("src/lane/common.rs", "attaches the producer that threads share"),
     ("src/lane/handle.rs", "attaches producers to the lanes of their thread"),

@@ -84,9 +84,9 @@ impl<T> Slab<T> {
 
     /// Keys of all values.
     pub(super) fn keys(&self) -> impl Iterator<Item = u64> + '_ {
-        self.places.iter().enumerate().filter_map(|(index, place)| {
-            matches!(place.content, Content::Held(_)).then(|| key(index as u32, place.generation))
-        })
+        let places = self.places.iter().enumerate();
+        let held = places.filter(|(_, place)| matches!(place.content, Content::Held(_)));
+        held.map(|(index, place)| key(index as u32, place.generation))
     }
 
     /// Places, of which each takes this many bytes whether it holds a value or not.

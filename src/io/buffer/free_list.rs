@@ -124,6 +124,7 @@ impl<T> FreeList<T> {
             // ord: Relaxed, published by the exchange.
             node.next.store(head & INDEX_MASK, Ordering::Relaxed);
             let new = tag_after(head) | (u64::from(index) + 1);
+            // ord: Release, as below.
             let released = weaken!("free_list_release", Ordering::Release);
             // ord: Release, pairs with the Acquire in `pop_index` (L3); Relaxed for another guess.
             match list.compare_exchange_weak(head, new, released, Ordering::Relaxed) {

@@ -1,4 +1,5 @@
 //! Models of what is lock-free: the free list (L1 to L4) and the counter.
+#![expect(unsafe_code, reason = "the models check that a shared cell has one user")]
 
 use loom::model::Builder;
 use loom::thread;
@@ -25,7 +26,6 @@ fn model_a_value_has_one_holder() {
         let take_and_give = |list: Arc<FreeList<Arc<UnsafeCell<u64>>>>| {
             for _ in 0..2 {
                 let Some((id, value)) = list.pop() else { continue };
-                #[expect(unsafe_code, reason = "the model checks that there is one holder")]
                 // SAFETY: loom reports any other holder.
                 value.with_mut(|n| unsafe { *n += 1 });
                 list.push(id, value);
@@ -78,7 +78,6 @@ fn model_a_mark_hands_over() {
         let shared = Arc::new((GenerationCounter::new(), UnsafeCell::new(0)));
         let use_once = |shared: Arc<(GenerationCounter, UnsafeCell<u64>)>| {
             if shared.0.advance_from(false) {
-                #[expect(unsafe_code, reason = "the model checks that there is one user")]
                 // SAFETY: loom reports any other user.
                 shared.1.with_mut(|n| unsafe { *n += 1 });
                 assert!(shared.0.advance_from(true));

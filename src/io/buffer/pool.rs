@@ -313,6 +313,7 @@ impl PooledBuffer {
 
     /// The buffer behind, with its generation.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "the buffer is taken in drop only")]
     pub fn pinned(&self) -> &PinnedBuffer {
         self.buffer.as_ref().expect("taken in drop only")
     }

@@ -10,7 +10,8 @@ use super::super::backend::IoBackend;
 use super::super::{
     Error, IoBackendKind, IoCompletion, IoHandle, IoOperation, IoStats, SubmitError,
 };
-use super::core::{Core, Owner, Reaped};
+use super::core::Core;
+use super::settle::{Owner, Reaped};
 use super::probe::{self, Mode};
 
 /// The backend of io_uring: operations are queued by `submit` and handed to the kernel by `poll`,

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use super::super::{
     Error, ErrorKind, IoCompletion, IoHandle, IoOperation, SubmitError,
 };
-use super::core::Owner;
+use super::settle::Owner;
 use super::future::refused_completion;
 use super::ring::Ring;
 

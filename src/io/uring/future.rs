@@ -12,7 +12,7 @@ use super::super::{
     Error, ErrorKind, IoBuffer, IoCompletion, IoFd, IoHandle, IoOperation, OpenOptions,
     SubmitError,
 };
-use super::core::Owner;
+use super::settle::Owner;
 use super::ring::Ring;
 
 /// Shapes of a future's output: with a buffer, with a descriptor, or plain.
@@ -214,7 +214,7 @@ impl<B: Buffer> Future for WriteAllFuture<'_, B> {
     type Output = (Result<(), Error>, B);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        const DIRECT: u64 = 4096;
+        const DIRECT: usize = 4096;
         loop {
             let Poll::Ready((result, buffer)) = Pin::new(&mut self.current).poll(context) else {
                 return Poll::Pending;
@@ -230,8 +230,8 @@ impl<B: Buffer> Future for WriteAllFuture<'_, B> {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR | libc::EAGAIN) => self.from,
-                    Some(libc::EINVAL) if self.from % DIRECT as usize != 0 => {
-                        self.from - self.from % DIRECT as usize
+                    Some(libc::EINVAL) if !self.from.is_multiple_of(DIRECT) => {
+                        self.from - self.from % DIRECT
                     }
                     _ => return ready(result.map(|_| ()), buffer),
                 },

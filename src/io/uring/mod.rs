@@ -35,6 +35,8 @@
 
 mod backend;
 mod batch;
+mod block;
+mod builder;
 mod core;
 mod doorbell;
 mod entry;
@@ -43,6 +45,7 @@ mod multi;
 mod probe;
 mod registry;
 mod ring;
+mod settle;
 mod typed;
 mod waiters;
 mod wake;
@@ -58,7 +61,8 @@ pub use multi::{AcceptMulti, RecvMulti};
 pub use probe::leaked_operations;
 pub(super) use probe::probe;
 pub use registry::{RegisteredBuffer, RegisteredFd, Registry};
-pub use ring::{OperationTracker, Ring, RingBuilder};
+pub use builder::RingBuilder;
+pub use ring::{OperationTracker, Ring};
 pub use typed::{
     BufferState, Building, Completed, NotSubmitted, Operation, Pending, Submitted,
 };

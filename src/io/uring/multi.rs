@@ -7,7 +7,7 @@ use io_uring::{cqueue, opcode, types};
 use std::os::fd::AsRawFd as _;
 
 use super::super::{Error, ErrorKind, IoFd, IoOperation};
-use super::core::{Arrived, Multi, Owner};
+use super::settle::{Arrived, Multi, Owner};
 use super::ring::Ring;
 
 /// Accepts connections for as long as it lives, by one operation (Linux 5.19).

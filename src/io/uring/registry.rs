@@ -309,6 +309,7 @@ impl<'ring> Registry<'ring> {
     /// # Errors
     ///
     /// Gives the handle back if it belongs to another ring.
+    #[expect(clippy::missing_panics_doc, reason = "the buffer is taken here alone")]
     pub fn unregister_buffer(
         &self,
         mut buffer: RegisteredBuffer,

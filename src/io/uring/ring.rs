@@ -5,8 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use io_uring::IoUring;
@@ -16,66 +15,13 @@ use super::super::{
     Error, ErrorKind, IoBackendKind, IoCompletion, IoHandle, IoOperation, IoStats, SubmitError,
 };
 use super::batch::BatchState;
-use super::core::{Core, Owner, Reaped};
-use super::doorbell::Doorbell;
-use super::probe;
+use super::core::Core;
+use super::settle::{Owner, Reaped};
+use super::block::Blocker;
 use super::registry::{Return, Returns, Table};
 use super::wake::{self, Watched};
 
 const REAP_MAX: usize = 128;
-
-/// How a [`Ring`] is made.
-///
-/// ```
-/// use ttlog::io::Ring;
-///
-/// # let Ok(_) = Ring::new(2) else { return Ok::<(), ttlog::io::Error>(()) };
-/// let ring = Ring::builder().entries(64).build()?;
-/// assert!(ring.capacity() >= 64);
-/// # Ok::<(), ttlog::io::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct RingBuilder {
-    entries: u32,
-    sqpoll: Option<Duration>,
-    drain_max: Duration,
-}
-
-impl RingBuilder {
-    /// Operations that can be queued before the kernel is called; rounded up to a power of two and
-    /// down to what the kernel takes. More may be in flight. Default 128.
-    #[must_use]
-    pub fn entries(mut self, entries: u32) -> Self {
-        self.entries = entries;
-        self
-    }
-
-    /// Lets a thread of the kernel look for operations, which sleeps after `idle` without any. It
-    /// keeps a processor busy until then. Where it is refused the ring goes without it.
-    #[must_use]
-    pub fn sqpoll(mut self, idle: Duration) -> Self {
-        self.sqpoll = Some(idle);
-        self
-    }
-
-    /// How long dropping the ring waits for operations in flight, default 60 s. What has not ended
-    /// then is leaked, and counted by [`leaked_operations`](super::leaked_operations).
-    #[must_use]
-    pub fn drain_max(mut self, time: Duration) -> Self {
-        self.drain_max = time;
-        self
-    }
-
-    /// Makes the ring and lets one empty operation pass through it.
-    ///
-    /// # Errors
-    ///
-    /// Says what the kernel refused, and the way out.
-    pub fn build(&self) -> Result<Ring, Error> {
-        let ring = probe::make(self.entries, probe::Mode::Movable, self.sqpoll)?;
-        Ring::of(ring, self.drain_max)
-    }
-}
 
 /// Safe io_uring: operations own their buffers, futures may be dropped, leaked or cancelled.
 ///
@@ -213,37 +159,11 @@ pub struct Ring {
     /// Kept for its memory.
     scratch: Cell<Vec<Reaped>>,
     returns: Arc<Returns>,
-    blocker: Arc<Blocker>,
-    blocker_waker: Waker,
+    pub(super) blocker: Arc<Blocker>,
+    pub(super) blocker_waker: Waker,
     /// Calls of `block_on` that are running: they look for completions.
-    n_blocking: Cell<u32>,
+    pub(super) n_blocking: Cell<u32>,
     not_sync: PhantomData<Cell<()>>,
-}
-
-/// Wakes a thread in `block_on`.
-#[derive(Debug)]
-struct Blocker {
-    is_woken: AtomicBool,
-    is_parked: AtomicBool,
-    doorbell: Arc<Doorbell>,
-}
-
-impl Wake for Blocker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // ord: Release, so that what happened before the wake is seen by who is woken.
-        self.is_woken.store(true, Ordering::Release);
-        // ord: SeqCst, with the fence in `block_on`: the sleeper sees the flag above, or this
-        // thread sees that it sleeps. Acquire and Release allow both to miss.
-        fence(Ordering::SeqCst);
-        // ord: Relaxed, ordered by the fence.
-        if self.is_parked.load(Ordering::Relaxed) {
-            self.doorbell.wake_by_ref();
-        }
-    }
 }
 
 impl Ring {
@@ -256,20 +176,10 @@ impl Ring {
         Self::builder().entries(entries).build()
     }
 
-    /// Settings beyond the number of entries.
-    #[must_use]
-    pub fn builder() -> RingBuilder {
-        RingBuilder { entries: 128, sqpoll: None, drain_max: Duration::from_secs(60) }
-    }
-
-    fn of(ring: IoUring, drain_max: Duration) -> Result<Self, Error> {
+    pub(super) fn of(ring: IoUring, drain_max: Duration) -> Result<Self, Error> {
         let mut core = Core::new(ring, IoBackendKind::Uring);
         core.drain_max = drain_max;
-        let blocker = Arc::new(Blocker {
-            is_woken: false.into(),
-            is_parked: false.into(),
-            doorbell: Arc::clone(core.doorbell()?),
-        });
+        let blocker = Blocker::new(core.doorbell()?);
         Ok(Self {
             watched: OnceCell::new(),
             core: RefCell::new(core),
@@ -355,33 +265,6 @@ impl Ring {
                 }
             }
             Reaped::Backend(_) | Reaped::Orphan(_) | Reaped::Descriptor(_) => drop(one),
-        }
-    }
-
-    /// Runs a future to its end on this thread, which sleeps in the kernel until a completion, or a
-    /// wake from elsewhere, comes. The future need not be the ring's.
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let _blocking = Blocking::enter(&self.n_blocking);
-        let mut future = std::pin::pin!(future);
-        let mut context = Context::from_waker(&self.blocker_waker);
-        loop {
-            // ord: Relaxed, the poll below looks anew, and a wake during it sets the flag again.
-            self.blocker.is_woken.store(false, Ordering::Relaxed);
-            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                return output;
-            }
-            self.reap();
-            // ord: Relaxed, published by the fence.
-            self.blocker.is_parked.store(true, Ordering::Relaxed);
-            // ord: SeqCst, as in `wake_by_ref`.
-            fence(Ordering::SeqCst);
-            // ord: Acquire, pairs with the Release of a wake.
-            if !self.blocker.is_woken.load(Ordering::Acquire) {
-                self.wait_in_kernel(None);
-            }
-            // ord: Relaxed, a ring too many does no harm.
-            self.blocker.is_parked.store(false, Ordering::Relaxed);
-            self.reap();
         }
     }
 
@@ -559,21 +442,6 @@ impl AsRawFd for Ring {
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring").field("tracker", &self.tracker()).finish_non_exhaustive()
-    }
-}
-
-struct Blocking<'a>(&'a Cell<u32>);
-
-impl<'a> Blocking<'a> {
-    fn enter(n: &'a Cell<u32>) -> Self {
-        n.set(n.get() + 1);
-        Self(n)
-    }
-}
-
-impl Drop for Blocking<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 
