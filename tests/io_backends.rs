@@ -66,7 +66,9 @@ fn temp() -> (tempfile::NamedTempFile, IoFd) {
     (file, fd)
 }
 
-const CASES: &[(&str, fn(&mut Backend))] = &[
+type Case = (&'static str, fn(&mut Backend));
+
+const CASES: &[Case] = &[
     ("files are written, synced and read back", files),
     ("vectored operations", vectored),
     ("files are opened and closed", open_and_close),

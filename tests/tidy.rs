@@ -75,6 +75,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/lane/memory_loom.rs", "the same for the model checker"),
     ("src/lane/models.rs", "calls under the model checker what the others may"),
     ("src/lane/models_shared.rs", "calls under the model checker what the others may"),
+    ("tests/io_denied.rs", "refuses system calls to children"),
     ("tests/rig_starved.rs", "mounts file systems of its own"),
     ("tests/signals.rs", "a signal handler that logs"),
     ("src/lane/outside_tests.rs", "plays producer and consumer in step"),

@@ -101,6 +101,24 @@ mod models {
 
     use super::*;
 
+    /// Runs a future on this thread of the model.
+    fn block_on<F: Future>(future: F) -> F::Output {
+        struct Unpark(thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
+        let mut future = std::pin::pin!(future);
+        loop {
+            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => thread::park(),
+            }
+        }
+    }
+
     fn check(model: impl Fn() + Send + Sync + 'static) {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(3);
@@ -114,7 +132,7 @@ mod models {
         check(|| {
             let (sender, receiver) = channel();
             let maker = thread::spawn(move || assert!(sender.send(7).is_none()));
-            let value = loom::future::block_on(std::future::poll_fn(|cx| receiver.poll(cx)));
+            let value = block_on(std::future::poll_fn(|cx| receiver.poll(cx)));
             assert_eq!(value, Ok(7));
             maker.join().unwrap();
         });
@@ -126,7 +144,7 @@ mod models {
         check(|| {
             let (sender, receiver) = channel::<u8>();
             let maker = thread::spawn(move || drop(sender));
-            let value = loom::future::block_on(std::future::poll_fn(|cx| receiver.poll(cx)));
+            let value = block_on(std::future::poll_fn(|cx| receiver.poll(cx)));
             assert_eq!(value, Err(()));
             maker.join().unwrap();
         });

@@ -381,6 +381,11 @@ impl Drop for Core {
         if left > 0 {
             // (U3) The kernel may still use it: nothing of it is freed.
             LEAKED.fetch_add(left as u64, Ordering::Relaxed); // ord: Relaxed, a counter
+            // What has completed is not the kernel's any more (U2).
+            let keys: Vec<_> = self.slots.keys().collect();
+            for key in keys {
+                drop(self.take_done(key));
+            }
             return;
         }
         // SAFETY: (U3) nothing is in flight; dropped here alone, and the ring before its memory.
