@@ -75,6 +75,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/lane/memory_loom.rs", "the same for the model checker"),
     ("src/lane/models.rs", "calls under the model checker what the others may"),
     ("src/lane/models_shared.rs", "calls under the model checker what the others may"),
+    ("tests/io_alloc.rs", "counts what the allocator is asked for"),
     ("tests/io_denied.rs", "refuses system calls to children"),
     ("tests/rig_starved.rs", "mounts file systems of its own"),
     ("tests/signals.rs", "a signal handler that logs"),
@@ -88,6 +89,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/sync_epoch_loom.rs", "reclamation by epochs for the model checker"),
     // Measuring has to read the same counter.
     ("benches/common/clock.rs", "reads the processor's tick counter"),
+    ("benches/rivals-io/src/raw.rs", "drives the raw crate, whose interface is unsafe"),
     ("benches/rivals-ring/src/measure.rs", "reads the processor's tick counter"),
     ("benches/rivals-ring/src/queues.rs", "drives rings whose interface is unsafe"),
     ("tests/ring_alloc.rs", "counts what the allocator is asked for"),

@@ -25,6 +25,7 @@ pub enum IoBuffer {
 impl IoBuffer {
     /// Bytes, of all buffers together.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         match self {
             Self::Many(buffers) => buffers.iter().map(Self::len).sum(),
@@ -40,6 +41,7 @@ impl IoBuffer {
 
     /// The bytes; of several buffers none, since they do not lie side by side.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Pinned(buffer) => buffer,
@@ -52,6 +54,7 @@ impl IoBuffer {
     }
 
     /// The bytes; of several buffers none.
+    #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         match self {
             Self::Pinned(buffer) => buffer,
@@ -64,6 +67,7 @@ impl IoBuffer {
     }
 
     /// The buffer with a mark, if it has one.
+    #[inline]
     fn marked(&mut self) -> Option<&mut PinnedBuffer> {
         match self {
             Self::Pinned(buffer) => Some(buffer),
@@ -75,6 +79,7 @@ impl IoBuffer {
     }
 
     /// Marks it as in use; false if it was.
+    #[inline]
     pub(super) fn begin(&mut self) -> bool {
         let Some(buffer) = self.marked() else { return true };
         let is_free = buffer.is_available();
@@ -85,6 +90,7 @@ impl IoBuffer {
     }
 
     /// Marks it as available again.
+    #[inline]
     pub(super) fn end(&mut self) {
         if let Some(buffer) = self.marked().filter(|buffer| !buffer.is_available()) {
             buffer.toggle_owned();

@@ -129,24 +129,28 @@ pub enum IoOperation {
 
 impl IoOperation {
     /// Reads into the whole buffer.
+    #[inline]
     pub fn read(fd: impl Into<IoFd>, buffer: impl Into<IoBuffer>, offset: u64) -> Self {
         let buffer = buffer.into();
         Self::Read { fd: fd.into(), range: 0..buffer.len(), buffer, offset }
     }
 
     /// Writes the whole buffer.
+    #[inline]
     pub fn write(fd: impl Into<IoFd>, buffer: impl Into<IoBuffer>, offset: u64) -> Self {
         let buffer = buffer.into();
         Self::Write { fd: fd.into(), range: 0..buffer.len(), buffer, offset }
     }
 
     /// Sends the whole buffer.
+    #[inline]
     pub fn send(fd: impl Into<IoFd>, buffer: impl Into<IoBuffer>) -> Self {
         let buffer = buffer.into();
         Self::Send { fd: fd.into(), range: 0..buffer.len(), buffer }
     }
 
     /// Receives into the whole buffer.
+    #[inline]
     pub fn recv(fd: impl Into<IoFd>, buffer: impl Into<IoBuffer>) -> Self {
         let buffer = buffer.into();
         Self::Recv { fd: fd.into(), range: 0..buffer.len(), buffer }
@@ -272,6 +276,30 @@ impl IoOperation {
         }
     }
 
+    /// The same, leaving an empty one.
+    #[inline]
+    pub(super) fn take_buffer(&mut self) -> Option<IoBuffer> {
+        match self {
+            Self::Read { buffer, .. }
+            | Self::Write { buffer, .. }
+            | Self::Send { buffer, .. }
+            | Self::Recv { buffer, .. } => {
+                Some(std::mem::replace(buffer, IoBuffer::Vec(Vec::new())))
+            }
+            Self::ReadVectored { buffers, .. } | Self::WriteVectored { buffers, .. } => {
+                Some(IoBuffer::Many(std::mem::take(buffers)))
+            }
+            _ => None,
+        }
+    }
+
+    /// True when success is a number of bytes and nothing else.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        !matches!(self, Self::Accept { .. } | Self::Open { .. } | Self::Close { .. })
+    }
+
+    #[inline]
     pub(super) fn buffer_mut(&mut self) -> Buffers<'_> {
         match self {
             Self::Read { buffer, .. }
@@ -291,6 +319,7 @@ impl IoOperation {
     }
 
     /// What must hold before a backend takes it; marks the buffers as in use.
+    #[inline]
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         if let Self::Read { buffer, range, .. }
         | Self::Write { buffer, range, .. }
@@ -326,6 +355,7 @@ impl IoOperation {
     }
 
     /// Marks the buffers as available again.
+    #[inline]
     pub(super) fn end(&mut self) {
         match self.buffer_mut() {
             Buffers::None => {}

@@ -69,17 +69,30 @@ impl<T> Slab<T> {
     #[inline]
     pub(super) fn remove(&mut self, key: u64) -> Option<T> {
         self.get_mut(key)?;
-        let index = key as u32;
+        match self.free(key as u32) {
+            Content::Held(value) => Some(value),
+            Content::Free(_) => None,
+        }
+    }
+
+    /// The same for a value that is not needed, which is dropped where it lies.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for io_uring"))]
+    #[inline]
+    pub(super) fn vacate(&mut self, key: u64) {
+        if self.get_mut(key).is_some() {
+            drop(self.free(key as u32));
+        }
+    }
+
+    #[inline(always)]
+    fn free(&mut self, index: u32) -> Content<T> {
         let place = &mut self.places[index as usize];
         place.generation += 1;
         // The last generation is nobody's: such a place is never used again.
         let is_worn = place.generation == (RESERVED >> 32) as u32;
         let next = if is_worn { END } else { std::mem::replace(&mut self.free, index) };
         self.len -= 1;
-        match std::mem::replace(&mut place.content, Content::Free(next)) {
-            Content::Held(value) => Some(value),
-            Content::Free(_) => None,
-        }
+        std::mem::replace(&mut place.content, Content::Free(next))
     }
 
     /// Keys of all values.

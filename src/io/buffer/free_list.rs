@@ -84,6 +84,7 @@ impl<T> FreeList<T> {
         Some(NodeId(index as u32))
     }
 
+    #[inline]
     fn node(&self, index: u32) -> &Node<T> {
         let (chunk, at) = place(index);
         let chunk = self.chunks[chunk].get().expect("made before its first index was given out");
@@ -91,6 +92,7 @@ impl<T> FreeList<T> {
     }
 
     /// Puts a value onto the list.
+    #[inline]
     pub(super) fn push(&self, id: NodeId, value: T) {
         self.node(id.0).value.with_mut(|cell| {
             // SAFETY: (L2) the caller holds the node until it is pushed below.
@@ -107,6 +109,7 @@ impl<T> FreeList<T> {
     }
 
     /// Takes a value with its node; `None` when nothing is there.
+    #[inline]
     pub(super) fn pop(&self) -> Option<(NodeId, T)> {
         let index = self.pop_index(&self.full)?;
         self.node(index).value.with_mut(|cell| {
@@ -116,6 +119,7 @@ impl<T> FreeList<T> {
         })
     }
 
+    #[inline]
     fn push_index(&self, list: &AtomicU64, index: u32) {
         let node = self.node(index);
         // ord: Relaxed, a first guess that the exchange checks.
@@ -134,6 +138,7 @@ impl<T> FreeList<T> {
         }
     }
 
+    #[inline]
     fn pop_index(&self, list: &AtomicU64) -> Option<u32> {
         // ord: Acquire, pairs with the Release in `push_index`: the node's next is there (L3).
         let mut head = list.load(Ordering::Acquire);

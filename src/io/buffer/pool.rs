@@ -161,6 +161,7 @@ impl BufferPool {
     /// Hands out a zeroed or reused buffer of `size` bytes; its contents are whatever its last user
     /// left. `None` when no class is large enough or no memory is left: it never blocks.
     #[must_use]
+    #[inline]
     pub fn allocate(&self, size: usize) -> Option<PooledBuffer> {
         let buffer = self.inner.class_for(size).and_then(|class| self.inner.take(class));
         let Some((node, buffer, class)) = buffer else {
@@ -176,7 +177,7 @@ impl BufferPool {
         })
     }
 
-    /// Makes `count` buffers more for requests of `size` bytes.
+    /// Makes `count` buffers more for requests of `size` bytes. It frees none of other classes.
     ///
     /// # Errors
     ///
@@ -223,24 +224,38 @@ impl fmt::Debug for BufferPool {
 }
 
 impl Inner {
+    #[inline]
     fn class_for(&self, size: usize) -> Option<usize> {
         let class = self.classes.partition_point(|class| class.bytes < size);
         (class < self.classes.len()).then_some(class)
     }
 
+    #[inline]
     fn take(&self, class: usize) -> Option<(NodeId, PinnedBuffer, u32)> {
         let (node, buffer) = match self.classes[class].free.pop() {
             Some(taken) => taken,
-            None => self.make(class)?,
+            None => self.make_room_and(class)?,
         };
         Some((node, buffer, class as u32))
     }
 
+    /// Makes a buffer; at the limit it frees unused ones of other classes first.
+    #[cold]
+    fn make_room_and(&self, class: usize) -> Option<(NodeId, PinnedBuffer)> {
+        loop {
+            if let Some(made) = self.make(class) {
+                return Some(made);
+            }
+            self.free_one_beside(class)?;
+        }
+    }
+
+    /// Makes a buffer within the limit.
     #[cold]
     fn make(&self, class: usize) -> Option<(NodeId, PinnedBuffer)> {
         let bytes = self.classes[class].bytes;
-        while !self.reserve(bytes) {
-            self.free_one_beside(class)?;
+        if !self.reserve(bytes) {
+            return None;
         }
         let buffer = match self.numa_node {
             Some(_) => Ok(PinnedBuffer::with_capacity_numa(bytes, self.numa_node)),
@@ -339,6 +354,7 @@ impl DerefMut for PooledBuffer {
 }
 
 impl Drop for PooledBuffer {
+    #[inline]
     fn drop(&mut self) {
         if let (Some((pool, node)), Some(buffer)) = (self.home.take(), self.buffer.take()) {
             pool.classes[self.class as usize].free.push(node, buffer);
@@ -352,5 +368,124 @@ impl fmt::Debug for PooledBuffer {
             .field("len", &self.len)
             .field("buffer", self.pinned())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pool(max_memory: usize) -> BufferPool {
+        BufferPool::new(BufferPoolConfig { max_memory, ..BufferPoolConfig::default() })
+    }
+
+    #[test]
+    fn making_in_advance_takes_nothing_from_other_classes() {
+        let config = BufferPoolConfig {
+            prealloc_count: 8,
+            max_memory: 100 << 10,
+            ..BufferPoolConfig::default()
+        };
+        let pool = BufferPool::new(config);
+        // 8 of 4 KiB, 8 of 8 KiB; nothing is left for the larger.
+        assert_eq!((pool.stats().available, pool.stats().memory_bytes), (16, 96 << 10));
+        let small: Vec<_> = (0..9).map_while(|_| pool.allocate(4096)).collect();
+        assert_eq!(small.len(), 9);
+        // A call for a larger one frees unused ones of the others.
+        assert!(pool.allocate(16 << 10).is_some());
+        assert!(pool.allocate(128 << 10).is_none());
+        assert!(pool.prealloc(2 << 20, 1).is_err() && pool.prealloc(1 << 20, 1).is_err());
+    }
+
+    #[test]
+    fn the_limit_holds_and_the_numbers_agree_while_threads_storm() {
+        let pool = pool(1 << 20);
+        let is_over = AtomicBool::new(false);
+        let n_held = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..8_usize)
+                .map(|seed| {
+                    let (pool, n_held) = (&pool, &n_held);
+                    scope.spawn(move || {
+                        let mut held = Vec::new();
+                        for n in 0..5000_usize {
+                            let size = 1 + (n * 7919 + seed * 104_729) % (200 << 10);
+                            if let Some(mut buffer) = pool.allocate(size) {
+                                assert_eq!(buffer.as_ptr() as usize % 4096, 0);
+                                assert!(buffer.len() == size && buffer.capacity() >= size);
+                                buffer[0] = seed as u8;
+                                held.push(buffer);
+                            }
+                            if held.len() > n % 5 {
+                                let buffer = held.swap_remove(n % held.len());
+                                assert_eq!(buffer[0], seed as u8, "held by one thread alone");
+                            }
+                        }
+                        n_held.fetch_add(held.len(), Ordering::Relaxed);
+                        held
+                    })
+                })
+                .collect();
+            let watcher = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let stats = pool.stats();
+                    assert!(stats.memory_bytes <= stats.max_memory);
+                    assert_eq!(stats.in_use + stats.available, stats.capacity);
+                }
+            });
+            let held: Vec<_> = workers.into_iter().flat_map(|it| it.join().unwrap()).collect();
+            assert_eq!(pool.stats().in_use, held.len());
+            is_over.store(true, Ordering::Relaxed);
+            watcher.join().unwrap();
+        });
+        let stats = pool.stats();
+        assert_eq!((stats.in_use, stats.available), (0, stats.capacity));
+    }
+
+    #[test]
+    fn buffers_outlive_their_pool() {
+        let pool = pool(1 << 20);
+        let mut buffer = pool.allocate(100).unwrap();
+        drop(pool);
+        buffer.fill(3);
+        assert!(buffer.resize(4096).is_ok() && buffer.resize(4097).is_err());
+        assert_eq!(buffer.len(), 4096);
+    }
+
+    proptest! {
+        #[test]
+        fn every_class_is_aligned_and_large_enough(size in 0usize..1 << 21) {
+            let pool = pool(4 << 20);
+            match pool.allocate(size) {
+                Some(mut buffer) => {
+                    prop_assert_eq!(buffer.as_ptr() as usize % 4096, 0);
+                    prop_assert!(buffer.len() == size && buffer.capacity().is_power_of_two());
+                    buffer.fill(1);
+                }
+                None => prop_assert!(size > 1 << 20),
+            }
+        }
+
+        #[test]
+        fn a_configuration_is_mended_or_refused(
+            classes in proptest::collection::vec(0usize..1 << 22, 0..6),
+            alignment in 0usize..20_000,
+        ) {
+            let config = BufferPoolConfig {
+                size_classes: classes,
+                alignment,
+                ..BufferPoolConfig::default()
+            };
+            let is_even = alignment.is_power_of_two() && alignment >= 512;
+            prop_assert_eq!(BufferPool::try_new(config.clone()).is_ok(), is_even);
+            let pool = BufferPool::new(config);
+            if let Some(buffer) = pool.allocate(1) {
+                prop_assert_eq!(buffer.as_ptr() as usize % 512, 0);
+            }
+        }
     }
 }

@@ -36,6 +36,9 @@ pub(super) struct Core {
     slots: ManuallyDrop<Slab<InFlight>>,
     /// Operations whose last completion has not come.
     n_in_flight: usize,
+    /// Entries since the last call at which the kernel took all of them; as many at least as are
+    /// queued.
+    n_queued: usize,
     doorbell: Option<Arc<Doorbell>>,
     is_doorbell_armed: bool,
     was_rung: bool,
@@ -59,6 +62,7 @@ impl Core {
             ring: ManuallyDrop::new(ring),
             slots: ManuallyDrop::new(Slab::new()),
             n_in_flight: 0,
+            n_queued: 0,
             doorbell: None,
             is_doorbell_armed: false,
             was_rung: false,
@@ -77,6 +81,7 @@ impl Core {
         work(&mut self.tables, &self.ring)
     }
 
+    #[inline]
     pub(super) fn capacity(&self) -> usize {
         self.ring.params().sq_entries() as usize
     }
@@ -164,13 +169,13 @@ impl Core {
     /// Makes room for one entry, or says that there is none.
     #[inline]
     fn make_room(&mut self) -> Result<(), Error> {
-        if !self.ring.submission().is_full() {
+        if self.n_queued < self.capacity() {
             return Ok(());
         }
-        self.flush()?;
-        match self.ring.submission().is_full() {
-            true => Err(Error::new(ErrorKind::Busy)),
-            false => Ok(()),
+        self.enter(0, None)?;
+        match self.n_queued < self.capacity() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Busy)),
         }
     }
 
@@ -180,17 +185,20 @@ impl Core {
         // SAFETY: (U1) what the entry points to lies in a slot, is provided for good, or is nothing.
         let pushed = unsafe { self.ring.submission().push(entry) };
         debug_assert!(pushed.is_ok(), "room was made");
+        self.n_queued += 1;
     }
 
     /// Hands queued operations over; true when the kernel refuses more until completions are taken.
+    #[inline]
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        if self.ring.submission().is_empty() && !self.must_enter() {
+        if self.n_queued == 0 && !self.must_enter() {
             return Ok(());
         }
         self.enter(0, None)
     }
 
     /// True when completions wait in the kernel for a call.
+    #[inline]
     fn must_enter(&mut self) -> bool {
         let submission = self.ring.submission();
         submission.cq_overflow() || submission.taskrun()
@@ -211,6 +219,7 @@ impl Core {
             }
             None => self.ring.submit_and_wait(want),
         };
+        self.n_queued = self.ring.submission().len();
         match entered.map_err(|error| (error.raw_os_error().unwrap_or(0), error)) {
             Ok(_) => Ok(()),
             Err((libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY, _)) => Ok(()),
@@ -295,8 +304,9 @@ impl Core {
         let &mut InFlight { owner: Owner::Done(result), .. } = self.slots.get_mut(key)? else {
             return None;
         };
-        let in_flight = self.slots.remove(key)?;
-        Some(in_flight.complete(key, result))
+        let completion = self.slots.get_mut(key)?.complete(key, result);
+        self.slots.vacate(key);
+        Some(completion)
     }
 
     /// True until the completion was taken or given up.

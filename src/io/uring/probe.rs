@@ -201,3 +201,25 @@ fn pass(ring: &mut IoUring, entry: squeue::Entry) -> std::io::Result<i32> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use io_uring::register::Restriction;
+
+    use super::*;
+
+    /// A ring that is allowed some operations alone is what an older kernel is.
+    #[test]
+    fn a_missing_operation_is_named() {
+        let mut builder = IoUring::builder();
+        builder.setup_r_disabled();
+        let Ok(mut ring) = builder.build(8) else { return println!("not run: no io_uring") };
+        let mut allowed = [Restriction::sqe_op(opcode::Nop::CODE)];
+        ring.submitter().register_restrictions(&mut allowed).unwrap();
+        ring.submitter().register_enable_rings().unwrap();
+        assert_eq!(missing(&mut ring).unwrap(), Some("IORING_OP_READ"));
+        // And a whole one has all that is needed.
+        let mut whole = set_up(8, &MOVABLE[0].1, None).unwrap();
+        assert_eq!(missing(&mut whole).unwrap(), None);
+    }
+}

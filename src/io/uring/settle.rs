@@ -101,27 +101,37 @@ pub(super) fn settle(
         }
         Owner::Backend | Owner::Batch { .. } | Owner::Orphan => {}
     }
-    let in_flight = slots.remove(key)?;
     tables.end(&in_flight.operation);
-    Some(Some(match in_flight.owner {
-        Owner::Backend => Reaped::Backend(in_flight.complete(key, result)),
-        Owner::Batch { batch, index } => {
-            let completion = in_flight.complete(key, result);
-            Reaped::Batch { batch, index, completion }
-        }
-        _ => Reaped::Orphan(in_flight.complete(key, result)),
-    }))
+    let completion = in_flight.complete(key, result);
+    let reaped = match in_flight.owner {
+        Owner::Backend => Reaped::Backend(completion),
+        Owner::Batch { batch, index } => Reaped::Batch { batch, index, completion },
+        _ => Reaped::Orphan(completion),
+    };
+    slots.vacate(key);
+    Some(Some(reaped))
 }
 
 impl InFlight {
-    /// Turns the kernel's answer into a completion, with the buffer.
-    pub(super) fn complete(self, key: u64, result: i32) -> IoCompletion {
-        let Self { mut operation, extra, .. } = self;
-        operation.end();
+    /// Turns the kernel's answer into a completion, which takes the buffer out.
+    #[inline]
+    pub(super) fn complete(&mut self, key: u64, result: i32) -> IoCompletion {
+        self.operation.end();
+        let (result, descriptor) = match result {
+            n @ 0.. if self.operation.is_plain() => (Ok(n as usize), None),
+            result => self.outcome(result),
+        };
+        let buffer = self.operation.take_buffer();
+        IoCompletion { handle: IoHandle(key), result, buffer, descriptor }
+    }
+
+    /// The rarer ones.
+    #[cold]
+    fn outcome(&mut self, result: i32) -> (Result<usize, Error>, Option<IoFd>) {
         let mut descriptor = None;
-        let result = match (&operation, result) {
+        let result = match (&self.operation, result) {
             (IoOperation::Timeout { .. }, errno) if errno == -libc::ETIME => Ok(0),
-            (IoOperation::Close { .. }, result) => close_result(&extra, result),
+            (IoOperation::Close { .. }, result) => close_result(&self.extra, result),
             (_, errno) if errno < 0 => Err(Error::os(-errno)),
             (IoOperation::Accept { .. } | IoOperation::Open { .. }, fd) => {
                 // SAFETY: (U6) the kernel made it for this operation, and it is wrapped here alone.
@@ -130,9 +140,7 @@ impl InFlight {
             }
             (_, n) => Ok(n as usize),
         };
-        let result = result.map_err(|error| operation.error(error));
-        let buffer = operation.into_buffer();
-        IoCompletion { handle: IoHandle(key), result, buffer, descriptor }
+        (result.map_err(|error| self.operation.error(error)), descriptor)
     }
 }
 
