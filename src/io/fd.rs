@@ -30,7 +30,6 @@ pub struct IoFd(pub(super) Target);
 pub(super) enum Target {
     Owned(Arc<OwnedFd>),
     /// A slot in the table of registered files of one ring.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "io_uring alone has a table"))]
     Registered(Slot),
 }
 

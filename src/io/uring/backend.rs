@@ -99,8 +99,8 @@ impl IoBackend for UringBackend {
             let _ = self.core.flush();
             return Ok(out.len() - before);
         }
-        self.core.flush()?;
         if timeout == Some(Duration::ZERO) {
+            self.core.flush()?;
             if self.core.has_completions() {
                 self.core.reap(self.max_batch_size(), give);
             }
@@ -123,7 +123,7 @@ impl IoBackend for UringBackend {
 }
 
 impl UringBackend {
-    #[cold]
+    /// One call hands over what is queued and waits.
     fn wait(
         &mut self,
         timeout: Option<Duration>,
