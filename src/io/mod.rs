@@ -83,6 +83,7 @@ without_loom! {
     mod fd;
     mod file_disk;
     mod io_buffer;
+    mod open_options;
     mod operation;
     mod portable;
     mod sim;
@@ -102,9 +103,8 @@ without_loom! {
     pub use fd::IoFd;
     pub(crate) use file_disk::FileDisk;
     pub use io_buffer::{Buffer, IoBuffer};
-    pub use operation::{
-        IoCompletion, IoHandle, IoOperation, IoState, OFFSET_NONE, OpenOptions,
-    };
+    pub use open_options::OpenOptions;
+    pub use operation::{IoCompletion, IoHandle, IoOperation, IoState, OFFSET_NONE};
     pub use portable::PortableBackend;
     pub use sim::{SimBackend, SimConfig};
     #[cfg(target_os = "linux")]

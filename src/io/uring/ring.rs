@@ -144,7 +144,7 @@ const REAP_MAX: usize = 128;
 ///
 /// Closing a ring does not make the kernel stop: a buffer was seen to change half a second after
 /// `close`. So dropping the ring cancels what is in flight and waits for every completion, for
-/// [`drain_max`](RingBuilder::drain_max) at most; beyond that it leaks ring and buffers.
+/// [`drain_max`](crate::io::RingBuilder::drain_max) at most; beyond that it leaks ring and buffers.
 /// [`close`](Self::close) does the same and tells.
 ///
 /// # When the thread that submitted ends
@@ -171,7 +171,7 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// As [`RingBuilder::build`]; [`crate::io::backend`] goes another way then.
+    /// As [`RingBuilder::build`](crate::io::RingBuilder::build); [`crate::io::backend`] goes another way then.
     pub fn new(entries: u32) -> Result<Self, Error> {
         Self::builder().entries(entries).build()
     }
