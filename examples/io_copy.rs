@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example io_copy FROM TO [auto|uring|portable]
 //! ```
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::HashMap;
 use std::time::Instant;

@@ -5,6 +5,7 @@
 //! ```
 //!
 //! Without an address it serves itself a hundred connections, and ends.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example io_pool
 //! ```
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Instant;
 

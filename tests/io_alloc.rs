@@ -1,7 +1,6 @@
 //! What operations ask of the allocator: bytes for each in flight, and nothing once it is warm.
 #![cfg(target_os = "linux")]
 #![expect(unsafe_code, reason = "an allocator that counts is unsafe to write")]
-#![expect(clippy::print_stdout, reason = "numbers are part of the report")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -3,7 +3,6 @@
 //! ```text
 //! cargo test --release --test io_mutants -- --ignored --nocapture
 //! ```
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

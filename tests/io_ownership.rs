@@ -7,7 +7,7 @@
 //!     --target-dir target/asan --test io_ownership -- --nocapture
 //! ```
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::Write as _;
 use std::pin::pin;
