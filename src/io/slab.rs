@@ -40,7 +40,7 @@ impl<T> Slab<T> {
     }
 
     /// Keeps a value and returns its key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, value: T) -> u64 {
         self.len += 1;
         if let Some(place) = self.places.get_mut(self.free as usize) {

@@ -54,7 +54,7 @@ pub fn allocate() -> f64 {
 
 pub fn push() -> f64 {
     with(|things| {
-        let buffers: Vec<_> = (0..ROW).map(|_| things.pool.allocate(4096).expect("room")).collect();
+        let buffers: Vec<_> = (0..ROW).map(|_| things.pool.allocate(64).expect("room")).collect();
         let pushed = time(ROW, || {
             for buffer in buffers {
                 let read = IoOperation::read(&things.zero, buffer, 0);
@@ -70,7 +70,7 @@ pub fn set_up() -> f64 {
     with(|things| {
         let pushed = time(ROW, || {
             for _ in 0..ROW {
-                let buffer = things.pool.allocate(4096).expect("room");
+                let buffer = things.pool.allocate(64).expect("room");
                 let read = IoOperation::read(&things.zero, buffer, 0);
                 black_box(things.backend.submit(read).expect("room"));
             }
@@ -150,7 +150,7 @@ pub fn future() -> f64 {
     let mut futures = Vec::with_capacity(ROW);
     let made = time(ROW, || {
         for _ in 0..ROW {
-            futures.push(ring.read(&zero, pool.allocate(4096).expect("room"), 0));
+            futures.push(ring.read(&zero, pool.allocate(64).expect("room"), 0));
         }
     });
     futures.into_iter().for_each(|future| drop(ring.block_on(future)));

@@ -45,7 +45,7 @@ pub fn push() -> f64 {
     with(|ring, buffers, zero| {
         let pushed = time(ROW, || {
             for (n, buffer) in buffers.iter_mut().enumerate() {
-                let read = opcode::Read::new(types::Fd(zero), buffer.as_mut_ptr(), 4096).build();
+                let read = opcode::Read::new(types::Fd(zero), buffer.as_mut_ptr(), 64).build();
                 // SAFETY: the buffers outlive the drain below.
                 unsafe { ring.submission().push(&read.user_data(n as u64)) }.expect("room");
             }
@@ -61,7 +61,7 @@ pub fn set_up() -> f64 {
         let pushed = time(ROW, || {
             for n in 0..ROW {
                 let mut buffer = free.pop().expect("one is there");
-                let read = opcode::Read::new(types::Fd(zero), buffer.as_mut_ptr(), 4096).build();
+                let read = opcode::Read::new(types::Fd(zero), buffer.as_mut_ptr(), 64).build();
                 // SAFETY: the buffers outlive the drain below.
                 unsafe { ring.submission().push(&read.user_data(n as u64)) }.expect("room");
                 taken.push(buffer);

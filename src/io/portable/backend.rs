@@ -24,6 +24,8 @@ use super::watch::Watch;
 /// Readiness for sockets and pipes, a few threads for files: works on every Unix.
 ///
 /// Listeners, and sockets while they connect, are made non-blocking. Registered files are refused.
+/// Dropping it frees what waits, and waits up to a minute for calls that have begun, such as a write
+/// to a pipe that nobody reads; a call that goes on keeps its buffer and its thread.
 ///
 /// ```
 /// use ttlog::io::{IoBackend, IoFd, IoOperation, PortableBackend};
@@ -150,26 +152,33 @@ impl PortableBackend {
 
     /// Begins an operation whose slot is there.
     fn begin(&mut self, operation: IoOperation, key: u64) {
-        let fd = operation.fd().and_then(|fd| fd.owned().ok()).cloned();
-        match (calls::wait_of(&operation), fd) {
-            (Wait::Readable { first: false }, Some(fd)) => self.try_now(operation, fd, false, key),
-            (Wait::Writable { first: false }, Some(fd)) => self.try_now(operation, fd, true, key),
-            (Wait::Readable { first: true }, Some(fd)) => {
-                self.watch_for(operation, fd, false, key);
-            }
-            (Wait::Writable { first: true }, Some(fd)) => self.watch_for(operation, fd, true, key),
-            (Wait::Timer, _) => {
-                let IoOperation::Timeout { after } = operation else { return };
-                // A time that cannot be told is never reached.
-                let far = Duration::from_secs(1 << 30);
-                let now = Instant::now();
-                let at = now.checked_add(after).unwrap_or_else(|| now + far);
-                self.timers.insert((at, key));
-                if let Some(slot) = self.slots.get_mut(key) {
-                    *slot = Slot::Timer { operation, at };
-                }
-            }
-            _ => self.threads.push(key, operation),
+        let wait = calls::wait_of(&operation);
+        if wait == Wait::Timer {
+            return self.set_timer(operation, key);
+        }
+        if wait == Wait::Thread {
+            // Without a clone of the descriptor: a close needs the last one.
+            return self.threads.push(key, operation);
+        }
+        let Some(fd) = operation.fd().and_then(|fd| fd.owned().ok()).cloned() else { return };
+        match wait {
+            Wait::Readable { first: false } => self.try_now(operation, fd, false, key),
+            Wait::Writable { first: false } => self.try_now(operation, fd, true, key),
+            Wait::Readable { first: true } => self.watch_for(operation, fd, false, key),
+            Wait::Writable { first: true } => self.watch_for(operation, fd, true, key),
+            Wait::Thread | Wait::Timer => {}
+        }
+    }
+
+    fn set_timer(&mut self, operation: IoOperation, key: u64) {
+        let IoOperation::Timeout { after } = operation else { return };
+        // A time that cannot be told is never reached.
+        let far = Duration::from_secs(1 << 30);
+        let now = Instant::now();
+        let at = now.checked_add(after).unwrap_or_else(|| now + far);
+        self.timers.insert((at, key));
+        if let Some(slot) = self.slots.get_mut(key) {
+            *slot = Slot::Timer { operation, at };
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use polling::Poller;
@@ -10,6 +11,8 @@ use super::super::{Error, IoOperation};
 use super::calls::{self, Outcome};
 
 const THREADS_MAX: usize = 4;
+/// How long a drop waits for calls that threads have begun.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// An operation on its way to a thread, and back with what came of it.
 #[derive(Debug)]
@@ -19,7 +22,8 @@ pub(super) struct Done {
     pub(super) outcome: Outcome,
 }
 
-/// The threads of one backend. They end when it is dropped, after what they have begun.
+/// The threads of one backend. They end when it is dropped, after what they have begun; a drop waits
+/// for that, and leaves a thread to itself whose call does not end within a minute.
 #[derive(Debug)]
 pub(super) struct Threads {
     shared: Arc<Shared>,
@@ -123,9 +127,11 @@ impl Drop for Threads {
         drop(queue);
         drop(waiting);
         self.shared.is_more.notify_all();
-        for handle in self.handles.drain(..) {
-            // A thread does not panic: it only makes calls.
-            let _ = handle.join();
+        // A call that does not end keeps its thread, which owns what it works on.
+        let deadline = Instant::now() + DRAIN_MAX;
+        while self.handles.iter().any(|handle| !handle.is_finished()) && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_micros(200));
         }
     }
 }

@@ -100,24 +100,30 @@ impl Core {
         if let Err(error) = operation.begin() {
             return Err(SubmitError { operation, error });
         }
-        let built = match self.make_room() {
-            Ok(()) => entry::build(&mut operation, &self.tables),
-            Err(error) => Err(error),
-        };
-        let (entry, extra) = match built {
-            Ok(built) => built,
+        if let Err(error) = self.make_room() {
+            operation.end();
+            let error = operation.error(error);
+            return Err(SubmitError { operation, error });
+        }
+        // Into its slot first: what moves least is built where it stays.
+        let key = self.slots.insert(InFlight { operation, extra: Extra::None, owner });
+        let in_flight = self.slots.get_mut(key).expect("inserted above");
+        let InFlight { operation, extra, .. } = in_flight;
+        match entry::build(operation, &self.tables, key, extra) {
+            Ok(entry) => {
+                self.tables.begin(operation);
+                self.n_in_flight += 1;
+                self.stats.submitted += 1;
+                self.push_entry(&entry);
+                Ok(key)
+            }
             Err(error) => {
+                let mut operation = self.slots.remove(key).expect("inserted above").operation;
                 operation.end();
                 let error = operation.error(error);
-                return Err(SubmitError { operation, error });
+                Err(SubmitError { operation, error })
             }
-        };
-        self.tables.begin(&operation);
-        let key = self.slots.insert(InFlight { operation, extra, owner });
-        self.n_in_flight += 1;
-        self.stats.submitted += 1;
-        self.push_entry(&entry.user_data(key));
-        Ok(key)
+        }
     }
 
     /// The same for an entry of the caller's making; the operation owns what it points to.

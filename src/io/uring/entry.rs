@@ -126,7 +126,9 @@ fn address(address: &std::net::SocketAddr) -> (Box<Address>, u32) {
 pub(super) fn build(
     operation: &mut IoOperation,
     tables: &impl Tables,
-) -> Result<(squeue::Entry, Extra), Error> {
+    key: u64,
+    extra: &mut Extra,
+) -> Result<squeue::Entry, Error> {
     let entry = match operation {
         IoOperation::Nop => opcode::Nop::new().build(),
         IoOperation::Read { fd, buffer, range, offset } => {
@@ -172,12 +174,17 @@ pub(super) fn build(
                 .flags(libc::SOCK_CLOEXEC)
                 .build())
         }
-        other => return build_with_extra(other, tables),
+        other => {
+            let (entry, of_entry) = build_with_extra(other, tables)?;
+            *extra = of_entry;
+            entry
+        }
     };
-    Ok((entry, Extra::None))
+    Ok(entry.user_data(key))
 }
 
 /// The rarer ones, which need memory of their own.
+#[cold]
 fn build_with_extra(
     operation: &mut IoOperation,
     tables: &impl Tables,
