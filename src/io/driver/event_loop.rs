@@ -206,6 +206,10 @@ impl Driver {
             match message {
                 Message::Submit { id, operation, reply } => match self.backend.submit(operation) {
                     Ok(handle) => {
+                        if self.is_aborting {
+                            // It was on its way when the end was asked for. As in `is_over`.
+                            let _ = self.backend.cancel(handle);
+                        }
                         self.waiting.insert(handle, (id, reply));
                         self.handles.insert(id, handle);
                     }
