@@ -18,7 +18,7 @@
 //! | --- | --- |
 //! | one thread, Linux, futures | [`Ring`]: the least between you and the kernel |
 //! | many threads, or an async runtime | [`Driver::spawn`] and a [`Remote`] for each |
-//! | a loop of your own | [`backend`]: [`IoBackend`], a queue of operations and completions |
+//! | a loop of your own | [`backend()`]: [`IoBackend`], a queue of operations and completions |
 //! | tests | [`SimBackend`]: order, delay, short transfers and failures by a seed |
 //!
 //! ```
@@ -56,7 +56,7 @@
 //!
 //! # Where io_uring is refused
 //!
-//! [`backend`] and [`Driver`] probe at the start, by making a ring and letting an operation pass:
+//! [`backend()`] and [`Driver`] probe at the start, by making a ring and letting an operation pass:
 //! ENOSYS (old kernel, seccomp), EPERM (sysctl, seccomp), ENOMEM (RLIMIT_MEMLOCK), a missing
 //! operation, or an `enter` that is refused although the set-up was not, lead to the portable
 //! backend, and [`IoStats::reason`] says why and what to change. So does `ttlog doctor`.

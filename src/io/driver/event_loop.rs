@@ -66,7 +66,7 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// As [`backend`](super::super::backend).
+    /// As [`backend`](super::super::backend()).
     pub fn new(choice: IoChoice) -> Result<(Self, Remote), Error> {
         Ok(Self::with_backend(backend_for_this_thread(choice)?))
     }

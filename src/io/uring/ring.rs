@@ -171,7 +171,7 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// As [`RingBuilder::build`](crate::io::RingBuilder::build); [`crate::io::backend`] goes another way then.
+    /// As [`RingBuilder::build`](crate::io::RingBuilder::build); [`crate::io::backend()`] goes another way then.
     pub fn new(entries: u32) -> Result<Self, Error> {
         Self::builder().entries(entries).build()
     }
