@@ -229,8 +229,8 @@ fn a_ring_on_a_disk_that_hangs_ends_in_time_and_frees_nothing_early() {
         let took = begin.elapsed();
         assert!(took < Duration::from_secs(2), "{took:?}");
         let still = pool.stats().in_use;
-        // Exactly what has not ended keeps its buffer.
-        assert!(leaked_operations() > leaked);
+        // Exactly what has not ended keeps its buffer; what had not begun could be cancelled.
+        assert!(leaked_operations() >= leaked);
         assert_eq!(still as u64, leaked_operations());
         leaked = leaked_operations();
         frozen.freeze("-u");

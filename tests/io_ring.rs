@@ -181,6 +181,9 @@ fn leaked_futures_keep_their_buffers_until_the_ring_ends() {
     assert_eq!((pool.stats().in_use, ring.tracker().in_flight), (100, 100));
     ring.close().unwrap();
     assert_eq!(pool.stats().in_use, 0);
+    // And they can be used again.
+    let buffers: Vec<_> = (0..100).map(|_| pool.allocate(4096).unwrap()).collect();
+    assert!(buffers.iter().all(|buffer| buffer.pinned().is_available()));
 }
 
 #[test]

@@ -356,7 +356,11 @@ impl DerefMut for PooledBuffer {
 impl Drop for PooledBuffer {
     #[inline]
     fn drop(&mut self) {
-        if let (Some((pool, node)), Some(buffer)) = (self.home.take(), self.buffer.take()) {
+        if let (Some((pool, node)), Some(mut buffer)) = (self.home.take(), self.buffer.take()) {
+            // A mark of its last user says nothing to the next.
+            if !buffer.is_available() {
+                buffer.toggle_owned();
+            }
             pool.classes[self.class as usize].free.push(node, buffer);
         }
     }
