@@ -47,6 +47,7 @@ macro_rules! without_loom {
 }
 
 mod error;
+pub mod io;
 #[doc(hidden)]
 pub mod lane;
 #[doc(hidden)]
@@ -59,7 +60,6 @@ without_loom! {
     mod config;
     mod emit;
     mod handle;
-    mod io;
     mod logger;
     #[macro_use]
     mod macros;
@@ -80,6 +80,7 @@ without_loom! {
     pub use emit::level::STATIC_MAX_LEVEL;
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
+    pub use io::IoChoice;
     pub use logger::init;
     pub use stats::{Health, Stats};
 }

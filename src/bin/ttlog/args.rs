@@ -42,6 +42,11 @@ pub(crate) enum Verb {
     /// Stores the lines of any program from standard input
     #[command(after_help = RECORD_HELP)]
     Record(RecordArgs),
+    /// Tells what ttlog would use here and why; exit status 1 when something does not work
+    #[command(
+        after_help = "Examples:\n  ttlog doctor\n  ttlog doctor /var/log/app\n  ttlog doctor -o json logs"
+    )]
+    Doctor(DoctorArgs),
 }
 
 const RECORD_HELP: &str = "\
@@ -65,6 +70,22 @@ pub(crate) struct RecordArgs {
     /// The directory to log into
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The directory to log into [default: $TTLOG_DIR, else none is looked at]
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// How it is told: lines, or one JSON object each
+    #[arg(short, long, value_enum, default_value_t = Report::Text, value_name = "MODE")]
+    pub(crate) output: Report,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Report {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Args)]

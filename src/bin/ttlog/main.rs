@@ -4,6 +4,7 @@ mod args;
 mod backwards;
 mod cat;
 mod clock;
+mod doctor;
 mod follow;
 mod grep;
 mod info;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         Some(Verb::Info(args)) => info::run(&args),
         Some(Verb::Verify(args)) => verify::run(&args),
         Some(Verb::Record(args)) => record::run(&args),
+        Some(Verb::Doctor(args)) => doctor::run(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -1,0 +1,495 @@
+//! Pool: buffers by size class, within a limit, handed out and back without a lock.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::allocation::{BUFFER_BYTES_MAX, PAGE_BYTES};
+use super::free_list::{FreeList, NodeId};
+use super::{BufferError, PinnedBuffer};
+
+/// What a [`BufferPool`] may hold.
+///
+/// ```
+/// use ttlog::io::{BufferPool, BufferPoolConfig};
+///
+/// let config = BufferPoolConfig { max_memory: 1 << 20, ..BufferPoolConfig::default() };
+/// assert_eq!(config.size_classes.len(), 9);
+/// assert!(BufferPool::new(config).allocate(2 << 20).is_none());
+/// ```
+#[derive(Debug, Clone)]
+pub struct BufferPoolConfig {
+    /// Sizes of buffers in bytes; default 4 KiB, 8 KiB … 1 MiB. A request gets the smallest that
+    /// holds it.
+    pub size_classes: Vec<usize>,
+    /// Buffers of each class that are made at once, as far as `max_memory` allows; default 0.
+    pub prealloc_count: usize,
+    /// A power of two; default 4096, as O_DIRECT wants it.
+    pub alignment: usize,
+    /// Bytes that all buffers together never exceed, in use or not; default 64 MiB.
+    pub max_memory: usize,
+    /// The NUMA node on which buffers shall lie; default none. With a node that is not there,
+    /// buffers lie anywhere.
+    pub numa_node: Option<usize>,
+}
+
+impl Default for BufferPoolConfig {
+    fn default() -> Self {
+        Self {
+            size_classes: (12..=20).map(|bits| 1 << bits).collect(),
+            prealloc_count: 0,
+            alignment: PAGE_BYTES,
+            max_memory: 64 << 20,
+            numa_node: None,
+        }
+    }
+}
+
+/// What a [`BufferPool`] holds at a moment; `in_use + available == capacity` always.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BufferPoolStats {
+    /// Buffers that exist.
+    pub capacity: usize,
+    /// Buffers that are handed out, to programs or to operations in flight.
+    pub in_use: usize,
+    /// Buffers that wait to be handed out.
+    pub available: usize,
+    /// Bytes of all buffers.
+    pub memory_bytes: usize,
+    /// The limit of `memory_bytes`.
+    pub max_memory: usize,
+    /// Requests that got none: too large, or no memory left.
+    pub refused: u64,
+}
+
+/// Buffers for I/O by size class: aligned, prefaulted, bounded in memory, reused.
+///
+/// [`allocate`](Self::allocate) never blocks and makes a buffer only when none of the class is
+/// free; at the limit it frees unused buffers of other classes first. A [`PooledBuffer`] goes back
+/// by itself when it is dropped, on any thread, also after the pool itself was dropped. Give each
+/// thread with a ring a pool of its own where allocation has to scale: nothing is shared then.
+///
+/// # Examples
+///
+/// ```
+/// use ttlog::io::{BufferPool, BufferPoolConfig};
+///
+/// let pool = BufferPool::new(BufferPoolConfig::default());
+/// let mut buffer = pool.allocate(5000).expect("within the limit");
+/// buffer[0] = 1;
+/// assert_eq!((buffer.len(), buffer.capacity()), (5000, 8192));
+/// assert_eq!(pool.stats().in_use, 1);
+/// drop(buffer);
+/// assert_eq!((pool.stats().in_use, pool.stats().available), (0, 1));
+/// ```
+pub struct BufferPool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    classes: Box<[Class]>,
+    /// Buffers in use hold the pool alive; so each holds a reference, and they need no other count.
+    n_buffers: AtomicUsize,
+    memory_bytes: AtomicUsize,
+    refused: AtomicU64,
+    alignment: usize,
+    max_memory: usize,
+    numa_node: Option<usize>,
+}
+
+struct Class {
+    bytes: usize,
+    free: FreeList<PinnedBuffer>,
+}
+
+impl BufferPool {
+    /// Makes a pool. A configuration that makes no sense is mended: an alignment becomes the next
+    /// power of two that is at least 512, classes are rounded up to it, sorted, and those of 0 or
+    /// beyond 2 GiB left out. [`try_new`](Self::try_new) refuses it instead.
+    #[must_use]
+    pub fn new(config: BufferPoolConfig) -> Self {
+        let alignment = config.alignment.clamp(512, 1 << 20).next_power_of_two();
+        let wanted = config.size_classes.iter().filter(|n| (1..=BUFFER_BYTES_MAX).contains(*n));
+        let mut sizes: Vec<_> = wanted.map(|size| size.next_multiple_of(alignment)).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        let class = |bytes| Class { bytes, free: FreeList::new() };
+        let inner = Inner {
+            classes: sizes.into_iter().map(class).collect(),
+            n_buffers: AtomicUsize::new(0),
+            memory_bytes: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            alignment,
+            max_memory: config.max_memory,
+            numa_node: config.numa_node,
+        };
+        let pool = Self { inner: Arc::new(inner) };
+        for class in &pool.inner.classes {
+            // As far as memory allows: what is missing is made when it is asked for.
+            let _ = pool.prealloc(class.bytes, config.prealloc_count);
+        }
+        pool
+    }
+
+    /// Makes a pool, and refuses a configuration that makes no sense.
+    ///
+    /// # Errors
+    ///
+    /// [`BufferError::InvalidAlignment`] unless the alignment is a power of two from 512 bytes to
+    /// 1 MiB; [`BufferError::SizeTooLarge`] for a class beyond 2 GiB or beyond `max_memory`.
+    ///
+    /// ```
+    /// use ttlog::io::{BufferError, BufferPool, BufferPoolConfig};
+    ///
+    /// let odd = BufferPoolConfig { alignment: 1000, ..BufferPoolConfig::default() };
+    /// assert!(matches!(BufferPool::try_new(odd), Err(BufferError::InvalidAlignment { .. })));
+    /// ```
+    pub fn try_new(config: BufferPoolConfig) -> Result<Self, BufferError> {
+        let alignment = config.alignment;
+        if !alignment.is_power_of_two() || !(512..=1 << 20).contains(&alignment) {
+            return Err(BufferError::InvalidAlignment { alignment });
+        }
+        let limit = BUFFER_BYTES_MAX.min(config.max_memory);
+        match config.size_classes.iter().find(|size| **size > limit) {
+            Some(&size) => Err(BufferError::SizeTooLarge { size }),
+            None => Ok(Self::new(config)),
+        }
+    }
+
+    /// Hands out a zeroed or reused buffer of `size` bytes; its contents are whatever its last user
+    /// left. `None` when no class is large enough or no memory is left: it never blocks.
+    #[must_use]
+    #[inline]
+    pub fn allocate(&self, size: usize) -> Option<PooledBuffer> {
+        let buffer = self.inner.class_for(size).and_then(|class| self.inner.take(class));
+        let Some((node, buffer, class)) = buffer else {
+            // ord: Relaxed, a counter.
+            self.inner.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        Some(PooledBuffer {
+            home: Some((Arc::clone(&self.inner), node)),
+            class,
+            len: size as u32,
+            buffer: Some(buffer),
+        })
+    }
+
+    /// Makes `count` buffers more for requests of `size` bytes. It frees none of other classes.
+    ///
+    /// # Errors
+    ///
+    /// [`BufferError::SizeTooLarge`] when no class holds `size`, and
+    /// [`BufferError::AllocationFailed`] when the limit is reached; what was made until then stays.
+    pub fn prealloc(&self, size: usize, count: usize) -> Result<(), BufferError> {
+        let class = self.inner.class_for(size).ok_or(BufferError::SizeTooLarge { size })?;
+        for made in 0..count {
+            let Some((node, buffer)) = self.inner.make(class) else {
+                let limit = self.inner.max_memory;
+                return Err(BufferError::AllocationFailed(format!(
+                    "{made} of {count} buffers made; the pool's max_memory is {limit} bytes"
+                )));
+            };
+            self.inner.classes[class].free.push(node, buffer);
+        }
+        Ok(())
+    }
+
+    /// Tells what the pool holds. Other threads may change it before the call returns.
+    #[must_use]
+    pub fn stats(&self) -> BufferPoolStats {
+        let inner = &self.inner;
+        // ord: Relaxed, counters; each is exact, and `available` follows from the others.
+        let memory_bytes = inner.memory_bytes.load(Ordering::Relaxed);
+        let refused = inner.refused.load(Ordering::Relaxed); // ord: Relaxed, as above
+        let n_buffers = inner.n_buffers.load(Ordering::Relaxed); // ord: Relaxed, as above
+        let in_use = (Arc::strong_count(inner) - 1).min(n_buffers);
+        BufferPoolStats {
+            capacity: n_buffers,
+            in_use,
+            available: n_buffers - in_use,
+            memory_bytes,
+            max_memory: inner.max_memory,
+            refused,
+        }
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stats().fmt(f)
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn class_for(&self, size: usize) -> Option<usize> {
+        let class = self.classes.partition_point(|class| class.bytes < size);
+        (class < self.classes.len()).then_some(class)
+    }
+
+    #[inline]
+    fn take(&self, class: usize) -> Option<(NodeId, PinnedBuffer, u32)> {
+        let (node, buffer) = match self.classes[class].free.pop() {
+            Some(taken) => taken,
+            None => self.make_room_and(class)?,
+        };
+        Some((node, buffer, class as u32))
+    }
+
+    /// Makes a buffer; at the limit it frees unused ones of other classes first.
+    #[cold]
+    fn make_room_and(&self, class: usize) -> Option<(NodeId, PinnedBuffer)> {
+        loop {
+            if let Some(made) = self.make(class) {
+                return Some(made);
+            }
+            self.free_one_beside(class)?;
+        }
+    }
+
+    /// Makes a buffer within the limit.
+    #[cold]
+    fn make(&self, class: usize) -> Option<(NodeId, PinnedBuffer)> {
+        let bytes = self.classes[class].bytes;
+        if !self.reserve(bytes) {
+            return None;
+        }
+        let buffer = match self.numa_node {
+            Some(_) => Ok(PinnedBuffer::with_capacity_numa(bytes, self.numa_node)),
+            None => PinnedBuffer::try_with_capacity_aligned(bytes, self.alignment),
+        };
+        let node = self.classes[class].free.make();
+        let (Some(node), Ok(mut buffer)) = (node, buffer) else {
+            // ord: Relaxed, a counter.
+            self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return None;
+        };
+        // Touched here, so that no page is missing when it matters.
+        buffer.fill(0);
+        // ord: Relaxed, a counter.
+        self.n_buffers.fetch_add(1, Ordering::Relaxed);
+        Some((node, buffer))
+    }
+
+    fn reserve(&self, bytes: usize) -> bool {
+        let grown = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= self.max_memory);
+        // ord: Relaxed, a counter that only its own bound depends on.
+        self.memory_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
+    }
+
+    /// Frees an unused buffer of another class, the largest first; `None` when there is none.
+    fn free_one_beside(&self, class: usize) -> Option<()> {
+        let others = self.classes.iter().enumerate().rev().filter(|(other, _)| *other != class);
+        for (_, other) in others {
+            let Some((node, buffer)) = other.free.pop() else { continue };
+            drop(buffer);
+            other.free.retire(node);
+            // ord: Relaxed, counters.
+            self.n_buffers.fetch_sub(1, Ordering::Relaxed);
+            self.memory_bytes.fetch_sub(other.bytes, Ordering::Relaxed); // ord: as above
+            return Some(());
+        }
+        None
+    }
+}
+
+/// A buffer that returns to its [`BufferPool`] when it is dropped, also from within an operation.
+///
+/// Derefs to its bytes. `len` is what was asked for, `capacity` what the class has.
+pub struct PooledBuffer {
+    buffer: Option<PinnedBuffer>,
+    home: Option<(Arc<Inner>, NodeId)>,
+    class: u32,
+    len: u32,
+}
+
+impl PooledBuffer {
+    /// Bytes of the class, of which the first [`len`](slice::len) are lent out.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.pinned().len()
+    }
+
+    /// Lends out another number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`BufferError::SizeTooLarge`] beyond the capacity; nothing changes then.
+    pub fn resize(&mut self, len: usize) -> Result<(), BufferError> {
+        if len > self.capacity() {
+            return Err(BufferError::SizeTooLarge { size: len });
+        }
+        self.len = len as u32;
+        Ok(())
+    }
+
+    /// The buffer behind, with its generation.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "the buffer is taken in drop only")]
+    pub fn pinned(&self) -> &PinnedBuffer {
+        self.buffer.as_ref().expect("taken in drop only")
+    }
+
+    pub(crate) fn pinned_mut(&mut self) -> &mut PinnedBuffer {
+        self.buffer.as_mut().expect("taken in drop only")
+    }
+}
+
+impl Deref for PooledBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.pinned()[..self.len as usize]
+    }
+}
+
+impl DerefMut for PooledBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let len = self.len as usize;
+        &mut self.pinned_mut()[..len]
+    }
+}
+
+impl Drop for PooledBuffer {
+    #[inline]
+    fn drop(&mut self) {
+        if let (Some((pool, node)), Some(mut buffer)) = (self.home.take(), self.buffer.take()) {
+            // A mark of its last user says nothing to the next.
+            if !buffer.is_available() {
+                buffer.toggle_owned();
+            }
+            pool.classes[self.class as usize].free.push(node, buffer);
+        }
+    }
+}
+
+impl fmt::Debug for PooledBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PooledBuffer")
+            .field("len", &self.len)
+            .field("buffer", self.pinned())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pool(max_memory: usize) -> BufferPool {
+        BufferPool::new(BufferPoolConfig { max_memory, ..BufferPoolConfig::default() })
+    }
+
+    #[test]
+    fn making_in_advance_takes_nothing_from_other_classes() {
+        let config = BufferPoolConfig {
+            prealloc_count: 8,
+            max_memory: 100 << 10,
+            ..BufferPoolConfig::default()
+        };
+        let pool = BufferPool::new(config);
+        // 8 of 4 KiB, 8 of 8 KiB; nothing is left for the larger.
+        assert_eq!((pool.stats().available, pool.stats().memory_bytes), (16, 96 << 10));
+        let small: Vec<_> = (0..9).map_while(|_| pool.allocate(4096)).collect();
+        assert_eq!(small.len(), 9);
+        // A call for a larger one frees unused ones of the others.
+        assert!(pool.allocate(16 << 10).is_some());
+        assert!(pool.allocate(128 << 10).is_none());
+        assert!(pool.prealloc(2 << 20, 1).is_err() && pool.prealloc(1 << 20, 1).is_err());
+    }
+
+    #[test]
+    fn the_limit_holds_and_the_numbers_agree_while_threads_storm() {
+        let pool = pool(1 << 20);
+        let is_over = AtomicBool::new(false);
+        let n_held = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..8_usize)
+                .map(|seed| {
+                    let (pool, n_held) = (&pool, &n_held);
+                    scope.spawn(move || {
+                        let mut held = Vec::new();
+                        for n in 0..5000_usize {
+                            let size = 1 + (n * 7919 + seed * 104_729) % (200 << 10);
+                            if let Some(mut buffer) = pool.allocate(size) {
+                                assert_eq!(buffer.as_ptr() as usize % 4096, 0);
+                                assert!(buffer.len() == size && buffer.capacity() >= size);
+                                buffer[0] = seed as u8;
+                                held.push(buffer);
+                            }
+                            if held.len() > n % 5 {
+                                let buffer = held.swap_remove(n % held.len());
+                                assert_eq!(buffer[0], seed as u8, "held by one thread alone");
+                            }
+                        }
+                        n_held.fetch_add(held.len(), Ordering::Relaxed);
+                        held
+                    })
+                })
+                .collect();
+            let watcher = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let stats = pool.stats();
+                    assert!(stats.memory_bytes <= stats.max_memory);
+                    assert_eq!(stats.in_use + stats.available, stats.capacity);
+                }
+            });
+            let held: Vec<_> = workers.into_iter().flat_map(|it| it.join().unwrap()).collect();
+            assert_eq!(pool.stats().in_use, held.len());
+            is_over.store(true, Ordering::Relaxed);
+            watcher.join().unwrap();
+        });
+        let stats = pool.stats();
+        assert_eq!((stats.in_use, stats.available), (0, stats.capacity));
+    }
+
+    #[test]
+    fn buffers_outlive_their_pool() {
+        let pool = pool(1 << 20);
+        let mut buffer = pool.allocate(100).unwrap();
+        drop(pool);
+        buffer.fill(3);
+        assert!(buffer.resize(4096).is_ok() && buffer.resize(4097).is_err());
+        assert_eq!(buffer.len(), 4096);
+    }
+
+    proptest! {
+        #[test]
+        fn every_class_is_aligned_and_large_enough(size in 0usize..1 << 21) {
+            let pool = pool(4 << 20);
+            match pool.allocate(size) {
+                Some(mut buffer) => {
+                    prop_assert_eq!(buffer.as_ptr() as usize % 4096, 0);
+                    prop_assert!(buffer.len() == size && buffer.capacity().is_power_of_two());
+                    buffer.fill(1);
+                }
+                None => prop_assert!(size > 1 << 20),
+            }
+        }
+
+        #[test]
+        fn a_configuration_is_mended_or_refused(
+            classes in proptest::collection::vec(0usize..1 << 22, 0..6),
+            alignment in 0usize..20_000,
+        ) {
+            let config = BufferPoolConfig {
+                size_classes: classes,
+                alignment,
+                ..BufferPoolConfig::default()
+            };
+            let is_even = alignment.is_power_of_two() && alignment >= 512;
+            prop_assert_eq!(BufferPool::try_new(config.clone()).is_ok(), is_even);
+            let pool = BufferPool::new(config);
+            if let Some(buffer) = pool.allocate(1) {
+                prop_assert_eq!(buffer.as_ptr() as usize % 512, 0);
+            }
+        }
+    }
+}

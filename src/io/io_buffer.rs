@@ -1,0 +1,162 @@
+//! Io buffer: the kinds of buffers that operations take, as one type.
+
+use super::{PinnedBuffer, PooledBuffer};
+#[cfg(target_os = "linux")]
+use super::uring::RegisteredBuffer;
+
+/// A buffer on its way through an operation. All kinds own heap memory that stays where it is when
+/// the value moves.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum IoBuffer {
+    /// Aligned memory.
+    Pinned(PinnedBuffer),
+    /// Aligned memory of a pool.
+    Pooled(PooledBuffer),
+    /// Any bytes; reads fill up to its length, not its capacity.
+    Vec(Vec<u8>),
+    /// Memory that the kernel has mapped already.
+    #[cfg(target_os = "linux")]
+    Registered(RegisteredBuffer),
+    /// The buffers of a vectored operation.
+    Many(Vec<IoBuffer>),
+}
+
+impl IoBuffer {
+    /// Bytes, of all buffers together.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Many(buffers) => buffers.iter().map(Self::len).sum(),
+            one => one.as_slice().len(),
+        }
+    }
+
+    /// True without a byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes; of several buffers none, since they do not lie side by side.
+    #[must_use]
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Pinned(buffer) => buffer,
+            Self::Pooled(buffer) => buffer,
+            Self::Vec(buffer) => buffer,
+            #[cfg(target_os = "linux")]
+            Self::Registered(buffer) => buffer,
+            Self::Many(_) => &[],
+        }
+    }
+
+    /// The bytes; of several buffers none.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        match self {
+            Self::Pinned(buffer) => buffer,
+            Self::Pooled(buffer) => buffer,
+            Self::Vec(buffer) => buffer,
+            #[cfg(target_os = "linux")]
+            Self::Registered(buffer) => buffer,
+            Self::Many(_) => &mut [],
+        }
+    }
+
+    /// The buffer with a mark, if it has one.
+    #[inline]
+    fn marked(&mut self) -> Option<&mut PinnedBuffer> {
+        match self {
+            Self::Pinned(buffer) => Some(buffer),
+            Self::Pooled(buffer) => Some(buffer.pinned_mut()),
+            #[cfg(target_os = "linux")]
+            Self::Registered(buffer) => Some(buffer.pinned_mut()),
+            Self::Vec(_) | Self::Many(_) => None,
+        }
+    }
+
+    /// Marks it as in use; false if it was.
+    #[inline]
+    pub(super) fn begin(&mut self) -> bool {
+        let Some(buffer) = self.marked() else { return true };
+        let is_free = buffer.is_available();
+        if is_free {
+            buffer.toggle_owned();
+        }
+        is_free
+    }
+
+    /// Marks it as available again.
+    #[inline]
+    pub(super) fn end(&mut self) {
+        if let Some(buffer) = self.marked().filter(|buffer| !buffer.is_available()) {
+            buffer.toggle_owned();
+        }
+    }
+}
+
+/// A buffer that an operation takes and gives back: [`PinnedBuffer`], [`PooledBuffer`], `Vec<u8>`,
+/// registered ones, and [`IoBuffer`] itself.
+///
+/// The trait is sealed: what the kernel writes to must stay where it is, and these are known to.
+pub trait Buffer: Into<IoBuffer> + sealed::Sealed {
+    /// The buffer that went in; the same kind comes out.
+    #[doc(hidden)]
+    fn from_io(buffer: IoBuffer) -> Option<Self>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! buffer {
+    ($($(#[$on:meta])? $kind:ident($name:ty)),*) => {$(
+        $(#[$on])?
+        impl From<$name> for IoBuffer {
+            fn from(buffer: $name) -> Self {
+                Self::$kind(buffer)
+            }
+        }
+        $(#[$on])?
+        impl sealed::Sealed for $name {}
+        $(#[$on])?
+        impl Buffer for $name {
+            fn from_io(buffer: IoBuffer) -> Option<Self> {
+                match buffer {
+                    IoBuffer::$kind(buffer) => Some(buffer),
+                    _ => None,
+                }
+            }
+        }
+        $(#[$on])?
+        impl TryFrom<IoBuffer> for $name {
+            type Error = IoBuffer;
+
+            fn try_from(buffer: IoBuffer) -> Result<Self, IoBuffer> {
+                match buffer {
+                    IoBuffer::$kind(buffer) => Ok(buffer),
+                    other => Err(other),
+                }
+            }
+        }
+    )*};
+}
+buffer!(
+    Pinned(PinnedBuffer),
+    Pooled(PooledBuffer),
+    Vec(Vec<u8>),
+    #[cfg(target_os = "linux")]
+    Registered(RegisteredBuffer),
+    Many(Vec<IoBuffer>)
+);
+
+impl sealed::Sealed for IoBuffer {}
+
+impl Buffer for IoBuffer {
+    fn from_io(buffer: IoBuffer) -> Option<Self> {
+        Some(buffer)
+    }
+}

@@ -1,0 +1,414 @@
+//! Core: the ring of the kernel and the operations that are in it.
+#![expect(unsafe_code, reason = "shares memory with the kernel; proof in super, U1-U7")]
+
+use std::mem::ManuallyDrop;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+
+use super::super::slab::{RESERVED, Slab};
+use super::super::{
+    Error, ErrorKind, IoBackendKind, IoCompletion, IoOperation, IoStats,
+    SubmitError,
+};
+use super::doorbell::Doorbell;
+use super::entry::{self, Extra};
+use super::registry::Table;
+use super::settle::{InFlight, Multi, Owner, Reaped, settle};
+
+/// Answers to cancellations.
+const KEY_CANCEL: u64 = RESERVED;
+/// The doorbell was rung.
+const KEY_DOORBELL: u64 = RESERVED | 1;
+/// Buffers were provided.
+const KEY_PROVIDED: u64 = RESERVED | 2;
+
+/// Operations whose memory was given up because they did not end.
+pub(super) static LEAKED: AtomicU64 = AtomicU64::new(0);
+
+/// The kernel's ring with what is in flight.
+pub(super) struct Core {
+    ring: ManuallyDrop<IoUring>,
+    slots: ManuallyDrop<Slab<InFlight>>,
+    /// Operations whose last completion has not come.
+    n_in_flight: usize,
+    /// Entries since the last call at which the kernel took all of them; as many at least as are
+    /// queued.
+    n_queued: usize,
+    doorbell: Option<Arc<Doorbell>>,
+    is_doorbell_armed: bool,
+    was_rung: bool,
+    pub(super) tables: Table,
+    pub(super) stats: IoStats,
+    /// How long a drop waits for the kernel.
+    pub(super) drain_max: Duration,
+    /// Memory that the kernel may fill until the ring has ended (U7).
+    provided: ManuallyDrop<Vec<Box<[u8]>>>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(super) fn new(ring: IoUring, kind: IoBackendKind) -> Self {
+        Self {
+            ring: ManuallyDrop::new(ring),
+            slots: ManuallyDrop::new(Slab::new()),
+            n_in_flight: 0,
+            n_queued: 0,
+            doorbell: None,
+            is_doorbell_armed: false,
+            was_rung: false,
+            tables: Table::new(),
+            stats: IoStats::new(kind),
+            drain_max: Duration::from_secs(60),
+            provided: ManuallyDrop::default(),
+        }
+    }
+
+    pub(super) fn uring(&self) -> &IoUring {
+        &self.ring
+    }
+
+    pub(super) fn with_table<R>(&mut self, work: impl FnOnce(&mut Table, &IoUring) -> R) -> R {
+        work(&mut self.tables, &self.ring)
+    }
+
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        self.ring.params().sq_entries() as usize
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.n_in_flight
+    }
+
+    /// Takes an operation; the kernel hears of it at the next `enter`.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        mut operation: IoOperation,
+        owner: Owner,
+    ) -> Result<u64, SubmitError> {
+        if let Err(error) = operation.begin() {
+            return Err(SubmitError { operation, error });
+        }
+        if let Err(error) = self.make_room() {
+            operation.end();
+            let error = operation.error(error);
+            return Err(SubmitError { operation, error });
+        }
+        // Into its slot first: what moves least is built where it stays.
+        let key = self.slots.insert(InFlight { operation, extra: Extra::None, owner });
+        let in_flight = self.slots.get_mut(key).expect("inserted above");
+        let InFlight { operation, extra, .. } = in_flight;
+        match entry::build(operation, &self.tables, key, extra) {
+            Ok(entry) => {
+                self.tables.begin(operation);
+                self.n_in_flight += 1;
+                self.stats.submitted += 1;
+                self.push_entry(&entry);
+                Ok(key)
+            }
+            Err(error) => {
+                let mut operation = self.slots.remove(key).expect("inserted above").operation;
+                operation.end();
+                let error = operation.error(error);
+                Err(SubmitError { operation, error })
+            }
+        }
+    }
+
+    /// The same for an entry of the caller's making; the operation owns what it points to.
+    pub(super) fn push_multi(
+        &mut self,
+        operation: IoOperation,
+        entry: squeue::Entry,
+        multi: Box<Multi>,
+    ) -> Result<u64, Error> {
+        self.make_room()?;
+        let in_flight = InFlight { operation, extra: Extra::None, owner: Owner::Multi(multi) };
+        let key = self.slots.insert(in_flight);
+        self.n_in_flight += 1;
+        self.stats.submitted += 1;
+        self.push_entry(&entry.user_data(key));
+        Ok(key)
+    }
+
+    /// Gives memory to the kernel, to be filled by operations that choose from a new group; where
+    /// the memory is, and the group.
+    pub(super) fn provide(&mut self, memory: Box<[u8]>, len: u32) -> Result<(usize, u16), Error> {
+        self.make_room()?;
+        let at = self.provided.len();
+        let group = u16::try_from(at).map_err(|_| Error::new(ErrorKind::Busy))?;
+        let n = (memory.len() / len as usize) as u16;
+        self.provided.push(memory);
+        let start = self.provided[at].as_mut_ptr();
+        let entry = opcode::ProvideBuffers::new(start, len as i32, n, group, 0).build();
+        self.push_entry(&entry.user_data(KEY_PROVIDED));
+        Ok((at, group))
+    }
+
+    /// Copies what the kernel put into one of the provided buffers, and provides it again.
+    pub(super) fn take_provided(
+        &mut self,
+        at: usize,
+        (id, len, group): (u16, u32, u16),
+        n_bytes: usize,
+    ) -> Result<Vec<u8>, Error> {
+        let from = id as usize * len as usize;
+        let piece = &mut self.provided[at][from..from + len as usize];
+        let bytes = piece[..n_bytes].to_vec();
+        let entry = opcode::ProvideBuffers::new(piece.as_mut_ptr(), len as i32, 1, group, id);
+        self.make_room()?;
+        self.push_entry(&entry.build().user_data(KEY_PROVIDED));
+        Ok(bytes)
+    }
+
+    /// Makes room for one entry, or says that there is none.
+    #[inline]
+    fn make_room(&mut self) -> Result<(), Error> {
+        if self.n_queued < self.capacity() {
+            return Ok(());
+        }
+        self.enter(0, None)?;
+        match self.n_queued < self.capacity() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Busy)),
+        }
+    }
+
+    /// Queues an entry for which there is room.
+    #[inline]
+    fn push_entry(&mut self, entry: &squeue::Entry) {
+        // SAFETY: (U1) what the entry points to lies in a slot, is provided for good, or is nothing.
+        let pushed = unsafe { self.ring.submission().push(entry) };
+        debug_assert!(pushed.is_ok(), "room was made");
+        self.n_queued += 1;
+    }
+
+    /// Hands queued operations over; true when the kernel refuses more until completions are taken.
+    #[inline]
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        if self.n_queued == 0 && !self.must_enter() {
+            return Ok(());
+        }
+        self.enter(0, None)
+    }
+
+    /// True when completions wait in the kernel for a call.
+    #[inline]
+    fn must_enter(&mut self) -> bool {
+        let submission = self.ring.submission();
+        submission.cq_overflow() || submission.taskrun()
+    }
+
+    /// Hands over, and waits for `want` completions. Returns early after a signal, a doorbell, the
+    /// timeout, or when the kernel wants completions to be taken first.
+    pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> Result<(), Error> {
+        if want > 0 {
+            self.arm_doorbell();
+        }
+        self.stats.enters += 1;
+        let entered = match timeout {
+            Some(timeout) => {
+                let time = types::Timespec::from(timeout);
+                let args = types::SubmitArgs::new().timespec(&time);
+                self.ring.submitter().submit_with_args(want, &args)
+            }
+            None => self.ring.submit_and_wait(want),
+        };
+        self.n_queued = self.ring.submission().len();
+        match entered.map_err(|error| (error.raw_os_error().unwrap_or(0), error)) {
+            Ok(_) => Ok(()),
+            Err((libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY, _)) => Ok(()),
+            Err((_, error)) => Err(Error::from(error).during("io_uring_enter", None, None)),
+        }
+    }
+
+    /// What wakes a thread in `enter`.
+    pub(super) fn doorbell(&mut self) -> Result<&Arc<Doorbell>, Error> {
+        if self.doorbell.is_none() {
+            self.doorbell = Some(Doorbell::new()?);
+        }
+        Ok(self.doorbell.as_ref().expect("made above"))
+    }
+
+    fn arm_doorbell(&mut self) {
+        let Some(doorbell) = self.doorbell.clone().filter(|_| !self.is_doorbell_armed) else {
+            return;
+        };
+        if self.make_room().is_ok() {
+            let fd = types::Fd(doorbell.fd().as_raw_fd());
+            let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build();
+            self.push_entry(&entry.user_data(KEY_DOORBELL));
+            self.is_doorbell_armed = true;
+        }
+    }
+
+    /// True when the last `reap` found that the doorbell was rung.
+    pub(super) fn was_rung(&self) -> bool {
+        self.was_rung
+    }
+
+    /// True when completions can be taken without a call.
+    #[inline]
+    pub(super) fn has_completions(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
+    /// Takes up to `max` completions and gives what they ask for. Returns how many there were.
+    #[inline]
+    pub(super) fn reap(&mut self, max: usize, mut give: impl FnMut(Reaped)) -> usize {
+        let (mut n, mut rung) = (0, false);
+        let mut completions = self.ring.completion();
+        while n < max {
+            let Some(entry) = completions.next() else { break };
+            n += 1;
+            let key = entry.user_data();
+            if key >= RESERVED {
+                rung |= key == KEY_DOORBELL;
+                continue;
+            }
+            let is_last = !cqueue::more(entry.flags());
+            let taken = settle(&mut self.slots, key, &entry, is_last, &mut self.tables);
+            match taken {
+                Some(reaped) => {
+                    self.n_in_flight -= usize::from(is_last);
+                    self.stats.completed += u64::from(is_last);
+                    if let Some(reaped) = reaped {
+                        give(reaped);
+                    }
+                }
+                None => {
+                    // Of nobody: counted. A descriptor that it brought belongs to no one who is known.
+                    self.stats.stale += 1;
+                }
+            }
+        }
+        drop(completions);
+        self.was_rung = rung;
+        if rung {
+            self.is_doorbell_armed = false;
+            if let Some(doorbell) = &self.doorbell {
+                doorbell.clear();
+            }
+        }
+        n
+    }
+
+    /// The completion of a future that is done; it is given once.
+    #[inline]
+    pub(super) fn take_done(&mut self, key: u64) -> Option<IoCompletion> {
+        let &mut InFlight { owner: Owner::Done(result), .. } = self.slots.get_mut(key)? else {
+            return None;
+        };
+        let completion = self.slots.get_mut(key)?.complete(key, result);
+        self.slots.vacate(key);
+        Some(completion)
+    }
+
+    /// True until the completion was taken or given up.
+    pub(super) fn state(&mut self, key: u64) -> Option<&mut Owner> {
+        self.slots.get_mut(key).map(|in_flight| &mut in_flight.owner)
+    }
+
+    /// Forgets who waits for an operation. What is done already is returned, to be dropped.
+    pub(super) fn orphan(&mut self, key: u64) -> (Option<IoCompletion>, Option<Waker>) {
+        if let Some(done) = self.take_done(key) {
+            return (Some(done), None);
+        }
+        match self.slots.get_mut(key) {
+            Some(in_flight) => match std::mem::replace(&mut in_flight.owner, Owner::Orphan) {
+                Owner::Future(waker) => (None, waker),
+                _ => (None, None),
+            },
+            None => (None, None),
+        }
+    }
+
+    /// Gives up a multishot operation: its slot goes with its last completion, or now if that was
+    /// here. What it holds is returned, to be dropped.
+    pub(super) fn orphan_multi(&mut self, key: u64) -> Option<(Owner, Option<IoOperation>)> {
+        let in_flight = self.slots.get_mut(key)?;
+        let owner = std::mem::replace(&mut in_flight.owner, Owner::Orphan);
+        let is_ended = matches!(&owner, Owner::Multi(multi) if multi.is_ended);
+        let removed = if is_ended { self.slots.remove(key) } else { None };
+        Some((owner, removed.map(|in_flight| in_flight.operation)))
+    }
+
+    /// Queues a request to end an operation early; false when there is none in flight.
+    #[inline]
+    pub(super) fn cancel(&mut self, key: u64) -> Result<bool, Error> {
+        match self.slots.get_mut(key) {
+            None | Some(InFlight { owner: Owner::Done(_), .. }) => return Ok(false),
+            Some(InFlight { operation: IoOperation::Close { .. }, .. }) => return Ok(true),
+            Some(_) => {}
+        }
+        self.make_room()?;
+        let entry = opcode::AsyncCancel::new(key).build();
+        self.push_entry(&entry.user_data(KEY_CANCEL));
+        Ok(true)
+    }
+
+    /// Cancels everything and takes completions until nothing is in flight, for `drain_max` at
+    /// most; what is left then.
+    pub(super) fn drain(&mut self) -> usize {
+        let deadline = Instant::now() + self.drain_max;
+        let keys: Vec<_> = self.slots.keys().collect();
+        for key in keys {
+            // Without room it ends by itself.
+            let _ = self.cancel(key);
+        }
+        while self.n_in_flight > 0 {
+            let mut left = Vec::new();
+            if self.reap(usize::MAX, |reaped| left.push(reaped)) > 0 {
+                drop_quietly(left);
+                continue;
+            }
+            let time = deadline.saturating_duration_since(Instant::now());
+            if time.is_zero() || self.enter(1, Some(time)).is_err() {
+                break;
+            }
+        }
+        self.n_in_flight
+    }
+}
+
+/// Drops what has no taker; wakers are woken, since their tasks may wait for something else.
+fn drop_quietly(reaped: Vec<Reaped>) {
+    for one in reaped {
+        if let Reaped::Wake(waker) = one {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        let left = self.drain();
+        if left > 0 {
+            // (U3) The kernel may still use it: nothing of it is freed.
+            LEAKED.fetch_add(left as u64, Ordering::Relaxed); // ord: Relaxed, a counter
+            // What has completed is not the kernel's any more (U2).
+            let keys: Vec<_> = self.slots.keys().collect();
+            for key in keys {
+                drop(self.take_done(key));
+            }
+            return;
+        }
+        // SAFETY: (U3) nothing is in flight; dropped here alone, and the ring before its memory.
+        unsafe { ManuallyDrop::drop(&mut self.ring) };
+        // SAFETY: (U3) as above.
+        unsafe { ManuallyDrop::drop(&mut self.slots) };
+        // SAFETY: (U3, U7) the ring has ended, so the kernel fills nothing any more.
+        unsafe { ManuallyDrop::drop(&mut self.provided) };
+    }
+}

@@ -1,0 +1,201 @@
+//! R16: io_uring forbidden or odd. Each variant runs the command and an example in a child in which
+//! a seccomp filter, a limit or strace refuses something; the bytes on disk are the same.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(unsafe_code, reason = "a seccomp launcher: calls prctl and setrlimit before exec")]
+
+mod rig;
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use ttlog::io::{IoFd, PinnedBuffer, Registry, Ring};
+
+const SETUP: u32 = 425;
+const ENTER: u32 = 426;
+const REGISTER: u32 = 427;
+
+/// Answers one system call of the child with an error, as a container's profile does.
+fn deny(command: &mut Command, call: u32, errno: i32) {
+    let statement = |code: u32, k: u32, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+    let filter = [
+        // The call's number; then this error for that one, and leave for all others.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call, 0, 1),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let install = move || {
+        let mut filter = filter;
+        let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+        // SAFETY: two numbers.
+        let no_new = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        // SAFETY: the program and its statements live until the call returns.
+        let set = unsafe {
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+        };
+        if no_new == 0 && set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(install) };
+}
+
+fn doctor() -> PathBuf {
+    rig::read::command().to_owned()
+}
+
+fn copy_program() -> PathBuf {
+    rig::build(&["--example", "io_copy"], "examples/io_copy")
+}
+
+/// What `ttlog doctor` says about one thing.
+fn finding(output: &Output, what: &str) -> serde_json::Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.into_iter().find(|line| line["what"] == what).unwrap_or_else(|| panic!("{output:?}"))
+}
+
+/// Runs doctor and the copy with something refused; the backend and the cause, both as told.
+fn run(refuse: impl Fn(&mut Command)) -> (String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(doctor());
+    command.args(["doctor", "-o", "json"]).arg(dir.path());
+    refuse(&mut command);
+    let told = command.output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    let bytes: Vec<u8> = (0..3_000_001u32).map(|n| (n * 13 % 251) as u8).collect();
+    std::fs::write(&from, &bytes).unwrap();
+    let mut command = Command::new(copy_program());
+    command.arg(&from).arg(&to).arg("auto");
+    refuse(&mut command);
+    let copied = command.output().unwrap();
+    assert!(copied.status.success(), "{copied:?}");
+    assert!(std::fs::read(&to).unwrap() == bytes, "the copy differs");
+    let backend = finding(&told, "io")["value"].as_str().unwrap().to_owned();
+    let used = String::from_utf8(copied.stdout).unwrap();
+    assert!(used.starts_with(&backend), "doctor says {backend}, the copy says {used}");
+    (backend, finding(&told, "io_uring")["why"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn whatever_is_refused_the_bytes_are_the_same_and_doctor_says_why() {
+    if let Err(error) = Ring::new(2) {
+        return println!("not run: {error}");
+    }
+    let cases = [
+        ("nothing", 0, 0, "io_uring", ""),
+        ("set-up, EPERM", SETUP, libc::EPERM, "portable", "EPERM"),
+        ("set-up, ENOSYS", SETUP, libc::ENOSYS, "portable", "ENOSYS"),
+        ("set-up, ENOMEM", SETUP, libc::ENOMEM, "portable", "RLIMIT_MEMLOCK"),
+        ("enter alone", ENTER, libc::EPERM, "portable", "io_uring_enter is refused"),
+        ("register alone", REGISTER, libc::EPERM, "io_uring", ""),
+    ];
+    for (name, call, errno, backend, cause) in cases {
+        let (used, why) = run(|command| {
+            if call > 0 {
+                deny(command, call, errno);
+            }
+        });
+        println!("R16, {name} refused: {used}. {why}");
+        assert_eq!(used, backend, "{name}");
+        assert!(why.contains(cause), "{name}: {why}");
+    }
+}
+
+/// RLIMIT_MEMLOCK charges the ring itself, but not root's: as another user.
+#[test]
+fn without_locked_memory_the_portable_way_is_taken() {
+    if !rustix::process::getuid().is_root() {
+        return println!("not run: needs root, to become another user");
+    }
+    let program = tempfile::tempdir().unwrap();
+    // Where another user can read it.
+    let copy = program.path().join("ttlog");
+    std::fs::copy(doctor(), &copy).unwrap();
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(program.path(), readable).unwrap();
+    let mut command = Command::new(copy);
+    command.args(["doctor", "-o", "json"]).current_dir("/").uid(65_534).gid(65_534);
+    let limit = || {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the limit lives until the call returns.
+        let set = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const none) };
+        if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: one system call.
+    unsafe { command.pre_exec(limit) };
+    let output = command.output().unwrap();
+    let (uring, backend) = (finding(&output, "io_uring"), finding(&output, "io"));
+    println!("R16, RLIMIT_MEMLOCK 0: {}. {}", backend["value"], uring["why"]);
+    match backend["value"].as_str() {
+        Some("portable") => assert!(uring["why"].as_str().unwrap().contains("RLIMIT_MEMLOCK")),
+        // Kernels that charge rings to the cgroup have nothing to refuse.
+        other => assert_eq!(other, Some("io_uring")),
+    }
+    assert_eq!(finding(&output, "memlock")["state"], "worse");
+}
+
+#[test]
+fn one_place_is_queue_enough() {
+    let Ok(ring) = Ring::new(1) else { return println!("not run: no io_uring") };
+    assert_eq!(ring.capacity(), 1);
+    let zero = IoFd::from(std::fs::File::open("/dev/zero").unwrap());
+    let reads: Vec<_> = (0..100).map(|_| ring.read(&zero, vec![1; 8], 0)).collect();
+    for read in reads {
+        let (n, bytes) = ring.block_on(read);
+        assert_eq!((n.unwrap(), bytes), (8, vec![0; 8]));
+    }
+}
+
+/// RIG-SYS: the first set-up, with SQPOLL, is refused by strace; the ring goes without.
+#[test]
+fn without_sqpoll_the_ring_does_without() {
+    const CHILD: &str = "IO_SQPOLL_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        let idle = std::time::Duration::from_millis(10);
+        let ring = Ring::builder().entries(8).sqpoll(idle).build().unwrap();
+        ring.block_on(ring.nop()).unwrap();
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    for inject in [None, Some("inject=io_uring_setup:error=EPERM:when=1")] {
+        let mut command = match inject {
+            None => Command::new(&own),
+            Some(inject) => {
+                let mut strace = Command::new("strace");
+                strace.args(["-f", "-o", "/dev/null", "-e", inject]).arg(&own);
+                strace
+            }
+        };
+        command.args(["--exact", "without_sqpoll_the_ring_does_without"]).env(CHILD, "1");
+        match command.output() {
+            Err(error) => println!("not run: strace: {error}"),
+            Ok(output) => assert!(output.status.success(), "{inject:?}: {output:?}"),
+        }
+    }
+}
+
+/// Registering is refused to a child: plain buffers go on, and the refusal gives the buffer back.
+#[test]
+fn a_refused_registration_gives_the_buffer_back() {
+    const CHILD: &str = "IO_REGISTER_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        let ring = Ring::new(8).unwrap();
+        let buffer = PinnedBuffer::with_capacity_aligned(4096);
+        let (buffer, error) = Registry::new(&ring).register_buffer(buffer).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        let zero = IoFd::from(std::fs::File::open("/dev/zero").unwrap());
+        assert_eq!(ring.block_on(ring.read(&zero, buffer, 0)).0.unwrap(), 4096);
+        return;
+    }
+    if Ring::new(2).is_err() {
+        return println!("not run: no io_uring");
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "a_refused_registration_gives_the_buffer_back"]).env(CHILD, "1");
+    deny(&mut command, REGISTER, libc::EPERM);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
