@@ -203,7 +203,7 @@ fn put_arguments(
             }
             Op::Text => {
                 let len = load4(record, from) as usize % SHORT_BYTES;
-                at = put_text(texts, last, record, from + 4, len, done, open, at);
+                at = put_text(texts, last, record, (from + 4, len), done, open, at);
                 from += 4 + len;
             }
         }
@@ -219,8 +219,7 @@ fn put_text(
     texts: &mut Texts,
     last: &mut u64,
     record: &Window,
-    from: usize,
-    len: usize,
+    (from, len): (usize, usize),
     done: &[u8],
     open: &mut Window,
     at: usize,
