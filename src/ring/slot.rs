@@ -20,7 +20,27 @@ const COMMITTED: u64 = 1;
 const VALUES_ALIGN: usize = 64;
 /// How many slots ahead of its own a push asks for the lines it will write.
 #[cfg(target_arch = "x86_64")]
-const AHEAD: u64 = 2;
+const AHEAD: u64 = 8;
+
+/// Of a longer value so many lines are asked for; those behind them come by themselves.
+#[cfg(target_arch = "x86_64")]
+const LINES_AHEAD: usize = 4;
+#[cfg(target_arch = "x86_64")]
+const LINE_BYTES: usize = 64;
+
+/// Asks for a line, to be written.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn ask_for(line: *const u8) {
+    // SAFETY: a hint; it reads and writes nothing, whatever the address.
+    unsafe {
+        std::arch::asm!(
+            "prefetchw [{line}]",
+            line = in(reg) line,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+}
 
 /// A bounded array of values with a stamp each, and the positions that say who may touch them.
 pub(super) struct Slots<T> {
@@ -79,15 +99,9 @@ impl<T> Slots<T> {
             let index = self.index(position.wrapping_add(AHEAD * STEP));
             let stamp = self.stamps.as_ptr().wrapping_add(index);
             let value = self.values.cells.as_ptr().wrapping_add(index);
-            // SAFETY: a hint; it reads and writes nothing, and both addresses are in the arrays.
-            unsafe {
-                std::arch::asm!(
-                    "prefetchw [{stamp}]",
-                    "prefetchw [{value}]",
-                    stamp = in(reg) stamp,
-                    value = in(reg) value,
-                    options(nostack, preserves_flags, readonly)
-                );
+            ask_for(stamp.cast());
+            for line in 0..size_of::<T>().div_ceil(LINE_BYTES).min(LINES_AHEAD) {
+                ask_for(value.cast::<u8>().wrapping_add(line * LINE_BYTES));
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
