@@ -90,6 +90,28 @@ impl PlainFile {
     }
 }
 
+/// Makes a file and says whether long writes to it leave no pages in the page cache, as segments are
+/// written: by `RWF_DONTCACHE`, which Linux has from 6.14 on, on ext4 and xfs. The caller removes
+/// the file.
+///
+/// # Errors
+///
+/// When the file exists, cannot be made, or cannot be written to.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let dir = tempfile::tempdir()?;
+/// let uncached = ttlog::io::writes_uncached(dir.path().join("probe"))?;
+/// println!("long writes stay in the page cache: {}", !uncached);
+/// # Ok(()) }
+/// ```
+pub fn writes_uncached(path: impl AsRef<Path>) -> io::Result<bool> {
+    let file = PlainFile::new(OpenOptions::new().write(true).create_new(true).open(path)?);
+    file.write_at(&vec![0; UNCACHED_BYTES_MIN], 0).map_err(|(_, error)| error)?;
+    // ord: Relaxed, this thread alone stored it.
+    Ok(file.may_uncache.load(Ordering::Relaxed))
+}
+
 impl DiskFile for PlainFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), (usize, io::Error)> {
         let mut written = 0;

@@ -102,6 +102,7 @@ without_loom! {
     pub use error::{Error, ErrorKind};
     pub use fd::IoFd;
     pub(crate) use file_disk::FileDisk;
+    pub use file_disk::writes_uncached;
     pub use io_buffer::{Buffer, IoBuffer};
     pub use open_options::OpenOptions;
     pub use operation::{IoCompletion, IoHandle, IoOperation, IoState, OFFSET_NONE};

@@ -108,7 +108,9 @@ fn backend() -> Finding {
             let state = if stats.reason.is_some() { State::Worse } else { State::Ok };
             let why = match stats.reason {
                 Some(_) => "everything works, at more system calls; the cause stands above",
-                None => "",
+                None => {
+                    "for programs that use ttlog::io; segments go by pwrite, from a thread of their own"
+                }
             };
             Finding::new("io", state, stats.kind.name(), why)
         }
@@ -225,40 +227,24 @@ fn file_mode(dir: &Path) -> Finding {
     let dir = if dir.is_dir() { dir } else { dir.parent().unwrap_or(Path::new(".")) };
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let path = probe_path(dir);
-    let tried = direct(&path);
+    let tried = io::writes_uncached(&path);
     // Whatever was made goes again.
     let _ = std::fs::remove_file(&path);
     match tried {
-        Ok(()) => Finding::new(what, State::Ok, "O_DIRECT", "writes pass the page cache by"),
-        Err(error) => Finding::new(
+        Ok(true) => Finding::new(
+            what,
+            State::Ok,
+            "uncached",
+            "long writes leave no pages in the page cache",
+        ),
+        Ok(false) => Finding::new(
             what,
             State::Worse,
-            "buffered",
-            format!("O_DIRECT: {error}; writes go through the page cache, at more CPU"),
+            "page cache",
+            "no RWF_DONTCACHE here (Linux 6.14 on ext4 or xfs): a busy log fills the page cache",
         ),
+        Err(error) => Finding::new(what, State::Worse, "unknown", error.to_string()),
     }
-}
-
-#[cfg(target_os = "linux")]
-fn direct(path: &Path) -> Result<(), io::Error> {
-    let mut backend = io::backend(IoChoice::Auto)?;
-    let options = io::OpenOptions::new().write(true).create_new(true).direct(true).mode(0o600);
-    let mut run = |operation| -> Result<_, io::Error> {
-        backend.submit(operation).map_err(|refused| refused.error)?;
-        let mut done = backend.poll(None)?.into_iter();
-        let done =
-            done.next().ok_or_else(|| io::Error::from(std::io::Error::other("no answer")))?;
-        done.result.map(|_| done.descriptor)
-    };
-    let opened = run(io::IoOperation::open(path, options)?)?;
-    let Some(file) = opened else { return Ok(()) };
-    let block = io::PinnedBuffer::with_capacity_aligned(4096);
-    run(io::IoOperation::write(&file, block, 0)).map(|_| ())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn direct(_: &Path) -> Result<(), io::Error> {
-    Err(std::io::Error::other("not on this system").into())
 }
 
 fn room(dir: &Path) -> Finding {
