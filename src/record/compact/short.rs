@@ -112,8 +112,7 @@ impl Encoder {
     }
 }
 
-/// Length of the record that begins with this word, at most what a window has room for behind
-/// what is short.
+/// Length of the record that begins with this word.
 #[inline(always)]
 fn len_of(word: u64) -> usize {
     HEAD_BYTES + (word >> 29 & (u16::MAX as u64) << 3) as usize
