@@ -71,6 +71,8 @@ pub struct Items {
     told: HashMap<u64, u64>,
     ready: VecDeque<Result<Item, Error>>,
     notes: Vec<String>,
+    /// Dead loggers whose lanes are gone, with what is to be told of them.
+    gone: Vec<(u64, String)>,
     payload: Vec<u8>,
     runs_bytes: usize,
     bytes_done: u64,
@@ -96,6 +98,7 @@ impl Items {
             told: HashMap::new(),
             ready: VecDeque::new(),
             notes: Vec::new(),
+            gone: Vec::new(),
             payload: Vec::new(),
             runs_bytes: 0,
             bytes_done: 0,
@@ -156,6 +159,7 @@ impl Items {
             }
         }
         self.look_at_files();
+        self.tell_gone();
     }
 
     /// Takes in the files that are not known yet.
@@ -239,6 +243,17 @@ impl Items {
         }
     }
 
+    /// Tells of dead loggers whose lanes are gone: unless the last segment is sealed, since an end or
+    /// an adopter that was killed between lanes and owner file had written everything by then.
+    fn tell_gone(&mut self) {
+        for (logger, note) in std::mem::take(&mut self.gone) {
+            let own = self.files.files.iter().filter(|file| file.logger.id == logger);
+            if own.max_by_key(|file| file.number).is_none_or(|last| !last.sealed) {
+                self.note(note);
+            }
+        }
+    }
+
     fn look_at_place(&mut self, found: Found) {
         let owner = found.owner;
         if found.alive {
@@ -265,11 +280,16 @@ impl Items {
             }
             // Its logger has ended, or its lanes have been adopted, since the owner file was read.
             Err(_) if !found.path.exists() => {}
-            Err(error) => self.note(format!(
-                "lanes of process {} in {} cannot be read: {error}",
-                owner.pid,
-                place.display()
-            )),
+            Err(error) => {
+                let (pid, place) = (owner.pid, place.display());
+                let note = format!("lanes of process {pid} in {place} cannot be read: {error}");
+                match error.kind() {
+                    std::io::ErrorKind::NotFound if !found.alive => {
+                        self.gone.push((owner.logger, note));
+                    }
+                    _ => self.note(note),
+                }
+            }
         }
         runs.iter().for_each(|(_, run)| self.runs_bytes -= run.bytes_in_memory());
     }
