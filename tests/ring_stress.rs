@@ -285,14 +285,14 @@ fn wake_latency(stop: Duration, times: usize) -> Vec<Duration> {
 #[test]
 fn a_parked_producer_wakes_within_five_milliseconds() {
     for (stop, times) in [(0, 200), (1, 100), (10, 20), (1000, 3)] {
-        let latencies = wake_latency(Duration::from_millis(stop), times);
-        let median = latencies[times / 2];
-        eprintln!(
-            "stopped for {stop} ms: woken in {median:?} (median), {:?} (longest)",
-            latencies[times - 1]
-        );
-        // A machine that does other work runs it later: the one that it disturbed least.
-        assert!(latencies[0] < Duration::from_millis(5), "{latencies:?}");
+        // A machine that does other work may run all of one attempt late, but not of every one.
+        let is_met = (0..5).any(|_| {
+            let latencies = wake_latency(Duration::from_millis(stop), times);
+            let (median, longest) = (latencies[times / 2], latencies[times - 1]);
+            eprintln!("stopped for {stop} ms: woken in {median:?} (median), {longest:?} (longest)");
+            median < Duration::from_millis(5)
+        });
+        assert!(is_met, "stopped for {stop} ms: the median is above 5 ms each time");
     }
 }
 
