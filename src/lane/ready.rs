@@ -94,6 +94,13 @@ impl Ready {
         self.sleeping.load(Ordering::Relaxed)
     }
 
+    /// True when a lane is on the list.
+    #[cfg(not(loom))]
+    pub(crate) fn is_set(&self) -> bool {
+        // ord: Relaxed, a check; `take` follows.
+        self.summary.load(Ordering::Relaxed) != 0
+    }
+
     /// Takes every slot from the list.
     pub(crate) fn take(&self, mut visit: impl FnMut(usize)) {
         // ord: Relaxed, a check before the costly swap.

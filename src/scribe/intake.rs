@@ -59,6 +59,11 @@ impl Intake {
         self.head == self.lane.memory().tail() && self.losses_version == self.lane.losses_version()
     }
 
+    /// True when there is nothing to take, and the lane cannot be taken back either.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_empty() && !self.lane.is_ended()
+    }
+
     /// True when the lane holds so much that its producer has called, or will not before it is full.
     pub(crate) fn is_past_mark(&self) -> bool {
         let memory = self.lane.memory();

@@ -52,7 +52,7 @@ use crate::record::compact::Encoder;
 const NAP: Duration = Duration::from_micros(100);
 /// Naps before the scribe sleeps, so that lanes which fill again soon do not pay for waking it.
 const QUIET_TURNS: u32 = 20;
-/// How often owner file and segment are looked for.
+/// How often owner file and segment are looked for, and an idle logger does a whole turn.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often stderr is told of losses, at most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -110,6 +110,8 @@ pub(crate) struct Scribe {
     /// Blocks handed to the file thread.
     n_blocks: u64,
     next_timer: Instant,
+    /// When a turn looks at all there is again, though nothing seems to have happened.
+    next_whole: Instant,
     next_sync: Instant,
     next_check: Instant,
     unsynced_blocks: bool,
@@ -148,6 +150,7 @@ impl Scribe {
             pending: Vec::new(),
             n_blocks: 0,
             next_timer: now,
+            next_whole: now,
             next_sync: now,
             next_check: now + CHECK_EVERY,
             unsynced_blocks: false,
@@ -193,6 +196,12 @@ impl Scribe {
         let timer = now >= self.next_timer || !asked.is_empty();
         if timer {
             self.next_timer = now + self.setup.write_within / 2;
+            if asked.is_empty() && now < self.next_whole && self.is_quiet() {
+                self.quiet_turns += 1;
+                self.sync_when_due(now);
+                return None;
+            }
+            self.next_whole = now + CHECK_EVERY;
             self.setup.lanes.place.add_anchor((self.setup.now)());
             self.follow_place();
             self.meet_new_lanes();
@@ -214,6 +223,19 @@ impl Scribe {
         }
         self.sync_when_due(now);
         self.answer()
+    }
+
+    /// True when nothing happened since the last turn that this one could do something about: most
+    /// turns of a process that does not log, which cost a load for each lane then.
+    fn is_quiet(&self) -> bool {
+        let lanes = &self.setup.lanes;
+        self.pending.is_empty()
+            && self.called.is_empty()
+            && self.batch.as_ref().is_none_or(Batch::is_empty)
+            && lanes.n_joined() == self.n_joined
+            && lanes.place.round() == self.round
+            && !lanes.ready.is_set()
+            && self.intakes.iter().all(Intake::is_quiet)
     }
 
     /// Leaves memory behind that has no name any more, when the place was made again: threads get
