@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Kind};
+use crate::io::IoChoice;
 use crate::lane::place::LanesChoice;
 use crate::record::{CODEC_COMPACT, CODEC_RAW};
 
@@ -17,6 +18,18 @@ pub enum Durability {
     Interval(Duration),
     /// With every block, that is at most `write_within` after the call.
     EveryBlock,
+}
+
+/// Which segments are written past the page cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direct {
+    /// Those of a flood.
+    #[default]
+    Auto,
+    /// All, where the file system can.
+    Always,
+    /// None.
+    Never,
 }
 
 /// When a logger begins a new segment.
@@ -71,6 +84,8 @@ pub struct Builder {
     pub(crate) durability: Durability,
     pub(crate) rotate: Rotate,
     pub(crate) compression: Compression,
+    pub(crate) io: Option<IoChoice>,
+    pub(crate) direct: Direct,
     pub(crate) disabled: bool,
     /// Ticks are UTC, told by who logs.
     pub(crate) utc_ticks: bool,
@@ -94,6 +109,8 @@ impl Builder {
             durability: Durability::Interval(Duration::from_secs(1)),
             rotate: Rotate::size(64 << 20),
             compression: Compression::Compact,
+            io: None,
+            direct: Direct::Auto,
             disabled: false,
             utc_ticks: false,
             patience: Duration::from_secs(1),
@@ -130,7 +147,7 @@ impl Builder {
     }
 
     /// Takes from the environment what code did not set: `RUST_LOG`, `TTLOG_DISABLE`,
-    /// `TTLOG_LANES`. A value that cannot be used is told once on stderr, and the default stands.
+    /// `TTLOG_LANES`, `TTLOG_IO`. A value that cannot be used is told once on stderr, and the default stands.
     pub fn env(self) -> Self {
         let mut this = self.env_filter();
         match std::env::var("TTLOG_DISABLE").as_deref() {
@@ -155,7 +172,20 @@ impl Builder {
                 ));
             }
         }
-        for unbuilt in ["TTLOG_ON_FULL", "TTLOG_KEEP", "TTLOG_IO"] {
+        if this.io.is_none()
+            && let Some(text) = std::env::var_os("TTLOG_IO").filter(|text| !text.is_empty())
+        {
+            match text.to_string_lossy().parse::<IoChoice>() {
+                // What cannot be is a reason for another way here, and not to have no log.
+                Ok(IoChoice::Uring) if crate::io::probe().uring.is_err() => {
+                    let reason = crate::io::probe().uring.err().unwrap_or_default();
+                    this.warnings.push(format!("TTLOG_IO=uring: {reason}; it is done portably"));
+                }
+                Ok(choice) => this.io = Some(choice),
+                Err(error) => this.warnings.push(format!("TTLOG_IO: {error}; it stays auto")),
+            }
+        }
+        for unbuilt in ["TTLOG_ON_FULL", "TTLOG_KEEP"] {
             if std::env::var_os(unbuilt).is_some_and(|text| !text.is_empty()) {
                 this.warnings.push(format!("{unbuilt} is not supported by this version; ignored"));
             }
@@ -215,6 +245,20 @@ impl Builder {
     /// Sets how events are encoded; by default compact.
     pub fn compress(mut self, compression: Compression) -> Self {
         self.compression = compression;
+        self
+    }
+
+    /// Sets how blocks are written past the page cache, as those of a flood are; by default by
+    /// io_uring where it works. [`IoChoice::Uring`] makes a start fail where it does not.
+    pub fn io(mut self, choice: IoChoice) -> Self {
+        self.io = Some(choice);
+        self
+    }
+
+    /// Sets which segments are written past the page cache, for tests and measurements.
+    #[doc(hidden)]
+    pub fn direct(mut self, direct: Direct) -> Self {
+        self.direct = direct;
         self
     }
 

@@ -55,20 +55,25 @@ pub mod record;
 pub mod ring;
 mod sync;
 
+// Not among the others: macros of a module that a macro makes cannot be named by path in here.
+#[cfg(not(loom))]
+#[macro_use]
+mod macros;
+
 without_loom! {
     mod adopt;
     mod config;
     mod emit;
     mod handle;
     mod logger;
-    #[macro_use]
-    mod macros;
     mod notice;
     #[doc(hidden)]
     pub mod pipe;
     #[doc(hidden)]
     pub mod render;
     mod scribe;
+    #[cfg(test)]
+    mod sim_tests;
     mod stats;
     #[doc(hidden)]
     pub mod store;
@@ -96,6 +101,7 @@ pub mod __private {
     pub use std::option::Option::{None, Some};
     pub use std::{concat, file, format_args, line, module_path, stringify};
 
+    pub use crate::config::Direct;
     pub use crate::emit::args::{Args, Captures, CapturesNothing, Probe};
     pub use crate::emit::callsite::{Callsite, FieldName, Metadata};
     pub use crate::emit::level::is_compiled;

@@ -142,6 +142,19 @@ fn r07_two_hundred_kills_in_one_directory_lose_and_double_nothing() {
     cycles(200, 50, (5, 60), LOGS);
 }
 
+/// Killed while the kernel writes blocks past the page cache, by io_uring and by threads.
+#[test]
+fn r07_kills_while_blocks_are_in_flight_lose_and_double_nothing() {
+    for io in ["uring", "portable"] {
+        if io == "uring" && ttlog::io::probe().uring.is_err() {
+            rig::not_run("needs io_uring");
+            continue;
+        }
+        let logs = "do=end how=sigkill threads=2 events=0 burst=1000 pause=200 direct=1";
+        cycles(40, 20, (10, 80), &format!("{logs} io={io}"));
+    }
+}
+
 #[test]
 #[ignore = "ten thousand kills take some ten minutes"]
 fn r07_ten_thousand() {

@@ -6,6 +6,10 @@
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::{IoFd, LentBuffer};
 
 /// A directory tree in which segments lie.
 pub(crate) trait Disk: Debug + Send {
@@ -37,4 +41,39 @@ pub(crate) trait DiskFile: Debug + Send {
     fn is_linked(&self) -> bool;
     /// True while `path` names this very file.
     fn is_named(&self, path: &Path) -> bool;
+    /// Lets writes go past the page cache, or through it again. Past it, offset, length and memory
+    /// of each have to be multiples of [`DIRECT_ALIGN`].
+    fn set_direct(&self, direct: bool) -> io::Result<()>;
+    /// The descriptor, for a [`DiskQueue`] that hands it to a kernel.
+    fn fd(&self) -> io::Result<IoFd>;
+}
+
+/// Alignment of what goes past the page cache: no disk has larger sectors.
+pub(crate) const DIRECT_ALIGN: usize = 4096;
+
+/// Writes that go on while others begin.
+pub(crate) trait DiskQueue: Debug {
+    /// Begins to write all of the buffer; it comes back when nothing can begin.
+    fn begin(
+        &mut self,
+        fd: &IoFd,
+        bytes: LentBuffer,
+        offset: u64,
+    ) -> Result<u64, (LentBuffer, io::Error)>;
+    /// Appends what has ended. Without any it waits for one, until the time has passed or the waker
+    /// was called; without end for `None`.
+    fn reap(&mut self, timeout: Option<Duration>, out: &mut Vec<Ended>) -> io::Result<()>;
+    /// Ends a wait in [`reap`](Self::reap), from any thread.
+    fn waker(&self) -> Waker;
+}
+
+/// A write that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What `begin` called it.
+    pub(crate) id: u64,
+    /// How many bytes were written, which may be less than all.
+    pub(crate) result: io::Result<usize>,
+    /// The buffer.
+    pub(crate) bytes: LentBuffer,
 }

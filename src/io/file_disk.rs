@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, IoFd};
 
 /// Writes of at least so many bytes do not stay in the page cache. Shorter ones are those of a
 /// quiet log, which is likely to be read soon.
@@ -151,5 +151,15 @@ impl DiskFile for PlainFile {
             return false;
         };
         held.dev() == named.dev() && held.ino() == named.ino()
+    }
+
+    fn set_direct(&self, direct: bool) -> io::Result<()> {
+        let mut flags = rustix::fs::fcntl_getfl(&self.file)?;
+        flags.set(OFlags::DIRECT, direct);
+        Ok(rustix::fs::fcntl_setfl(&self.file, flags)?)
+    }
+
+    fn fd(&self) -> io::Result<IoFd> {
+        Ok(IoFd::from(self.file.try_clone()?))
     }
 }

@@ -1,11 +1,11 @@
 //! Io buffer: the kinds of buffers that operations take, as one type.
 
-use super::{PinnedBuffer, PooledBuffer};
+use super::{LentBuffer, PinnedBuffer, PooledBuffer};
 #[cfg(target_os = "linux")]
 use super::uring::RegisteredBuffer;
 
-/// A buffer on its way through an operation. All kinds own heap memory that stays where it is when
-/// the value moves.
+/// A buffer on its way through an operation. All kinds own memory that stays where it is when the
+/// value moves.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum IoBuffer {
@@ -18,6 +18,9 @@ pub enum IoBuffer {
     /// Memory that the kernel has mapped already.
     #[cfg(target_os = "linux")]
     Registered(RegisteredBuffer),
+    /// Memory that the crate's own parts lend.
+    #[doc(hidden)]
+    Lent(LentBuffer),
     /// The buffers of a vectored operation.
     Many(Vec<IoBuffer>),
 }
@@ -49,6 +52,7 @@ impl IoBuffer {
             Self::Vec(buffer) => buffer,
             #[cfg(target_os = "linux")]
             Self::Registered(buffer) => buffer,
+            Self::Lent(buffer) => buffer.bytes(),
             Self::Many(_) => &[],
         }
     }
@@ -62,6 +66,7 @@ impl IoBuffer {
             Self::Vec(buffer) => buffer,
             #[cfg(target_os = "linux")]
             Self::Registered(buffer) => buffer,
+            Self::Lent(buffer) => buffer.bytes_mut(),
             Self::Many(_) => &mut [],
         }
     }
@@ -74,7 +79,7 @@ impl IoBuffer {
             Self::Pooled(buffer) => Some(buffer.pinned_mut()),
             #[cfg(target_os = "linux")]
             Self::Registered(buffer) => Some(buffer.pinned_mut()),
-            Self::Vec(_) | Self::Many(_) => None,
+            Self::Vec(_) | Self::Lent(_) | Self::Many(_) => None,
         }
     }
 
@@ -150,6 +155,7 @@ buffer!(
     Vec(Vec<u8>),
     #[cfg(target_os = "linux")]
     Registered(RegisteredBuffer),
+    Lent(LentBuffer),
     Many(Vec<IoBuffer>)
 );
 

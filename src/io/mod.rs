@@ -77,16 +77,20 @@ macro_rules! without_loom {
 without_loom! {
     mod backend;
     mod choice;
+    mod backend_queue;
     mod disk;
     mod driver;
     mod error;
     mod fd;
     mod file_disk;
     mod io_buffer;
+    mod lent;
     mod open_options;
     mod operation;
     mod portable;
     mod sim;
+    #[cfg(test)]
+    pub(crate) mod sim_disk;
     mod slab;
     #[cfg(target_os = "linux")]
     mod uring;
@@ -97,13 +101,17 @@ without_loom! {
         PinnedBuffer, PooledBuffer,
     };
     pub use choice::{IoChoice, Probe, backend, probe};
-    pub(crate) use disk::{Disk, DiskFile};
+    pub(crate) use backend_queue::BackendQueue;
+    pub(crate) use disk::{DIRECT_ALIGN, Disk, DiskFile, DiskQueue, Ended};
     pub use driver::{Driver, IoFuture, Remote};
     pub use error::{Error, ErrorKind};
     pub use fd::IoFd;
     pub(crate) use file_disk::FileDisk;
     pub use file_disk::writes_uncached;
     pub use io_buffer::{Buffer, IoBuffer};
+    pub(crate) use lent::Lend;
+    #[doc(hidden)]
+    pub use lent::LentBuffer;
     pub use open_options::OpenOptions;
     pub use operation::{IoCompletion, IoHandle, IoOperation, IoState, OFFSET_NONE};
     pub use portable::PortableBackend;

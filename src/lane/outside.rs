@@ -15,12 +15,9 @@ use super::owner;
 pub use super::owner::Owner;
 use super::peek::{Bytes as _, TRIES, Words, lie, read_lane};
 use super::place::{self, CALLSITES_BYTES_MAX, anchors_word};
-use super::staging::{self, STAGING_MAGIC, STAGING_VERSION};
+use super::staging::{self, BUFFERS_MAX, STAGING_MAGIC, STAGING_VERSION};
 use crate::record::compact::Decoder;
 use crate::record::{Anchor, Definitions, RawRun};
-
-/// Staging buffers that are read at most: more than any logger has.
-const BUFFERS_MAX: usize = 16;
 
 /// A logger whose owner file was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -61,7 +61,7 @@ fn rig() -> Rig {
     let patience = Duration::ZERO;
     let setup = LanesSetup { serial: 1, logger: LOGGER, place, lane_bytes: 1 << 20, patience };
     let (lanes, _parker) = Lanes::new(setup).unwrap();
-    let staging = Staging::new(&lanes, 4 << 20).unwrap();
+    let staging = Staging::new(&lanes, 12).unwrap();
     Rig { _base: base, owner, lanes, staging }
 }
 

@@ -35,6 +35,8 @@ pub(crate) const RUNS_BYTES: usize = 256 << 10;
 const TAIL_BYTES: usize = 64 << 10;
 /// Bytes of a buffer behind its header page.
 pub(crate) const BUFFER_BYTES: usize = BLOCK_HEADER_BYTES + RUNS_BYTES + TAIL_BYTES;
+/// Buffers that a logger has at most: 15 MiB.
+pub(crate) const BUFFERS_MAX: usize = 48;
 /// First word of every staging buffer: "TTLGSTAG".
 pub(crate) const STAGING_MAGIC: u64 = u64::from_le_bytes(*b"TTLGSTAG");
 /// Version of the layout.
@@ -188,9 +190,9 @@ pub(crate) struct Staging {
 
 #[cfg(not(loom))]
 impl Staging {
-    /// A set of at most `bytes_max` bytes; the first buffer is made at once.
-    pub(crate) fn new(lanes: &super::lanes::Lanes, bytes_max: usize) -> io::Result<Self> {
-        let n_max = (bytes_max / BUFFER_BYTES).max(2) as u64;
+    /// A set of at most `n_max` buffers; the first is made at once.
+    pub(crate) fn new(lanes: &super::lanes::Lanes, n_max: usize) -> io::Result<Self> {
+        let n_max = n_max.clamp(2, BUFFERS_MAX) as u64;
         let mut staging = Self { free: Vec::new(), n_made: 0, n_numbered: 0, n_max };
         let first = staging.make(lanes)?;
         staging.free.push(first);

@@ -13,17 +13,17 @@ use parking_lot::Mutex;
 
 use self::owner_lock::OwnerLock;
 use crate::adopt;
-use crate::config::Builder;
+use crate::config::{Builder, Durability};
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
 use crate::emit::{Filter, clock};
 use crate::error::{Error, Kind};
 use crate::handle::{Flushed, Handle, flushed, unanswered};
-use crate::io::FileDisk;
+use crate::io::{BackendQueue, Disk, DiskQueue, FileDisk, IoChoice};
 use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use crate::lane::owner::{self, Owner};
 use crate::lane::place::{self, LanesChoice, Place};
-use crate::lane::staging::{BUFFER_BYTES, Staging};
+use crate::lane::staging::{BUFFER_BYTES, BUFFERS_MAX, Staging};
 use crate::lane::{handle, living, process};
 use crate::record::Definition;
 use crate::scribe::progress::{Ask, Progress, Ticket};
@@ -32,8 +32,8 @@ use crate::store::name;
 use crate::store::segment::{CLOCK_UTC, SegmentHeader};
 use crate::{notice, pipe};
 
-/// Memory that staging may take.
-const STAGING_BYTES_MAX: usize = 4 << 20;
+/// Staging buffers for blocks that are filled and written, where none is kept until it is durable.
+const BUFFERS: usize = 12;
 /// How long the end of the process waits for the disk.
 const EXIT_WAIT: Duration = Duration::from_secs(3);
 
@@ -94,6 +94,12 @@ impl Builder {
         self.check()?;
         if self.disabled {
             return Ok(Handle(None));
+        }
+        if self.io == Some(IoChoice::Uring)
+            && let Err(reason) = crate::io::probe().uring
+        {
+            let what = format!("io_uring is not to be had: {reason}; use IoChoice::Auto");
+            return Err(Error::new(Kind::Setting(what)));
         }
         let filter = match &self.filter {
             None => Filter::parse(""),
@@ -201,7 +207,11 @@ impl Inner {
         })
         .map_err(memory)?;
         let lanes = Arc::new(lanes);
-        let staging = Staging::new(&lanes, STAGING_BYTES_MAX).map_err(memory)?;
+        let n_buffers = match config.durability {
+            Durability::Never => BUFFERS,
+            _ => BUFFERS_MAX,
+        };
+        let staging = Staging::new(&lanes, n_buffers).map_err(memory)?;
         let now = if config.utc_ticks { pipe::utc_anchor } else { clock::anchor };
         lanes.place.add_anchor(now());
         let catalog = Arc::new(Catalog::default());
@@ -209,7 +219,7 @@ impl Inner {
         let full = || memory(std::io::ErrorKind::StorageFull.into());
         let sink = callsite::add_sink(Arc::new(sink)).ok_or_else(full)?;
         let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
-        let writer = writer_setup(owner, &queue, &progress, &lanes);
+        let writer = writer_setup(config, owner, &queue, &progress, &lanes);
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
@@ -221,6 +231,7 @@ impl Inner {
                 dir: owner.dir.clone(),
                 header,
                 bytes_max: config.segment_bytes_max(),
+                direct: config.direct,
             },
             durability: config.durability,
             write_within: config.write_within,
@@ -347,16 +358,32 @@ fn spawn<R: Send + 'static>(
 }
 
 fn writer_setup(
+    config: &Builder,
     owner: &Arc<OwnerLock>,
     queue: &Arc<Queue>,
     progress: &Arc<Progress>,
     lanes: &Arc<Lanes>,
 ) -> WriterSetup {
     let (owner, lanes, dir) = (owner.clone(), lanes.clone(), owner.dir.clone());
-    let check = lanes.clone();
+    let (check, choice) = (lanes.clone(), config.io.unwrap_or_default());
+    let disk: Box<dyn Disk> = Box::new(FileDisk);
+    let flight = move || Ok(Box::new(BackendQueue::new(choice)?) as Box<dyn DiskQueue>);
+    let flight: Box<dyn Fn() -> std::io::Result<_> + Send> = Box::new(flight);
+    #[cfg(test)]
+    let (disk, flight) = match tests::SIMULATED.take() {
+        Some(sim) => {
+            let queue = sim.clone();
+            let made = move || Ok(Box::new(queue.queue()) as Box<dyn DiskQueue>);
+            (Box::new(sim) as Box<dyn Disk>, Box::new(made) as Box<_>)
+        }
+        None => (disk, flight),
+    };
     WriterSetup {
-        disk: Box::new(FileDisk),
+        disk,
+        flight,
         dir,
+        durability: config.durability,
+        segment_bytes: config.segment_bytes_max(),
         queue: queue.clone(),
         progress: progress.clone(),
         wake: Box::new(move || lanes.ready.wake()),
@@ -421,12 +448,15 @@ fn segment_header(owner: &Owner) -> SegmentHeader {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::io::sim_disk::SimDisk;
 
     thread_local! {
+        /// The disk of the next logger that this thread starts.
+        pub(crate) static SIMULATED: Cell<Option<SimDisk>> = const { Cell::new(None) };
         /// The thread that cannot be started.
         pub(super) static REFUSED: Cell<&'static str> = const { Cell::new("") };
     }

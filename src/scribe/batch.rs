@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::io::PinnedBuffer;
 use crate::lane::catalog::CatalogView;
 use crate::lane::staging::{BLOCK_HEADER_BYTES, Buffer, RUNS_BYTES, Sealed};
 use crate::record::compact::{Encoded, Encoder, Malformed};
@@ -42,7 +43,7 @@ pub(crate) enum Block {
     /// Written from where it lies.
     Staged(Sealed),
     /// Definitions did not fit behind the runs; the staging buffer keeps the runs meanwhile.
-    Copied(Sealed, Vec<u8>),
+    Copied(Sealed, PinnedBuffer),
 }
 
 impl Block {
@@ -143,7 +144,8 @@ impl Batch {
         (self.first_ticks, self.last_ticks)
     }
 
-    /// Ends the block: definitions, anchors, header, checksums.
+    /// Ends the block: definitions, anchors, header, checksums, and zeros up to a multiple of
+    /// `align`.
     pub(crate) fn seal(
         mut self,
         encoder: &Encoder,
@@ -151,6 +153,7 @@ impl Batch {
         offset: u64,
         seq: u64,
         anchors: &[Anchor],
+        align: usize,
     ) -> Ready {
         let runs_len = self.buffer.committed();
         let mut timeline = Timeline::default();
@@ -178,18 +181,20 @@ impl Batch {
         let entry = entry(&header);
         let records = self.records;
         let room = self.buffer.payload().len();
-        if len.next_multiple_of(block::ALIGN) + block::ALIGN <= room {
+        if len + align <= room {
             block::put_sections(self.buffer.payload(), runs_len, definitions(), anchors)
                 .expect("the room was measured");
-            let len = block::seal(self.buffer.bytes(), salt, offset, &header)
+            let len = block::seal_aligned(self.buffer.bytes(), salt, offset, &header, align)
                 .expect("the room was measured");
             return Ready { block: Block::Staged(self.buffer.seal(len)), len, records, entry };
         }
-        let mut bytes = vec![0; (BLOCK_HEADER_BYTES + len).next_multiple_of(block::ALIGN)];
+        let padded = (BLOCK_HEADER_BYTES + len).next_multiple_of(align);
+        let mut bytes = PinnedBuffer::with_capacity_aligned(padded);
         bytes[BLOCK_HEADER_BYTES..][..runs_len].copy_from_slice(&self.buffer.payload()[..runs_len]);
         block::put_sections(&mut bytes[BLOCK_HEADER_BYTES..], runs_len, definitions(), anchors)
             .expect("the room was measured");
-        let len = block::seal(&mut bytes, salt, offset, &header).expect("the room was measured");
+        let len = block::seal_aligned(&mut bytes, salt, offset, &header, align)
+            .expect("the room was measured");
         let sealed = self.buffer.seal(BLOCK_HEADER_BYTES + runs_len);
         Ready { block: Block::Copied(sealed, bytes), len, records, entry }
     }

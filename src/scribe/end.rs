@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Scribe;
 use super::progress::{Ask, Ticket};
-use super::writer::Op;
+use super::queue::Op;
 use crate::config::Durability;
 use crate::lane::hand_out::Lane;
 

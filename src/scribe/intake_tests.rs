@@ -50,7 +50,7 @@ fn records_that_cannot_be_read_are_told_as_lost_and_the_others_are_kept() {
     };
     assert!(catalog.define(&known, &lanes.place));
     let mut intake = Intake::new(lanes.common.lane());
-    let mut staging = Staging::new(&lanes, 1 << 20).unwrap();
+    let mut staging = Staging::new(&lanes, 3).unwrap();
     let (mut encoder, view) = (Encoder::new(), CatalogView::new(catalog));
     let mut batch = Batch::new(staging.take(&lanes).unwrap(), &mut encoder);
     let take = |intake: &mut Intake, batch: &mut Batch, encoder: &mut Encoder| {

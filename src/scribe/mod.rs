@@ -14,13 +14,20 @@
 
 mod batch;
 mod end;
+mod flight;
 mod intake;
 #[cfg(test)]
 mod intake_tests;
-pub(crate) mod progress;
+mod kept;
 mod moved;
+pub(crate) mod progress;
+mod queue;
+mod requests;
 mod segments;
+mod sync;
 mod writer;
+#[cfg(test)]
+mod writer_tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,10 +39,12 @@ use self::batch::Batch;
 pub(crate) use self::end::End;
 use self::intake::{Intake, Taken};
 use self::progress::{Ask, Progress, Ticket};
+use self::requests::Pending;
 pub(crate) use self::segments::SegmentPlan;
 use self::segments::Segments;
-use self::writer::Op;
-pub(crate) use self::writer::{Queue, WriterSetup, run as run_writer};
+use self::queue::Op;
+pub(crate) use self::queue::Queue;
+pub(crate) use self::writer::{WriterSetup, run as run_writer};
 use crate::config::Durability;
 use crate::lane::catalog::{Catalog, CatalogView};
 use crate::lane::hand_out::Lane;
@@ -72,15 +81,6 @@ pub(crate) struct ScribeSetup {
     pub(crate) codec: u8,
     /// Reads the three clocks.
     pub(crate) now: fn() -> Anchor,
-}
-
-/// A request that waits until lanes are drained.
-#[derive(Debug)]
-struct Pending {
-    ticket: Ticket,
-    ask: Ask,
-    /// Lanes and the tails they had when it was asked.
-    tails: Vec<(u32, u64)>,
 }
 
 /// The consumer thread's state.
@@ -365,6 +365,10 @@ impl Scribe {
     fn has_batch(&mut self) -> bool {
         if self.batch.is_none() {
             let buffer = self.setup.staging.take(&self.setup.lanes);
+            if buffer.is_none() {
+                self.setup.queue.set_short();
+                self.segments.set_slow();
+            }
             self.batch = buffer.map(|buffer| Batch::new(buffer, &mut self.encoder));
         }
         self.batch.is_some()
@@ -384,15 +388,15 @@ impl Scribe {
             anchors.push(now);
         }
         let queue = &self.setup.queue;
-        if let Some(end) = self.segments.roll_if_full(self.setup.durability) {
+        if let Some(end) = self.segments.roll_if_due(self.setup.durability) {
             queue.push(end);
         }
-        if let Some(begin) = self.segments.begin_if_needed(now.wall_ns) {
+        if let Some(begin) = self.segments.begin_if_needed(now.wall_ns, !queue.refuses_direct()) {
             queue.push(begin);
         }
         let ready = {
             let (salt, offset, seq) = self.segments.next_block();
-            batch.seal(&self.encoder, salt, offset, seq, &anchors)
+            batch.seal(&self.encoder, salt, offset, seq, &anchors, self.segments.align())
         };
         self.segments.add(ready.entry, ready.len);
         queue.push(Op::Write {
@@ -453,38 +457,6 @@ impl Scribe {
                 .say(|| format!("{lost} events were lost; `ttlog {dir}` shows where, stats() why"));
             self.lost = if told { 0 } else { lost };
         }
-    }
-
-    /// Answers requests whose lanes are drained; returns the request for the end.
-    fn answer(&mut self) -> Option<(Ticket, Ask)> {
-        let intakes = &self.intakes;
-        let has_passed = |generation: u32, tail: u64| {
-            let intake = intakes.iter().find(|intake| intake.lane.generation == generation);
-            intake.is_none_or(|intake| intake.head() >= tail)
-        };
-        let is_ready = |pending: &mut Pending| {
-            pending.tails.iter().all(|&(generation, tail)| has_passed(generation, tail))
-        };
-        let ready: Vec<Pending> = self.pending.extract_if(.., is_ready).collect();
-        let mut end = None;
-        for Pending { ticket, ask, .. } in ready {
-            self.seal();
-            match ask {
-                Ask::Flush => self.setup.progress.set_goal(ticket, self.n_blocks, false),
-                Ask::Sync => {
-                    self.sync_now();
-                    self.setup.progress.set_goal(ticket, self.n_blocks, true);
-                }
-                Ask::Rotate => {
-                    if let Some(end) = self.segments.roll(self.setup.durability) {
-                        self.setup.queue.push(end);
-                    }
-                    self.setup.progress.set_goal(ticket, self.n_blocks, false);
-                }
-                Ask::Shutdown | Ask::Exit(_) => end = Some((ticket, ask)),
-            }
-        }
-        end
     }
 
     fn sleep(&mut self) {

@@ -1,4 +1,4 @@
-//! Moved: a segment whose file was removed while it was written, begun again under its name.
+//! Moved: a segment whose file was removed, or failed to sync, while it was written: begun again.
 //!
 //! A block that went into a file without a name is in no segment. The file thread looks at the
 //! file before it gives a block's staging back: one that lost its last name is made again, with the
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::store::block::{self, BlockHeader};
 use crate::store::name;
-use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::store::segment::SegmentHeader;
 
 /// How far the blocks of the current segment were moved.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Moved {
     bytes: u64,
     blocks: u64,
@@ -29,22 +29,23 @@ impl Moved {
         offset - self.bytes
     }
 
-    /// How many blocks were left behind.
-    pub(super) fn blocks(&self) -> u64 {
-        self.blocks
+    /// Number that the scribe gave to a block whose header this is.
+    pub(super) fn seq(&self, header: &BlockHeader) -> u64 {
+        header.seq + self.blocks
     }
 
-    /// Moves so that the block which was to lie at `offset` with this number is the first.
-    pub(super) fn restart(&mut self, offset: u64, seq: u64) {
-        (self.bytes, self.blocks) = (offset - SEGMENT_HEADER_BYTES as u64, seq);
+    /// Moves so that the block which was to lie at `offset` with this number is the first of this
+    /// segment.
+    pub(super) fn restart(&mut self, segment: &SegmentHeader, offset: u64, seq: u64) {
+        (self.bytes, self.blocks) = (offset - segment.first_block(), seq);
     }
 
-    /// Seals a block anew that is sealed for `from`, as what was to lie at `offset`.
-    pub(super) fn seal(&self, segment: &SegmentHeader, bytes: &mut [u8], from: u64, offset: u64) {
-        let sealed = parse(segment, bytes, from).and_then(|header| {
-            let seq = header.seq.saturating_sub(self.blocks);
-            let header = BlockHeader { seq, ..header };
-            block::seal(bytes, segment.salt(), self.place(offset), &header)
+    /// Seals a block anew that was to lie at `offset`, and is sealed as it was moved then.
+    pub(super) fn seal(&self, segment: &SegmentHeader, bytes: &mut [u8], was: Self, offset: u64) {
+        let sealed = parse(segment, bytes, was.place(offset)).and_then(|header| {
+            let header = BlockHeader { seq: was.seq(&header) - self.blocks, ..header };
+            let (salt, place) = (segment.salt(), self.place(offset));
+            block::seal_aligned(bytes, salt, place, &header, segment.align())
         });
         debug_assert!(sealed.is_some(), "it was sealed for the place that it is moved from");
     }

@@ -1,22 +1,24 @@
 //! Writer: the file thread of a logger, the only one that waits for the disk (rule S7).
 //!
-//! It takes operations in the order in which the scribe gave them. An operation that the disk
-//! refuses is tried again from where it stopped, with growing pauses, until it goes through or the
-//! logger is told to give up; meanwhile blocks stay in staging, where an adopter finds them.
+//! It takes operations in the order in which the scribe gave them. Blocks of a segment that is
+//! written past the page cache fly: the kernel writes up to four at a time, in any order, and they
+//! land in theirs; all others are written by a call each. An operation that the disk refuses is
+//! tried again from where it stopped, with growing pauses, until it goes through or the logger is
+//! told to give up; meanwhile blocks stay in staging, where an adopter finds them.
 
-use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::batch::Block;
+use super::flight::{Flight, Flying};
+use super::kept::Kept;
 use super::moved::{self, Moved};
 use super::progress::Progress;
-use crate::io::{Disk, DiskFile};
-use crate::lane::staging::Buffer;
+use super::queue::{Op, Queue};
+use crate::config::Durability;
+use crate::io::{DIRECT_ALIGN, Disk, DiskFile, DiskQueue, IoFd};
 use crate::notice::Seldom;
 use crate::store::segment::SegmentHeader;
 
@@ -29,90 +31,15 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 /// Sealed segments that are not synced yet, at most.
 const UNSYNCED_MAX: usize = 32;
 
-/// What the scribe asks of the disk.
-#[derive(Debug)]
-pub(crate) enum Op {
-    /// Make a segment and write its header.
-    Begin { path: PathBuf, header: SegmentHeader },
-    /// Write a block.
-    Write { block: Block, offset: u64, records: u32 },
-    /// End the segment with its index and cut what was reserved beyond it.
-    Seal { index: Vec<u8>, offset: u64, sync: bool },
-    /// Make everything so far durable.
-    Sync,
-    /// Look whether the owner file and the segment are still where they were made.
-    Check,
-    /// Nothing more will come.
-    End,
-}
-
-/// The queue between scribe and file thread.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    state: Mutex<QueueState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct QueueState {
-    ops: VecDeque<Op>,
-    free: Vec<Buffer>,
-    vanished: bool,
-    ended: bool,
-}
-
-impl Queue {
-    /// Hands an operation over.
-    pub(crate) fn push(&self, op: Op) {
-        self.state.lock().ops.push_back(op);
-        self.changed.notify_all();
-    }
-
-    /// Hands an operation over unless others wait already.
-    pub(crate) fn push_if_idle(&self, op: Op) {
-        let mut state = self.state.lock();
-        if state.ops.is_empty() {
-            state.ops.push_back(op);
-            drop(state);
-            self.changed.notify_all();
-        }
-    }
-
-    /// Nothing more will come.
-    pub(crate) fn end(&self) {
-        self.push(Op::End);
-    }
-
-    /// Staging buffers whose blocks are written.
-    pub(crate) fn take_free(&self) -> Vec<Buffer> {
-        std::mem::take(&mut self.state.lock().free)
-    }
-
-    /// True once after the current segment's name went away.
-    pub(crate) fn take_vanished(&self) -> bool {
-        std::mem::take(&mut self.state.lock().vanished)
-    }
-
-    /// True when the thread has done everything or given up.
-    pub(crate) fn is_ended(&self) -> bool {
-        self.state.lock().ended
-    }
-
-    fn pop(&self) -> Op {
-        let mut state = self.state.lock();
-        loop {
-            if let Some(op) = state.ops.pop_front() {
-                return op;
-            }
-            self.changed.wait(&mut state);
-        }
-    }
-}
-
 /// What the file thread needs from its logger.
 pub(crate) struct WriterSetup {
     pub(crate) disk: Box<dyn Disk>,
+    /// Makes what writes past the page cache, on the file thread.
+    pub(crate) flight: Box<dyn Fn() -> io::Result<Box<dyn DiskQueue>> + Send>,
     pub(crate) dir: PathBuf,
+    pub(crate) durability: Durability,
+    /// About how long a segment becomes: more need not be reserved.
+    pub(crate) segment_bytes: u64,
     pub(crate) queue: Arc<Queue>,
     pub(crate) progress: Arc<Progress>,
     /// Called when something was done that the scribe waits for.
@@ -121,39 +48,59 @@ pub(crate) struct WriterSetup {
     pub(crate) check_owner: Box<dyn Fn() + Send>,
 }
 
-struct Writer {
-    setup: WriterSetup,
-    current: Option<Current>,
+pub(super) struct Writer {
+    pub(super) setup: WriterSetup,
+    pub(super) current: Option<Current>,
     /// How far the current segment's blocks were moved, since its file was removed.
-    moved: Moved,
-    unsynced: Vec<Box<dyn DiskFile>>,
-    /// A sync failed once: what it was about may be missing after a power cut.
-    suspect: bool,
-    seldom: Seldom,
+    pub(super) moved: Moved,
+    /// Made with the first segment that is written past the page cache.
+    flight: Option<Flight>,
+    pub(super) unsynced: Vec<Box<dyn DiskFile>>,
+    /// The names of all segments so far survive a power cut.
+    pub(super) names_synced: bool,
+    /// The current segment's blocks that are not durable.
+    pub(super) kept: Kept,
+    /// A sync failed whose blocks were not kept: they may be missing after a power cut.
+    pub(super) suspect: bool,
+    pub(super) seldom: Seldom,
 }
 
-struct Current {
-    file: Box<dyn DiskFile>,
-    path: PathBuf,
-    header: SegmentHeader,
+pub(super) struct Current {
+    pub(super) file: Box<dyn DiskFile>,
+    pub(super) path: PathBuf,
+    pub(super) header: SegmentHeader,
     reserved: u64,
     step: u64,
-    name_synced: bool,
+    /// Where the last block that was written ends, and the last that is durable.
+    pub(super) end: u64,
+    pub(super) durable_end: u64,
+    /// What flies goes here.
+    direct: Option<IoFd>,
 }
 
 /// Runs the file thread until [`Op::End`].
 pub(crate) fn run(setup: WriterSetup) {
     let queue = setup.queue.clone();
     let ended = Ended(queue.clone());
-    let seldom = Seldom::new(Duration::from_secs(60));
-    let (moved, unsynced) = (Moved::default(), Vec::new());
-    let mut writer = Writer { setup, current: None, moved, unsynced, suspect: false, seldom };
+    let mut writer = Writer {
+        setup,
+        current: None,
+        moved: Moved::default(),
+        flight: None,
+        unsynced: Vec::new(),
+        names_synced: false,
+        kept: Kept::default(),
+        suspect: false,
+        seldom: Seldom::new(Duration::from_secs(60)),
+    };
     loop {
-        match queue.pop() {
-            Op::End => break,
-            op => writer.perform(op),
+        match writer.next(&queue) {
+            Some(Op::End) => break,
+            Some(op) => writer.perform(op),
+            None => writer.land(None),
         }
     }
+    writer.land_all();
     drop(ended);
     (writer.setup.wake)();
 }
@@ -163,19 +110,31 @@ struct Ended(Arc<Queue>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.state.lock().ended = true;
+        self.0.set_ended();
     }
 }
 
 impl Writer {
+    /// The next operation; none when something may have landed before there is one.
+    fn next(&self, queue: &Queue) -> Option<Op> {
+        match &self.flight {
+            Some(flight) if !flight.is_empty() => queue.pop_or_wake(|| flight.waker()),
+            _ => Some(queue.pop(self.kept.holds())),
+        }
+    }
+
     fn perform(&mut self, op: Op) {
+        if !matches!(op, Op::Write { .. } | Op::Check) {
+            self.land_all();
+        }
         match op {
             Op::Begin { path, header } => self.begin(path, header),
-            Op::Write { mut block, offset, records } => {
-                self.write_block(&mut block, offset);
-                self.setup.progress.add_written(u64::from(records), block.bytes().len() as u64);
-                self.setup.queue.state.lock().free.push(block.into_buffer());
-                (self.setup.wake)();
+            Op::Write { block, offset, records } => {
+                self.take_off(block, offset, records);
+                if self.kept.is_due() {
+                    self.land_all();
+                    self.sync();
+                }
             }
             Op::Seal { index, offset, sync } => self.seal(&index, offset, sync),
             Op::Sync => self.sync(),
@@ -204,37 +163,182 @@ impl Writer {
         self.setup.progress.add_segment();
     }
 
-    fn set_current(&mut self, file: Box<dyn DiskFile>, path: PathBuf, header: SegmentHeader) {
-        let (reserved, step, name_synced) = (0, RESERVE_BYTES_MIN, false);
+    pub(super) fn set_current(
+        &mut self,
+        file: Box<dyn DiskFile>,
+        path: PathBuf,
+        header: SegmentHeader,
+    ) {
+        let is_direct = header.align() >= DIRECT_ALIGN;
+        // One that is written past the page cache fills fast.
+        let step = if is_direct { self.reserve_bytes_max() } else { RESERVE_BYTES_MIN };
         let bytes = header.encode();
-        self.current = Some(Current { file, path, header, reserved, step, name_synced });
+        let (end, durable_end) = (bytes.len() as u64, 0);
+        self.names_synced = false;
+        self.current = Some(Current {
+            file,
+            path,
+            header,
+            reserved: 0,
+            step,
+            end,
+            durable_end,
+            direct: None,
+        });
         self.write(&bytes, 0);
+        if is_direct {
+            self.set_direct();
+        }
     }
 
-    /// Writes a block where a reader finds it: in a file that has a name.
-    fn write_block(&mut self, block: &mut Block, offset: u64) {
-        let mut sealed_for = offset;
+    /// Lets the current segment's blocks fly, where the file system can.
+    fn set_direct(&mut self) {
+        if self.flight.is_none() {
+            match (self.setup.flight)() {
+                Ok(queue) => self.flight = Some(Flight::new(queue)),
+                Err(_) => return self.setup.queue.set_refuses_direct(),
+            }
+        }
+        let Some(current) = &mut self.current else { return };
+        let fd = current.file.set_direct(true).and_then(|()| current.file.fd());
+        match fd {
+            Ok(fd) => current.direct = Some(fd),
+            Err(_) => self.setup.queue.set_refuses_direct(),
+        }
+    }
+
+    /// Lets the rest of the current segment be written by a call each.
+    fn set_plain(&mut self) {
+        if let Some(current) = &mut self.current
+            && current.direct.take().is_some()
+        {
+            // If it fails, the write that follows tells why.
+            let _ = current.file.set_direct(false);
+        }
+    }
+
+    /// Begins to write a block, or writes it.
+    fn take_off(&mut self, mut block: Block, offset: u64, records: u32) {
+        let direct = self.current.as_ref().and_then(|current| current.direct.clone());
+        if let Some(fd) = direct {
+            while self.flight.as_ref().is_some_and(Flight::is_full) {
+                self.land(None);
+            }
+            let (moved, end) = (self.moved, self.moved.place(offset) + block.bytes().len() as u64);
+            self.reserve(end);
+            if let (Some(current), Some(flight)) = (&self.current, &mut self.flight)
+                // Landing may have changed the file.
+                && current.direct.is_some()
+            {
+                if moved != Moved::default() {
+                    moved.seal(&current.header, block.bytes_mut(), Moved::default(), offset);
+                }
+                match flight.begin(&fd, block, (offset, moved), records) {
+                    Ok(()) => return self.land(Some(Duration::ZERO)),
+                    Err(back) => block = back,
+                }
+                self.land_all();
+                self.set_plain();
+                return self.write_block(block, offset, moved, records);
+            }
+        }
+        self.write_block(block, offset, Moved::default(), records);
+    }
+
+    /// Takes in what has landed; waits until something has, or the time has passed.
+    fn land(&mut self, timeout: Option<Duration>) {
+        let Some(flight) = &mut self.flight else { return };
+        if let Err(error) = flight.reap(timeout) {
+            // What flies cannot be left: the kernel may still read it.
+            let text = format!("could not wait for the disk: {error}");
+            if self.setup.progress.set_failing(Some(text.clone())) {
+                self.seldom.say(|| text);
+            }
+            std::thread::sleep(PAUSE.0);
+        }
+        while let Some(flying) = self.flight.as_mut().and_then(Flight::pop_landed) {
+            let is_linked = self.current.as_ref().is_some_and(|current| current.file.is_linked());
+            let Flying { offset, moved, records, .. } = flying;
+            let (block, result) = flying.into_block();
+            if result.is_ok() && is_linked && moved == self.moved {
+                self.written(block, offset, records);
+                continue;
+            }
+            // Something is wrong: this block and those behind it are written one by one, each until
+            // the disk agrees.
+            let mut again = vec![(block, offset, moved, records)];
+            let flight = self.flight.as_mut().expect("looked at above");
+            while !flight.has_landed() {
+                if flight.reap(None).is_err() {
+                    std::thread::sleep(PAUSE.0);
+                }
+            }
+            while let Some(flying) = flight.pop_landed() {
+                let Flying { offset, moved, records, .. } = flying;
+                again.push((flying.into_block().0, offset, moved, records));
+            }
+            self.set_plain();
+            for (block, offset, moved, records) in again {
+                self.write_block(block, offset, moved, records);
+            }
+        }
+    }
+
+    fn land_all(&mut self) {
+        while self.flight.as_ref().is_some_and(|flight| !flight.is_empty()) {
+            self.land(None);
+        }
+    }
+
+    /// Writes a block where a reader finds it: in a file that has a name. It is sealed as it `was`
+    /// moved.
+    fn write_block(&mut self, mut block: Block, offset: u64, was: Moved, records: u32) {
+        let mut was = was;
         loop {
             let Some(current) = &self.current else { return };
-            let place = self.moved.place(offset);
-            if place != sealed_for {
-                self.moved.seal(&current.header, block.bytes_mut(), sealed_for, offset);
-                sealed_for = place;
+            if self.moved != was {
+                self.moved.seal(&current.header, block.bytes_mut(), was, offset);
+                was = self.moved;
             }
+            let place = was.place(offset);
             self.write(block.bytes(), place);
             let Some(current) = &self.current else { return };
             let header = moved::parse(&current.header, block.bytes(), place);
-            let (true, Some(header)) = (!current.file.is_linked(), header) else { return };
+            let (false, Some(header)) = (current.file.is_linked(), header) else { break };
             self.make_again();
-            self.moved.restart(offset, header.seq + self.moved.blocks());
+            let Some(current) = &self.current else { return };
+            self.moved.restart(&current.header, offset, was.seq(&header));
         }
+        self.written(block, offset, records);
+    }
+
+    /// Says that a block is written, and gives its buffer back, or keeps it until it is durable.
+    fn written(&mut self, block: Block, offset: u64, records: u32) {
+        let len = block.bytes().len() as u64;
+        if let Some(current) = &mut self.current {
+            current.end = self.moved.place(offset) + len;
+        }
+        self.setup.progress.add_written(u64::from(records), len);
+        let buffer = match self.setup.durability {
+            Durability::Never => Some(block.into_buffer()),
+            _ => self.kept.keep(block, offset, self.moved),
+        };
+        self.setup.queue.give_free(buffer);
+        (self.setup.wake)();
     }
 
     /// Makes the current segment again, whose file was removed, with its directory if need be.
     fn make_again(&mut self) {
         let Some(Current { path, header, .. }) = self.current.take() else { return };
-        let (mut path, mut header) = (path, header);
+        // They went with the file.
+        let freed = self.kept.release();
+        self.setup.queue.give_free(freed);
         (self.setup.check_owner)();
+        self.make_like(header, path);
+    }
+
+    /// Makes a segment with this header the current one, by this name or a later one.
+    pub(super) fn make_like(&mut self, mut header: SegmentHeader, mut path: PathBuf) {
         let what = path.clone();
         let file = self.insist("could not make a segment again", &what, |writer| {
             let made = writer.setup.disk.create(&path);
@@ -253,7 +357,7 @@ impl Writer {
         self.set_current(file, path, header);
     }
 
-    fn write(&mut self, bytes: &[u8], offset: u64) {
+    pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
         let mut written = 0;
         let Some(current) = &self.current else { return };
         let path = current.path.clone();
@@ -273,6 +377,7 @@ impl Writer {
     /// Reserves ahead, so that a write seldom has to grow the file. Refusals do not matter: the
     /// write itself will tell.
     fn reserve(&mut self, end: u64) {
+        let step_max = self.reserve_bytes_max();
         let Some(current) = &mut self.current else { return };
         if end <= current.reserved {
             return;
@@ -281,24 +386,36 @@ impl Writer {
         match current.file.reserve(target) {
             Ok(()) => {
                 current.reserved = target;
-                current.step = (current.step * 2).min(RESERVE_BYTES_MAX);
+                current.step = (current.step * 2).min(step_max);
             }
             Err(_) => current.reserved = end,
         }
     }
 
+    fn reserve_bytes_max(&self) -> u64 {
+        let segment = self.setup.segment_bytes.next_multiple_of(RESERVE_BYTES_MIN);
+        segment.clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX)
+    }
+
     fn seal(&mut self, index: &[u8], offset: u64, sync: bool) {
+        self.set_plain();
         // An index knows where its blocks were to lie: without one, readers scan.
         let index = if self.moved.is_any() { &[] } else { index };
         let offset = self.moved.place(offset);
+        // What was reserved goes before the index comes, so that nothing ever lies behind it.
+        self.cut(offset + index.len() as u64);
         if let Some(current) = &mut self.current {
-            // What was reserved goes before the index comes, so that nothing ever lies behind it.
-            let _ = current.file.truncate(offset + index.len() as u64);
             current.reserved = u64::MAX;
         }
         self.write(index, offset);
         if sync {
             self.sync();
+        }
+        if let Some(current) = &self.current
+            && current.reserved < u64::MAX
+        {
+            // It was begun elsewhere, when that failed; its index is left out.
+            self.cut(current.end);
         }
         let Some(current) = self.current.take() else { return };
         if !sync {
@@ -310,29 +427,14 @@ impl Writer {
         }
     }
 
-    fn sync(&mut self) {
-        let mark = self.setup.progress.written();
-        let mut result = self.unsynced.drain(..).try_for_each(|file| file.sync());
-        if let Some(current) = &mut self.current {
-            result = result.and_then(|()| current.file.sync());
-            if !current.name_synced && result.is_ok() {
-                result = self.setup.disk.sync_dir(&self.setup.dir);
-                current.name_synced = result.is_ok();
-            }
-        }
-        match result {
-            Ok(()) if self.suspect => {}
-            Ok(()) => self.setup.progress.set_durable(mark),
-            Err(error) => {
-                // The kernel reports a failed write-back once; a second sync that succeeds would
-                // say nothing about the first one's pages.
-                self.suspect = true;
-                let dir = self.setup.dir.display();
-                self.setup.progress.set_suspect(format!("could not sync {dir}: {error}"));
-                self.seldom.say(|| format!("could not sync {dir}: {error}; see health()"));
-            }
-        }
-        (self.setup.wake)();
+    /// Cuts the current segment's file.
+    fn cut(&mut self, len: u64) {
+        let Some(current) = &self.current else { return };
+        let path = current.path.clone();
+        self.insist("could not cut", &path, |writer| match &writer.current {
+            Some(current) => current.file.truncate(len),
+            None => Ok(()),
+        });
     }
 
     fn check(&mut self) {
@@ -340,16 +442,16 @@ impl Writer {
         if let Some(current) = &self.current
             && !current.file.is_named(&current.path)
         {
-            self.setup.queue.state.lock().vanished = true;
+            self.setup.queue.set_vanished();
             (self.setup.wake)();
         }
     }
 
     /// Tries until the disk agrees.
-    fn insist<R>(
+    pub(super) fn insist<R>(
         &mut self,
         what: &str,
-        path: &std::path::Path,
+        path: &Path,
         mut work: impl FnMut(&mut Self) -> io::Result<R>,
     ) -> R {
         let mut pause = PAUSE.0;
@@ -372,67 +474,5 @@ impl Writer {
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE.1);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::mpsc::{Receiver, channel};
-    use std::time::Instant;
-
-    use super::*;
-    use crate::io::FileDisk;
-
-    /// A disk that hangs until it is told to go on.
-    #[derive(Debug)]
-    struct Hung(Mutex<Receiver<()>>);
-
-    impl Disk for Hung {
-        fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-            self.0.lock().recv().expect("the test tells it");
-            FileDisk.create(path)
-        }
-        fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-            FileDisk.open(path)
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            FileDisk.rename(from, to)
-        }
-        fn unlink(&self, path: &Path) -> io::Result<()> {
-            FileDisk.unlink(path)
-        }
-        fn sync_dir(&self, path: &Path) -> io::Result<()> {
-            FileDisk.sync_dir(path)
-        }
-    }
-
-    #[test]
-    fn s7_who_hands_over_does_not_wait_for_a_disk_that_hangs() {
-        let dir = tempfile::tempdir().unwrap();
-        let (go, told) = channel();
-        let (queue, progress) = (Arc::new(Queue::default()), Arc::new(Progress::default()));
-        let setup = WriterSetup {
-            disk: Box::new(Hung(Mutex::new(told))),
-            dir: dir.path().to_owned(),
-            queue: queue.clone(),
-            progress: progress.clone(),
-            wake: Box::new(|| ()),
-            check_owner: Box::new(|| ()),
-        };
-        let thread = std::thread::spawn(|| run(setup));
-        let began = Instant::now();
-        let path = dir.path().join("x.ttlog");
-        let header = SegmentHeader { logger: 7, ..SegmentHeader::default() };
-        queue.push(Op::Begin { path: path.clone(), header: header.clone() });
-        queue.push(Op::Sync);
-        queue.push(Op::Check);
-        queue.push(Op::End);
-        assert!(queue.take_free().is_empty() && !queue.is_ended() && !queue.take_vanished());
-        assert!(began.elapsed() < Duration::from_secs(5));
-        go.send(()).unwrap();
-        thread.join().unwrap();
-        assert!(queue.is_ended());
-        assert_eq!(std::fs::read(path).unwrap()[..100], header.encode()[..100]);
     }
 }

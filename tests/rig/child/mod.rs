@@ -121,8 +121,16 @@ pub(crate) fn builder(args: &Args) -> ttlog::Builder {
     if let Some(ms) = args.text("within") {
         builder = builder.write_within(Duration::from_millis(ms.parse().expect("ms")));
     }
-    if args.text("durability") == Some("never") {
-        builder = builder.durability(ttlog::Durability::Never);
+    builder = match args.text("durability") {
+        Some("never") => builder.durability(ttlog::Durability::Never),
+        Some("block") => builder.durability(ttlog::Durability::EveryBlock),
+        _ => builder,
+    };
+    if let Some(choice) = args.text("io") {
+        builder = builder.io(choice.parse().expect("a way of doing I/O"));
+    }
+    if args.text("direct") == Some("1") {
+        builder = builder.direct(ttlog::__private::Direct::Always);
     }
     builder
 }

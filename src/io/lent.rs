@@ -1,0 +1,43 @@
+//! Lent: memory of another owner, lent to an operation until it has completed.
+#![expect(unsafe_code, reason = "the kernel uses the memory while nobody looks; proof at each impl")]
+
+use std::any::Any;
+use std::fmt;
+
+/// Memory that its owner lends to operations as a whole.
+///
+/// # Safety
+///
+/// The bytes stay where they are, and valid, until the value is dropped, wherever the value moves
+/// and even if it is leaked; nobody else writes to them meanwhile.
+pub(crate) unsafe trait Lend: Any + Send + fmt::Debug {
+    /// The bytes.
+    fn bytes(&self) -> &[u8];
+    /// The same bytes, for reads.
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+/// A buffer whose memory the crate's own parts lend to an operation.
+#[derive(Debug)]
+pub struct LentBuffer(Box<dyn Lend>);
+
+impl LentBuffer {
+    /// Lends this memory.
+    pub(crate) fn new(owner: impl Lend) -> Self {
+        Self(Box::new(owner))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.0.bytes_mut()
+    }
+
+    /// The owner, if it is of this type.
+    pub(crate) fn into_owner<T: Lend>(self) -> Option<T> {
+        let any: Box<dyn Any> = self.0;
+        any.downcast().ok().map(|owner| *owner)
+    }
+}

@@ -1,0 +1,355 @@
+//! Sim disk: a disk in memory for tests, that fails on command and can be cut off at any moment.
+//!
+//! It keeps a journal of what it was asked for. An [`image`](SimDisk::image) is what a real disk may
+//! hold after a power cut behind any entry of the journal: what was synced, and of the rest any
+//! sectors, sizes and names. A sync that fails loses what it was about, as Linux does: a later one
+//! that succeeds does not bring it back.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{Disk, DiskFile, DiskQueue, Ended, IoFd, LentBuffer};
+
+const SECTOR_BYTES: u64 = 512;
+
+/// What a power cut is about.
+#[derive(Debug, Clone)]
+enum Entry {
+    Create { file: usize, path: PathBuf },
+    Write { file: usize, offset: u64, bytes: Arc<[u8]> },
+    Grow { file: usize, len: u64 },
+    Cut { file: usize, len: u64 },
+    Sync { file: usize, ok: bool },
+    SyncDir,
+    Unlink { path: PathBuf },
+    Mark(u64),
+}
+
+/// An operation that fails: the n-th of all, counted from 0.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    pub(crate) nth: u64,
+    /// How many fail in a row.
+    pub(crate) times: u64,
+    /// The error number; writes of 0 are short instead.
+    pub(crate) errno: i32,
+    /// Only syncs count.
+    pub(crate) syncs: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    journal: Vec<Entry>,
+    names: BTreeMap<PathBuf, usize>,
+    lens: Vec<u64>,
+    fds: HashMap<i32, usize>,
+    fault: Option<Fault>,
+    n_ops: u64,
+    n_failed: u64,
+    seed: u64,
+}
+
+/// The disk; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SimDisk(Arc<Mutex<State>>);
+
+/// Xorshift; a number below `end`.
+pub(crate) fn random(seed: &mut u64, end: u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    (*seed >> 11) % end.max(1)
+}
+
+impl State {
+    /// Counts an operation; an error when this is the one that fails.
+    fn step(&mut self, is_sync: bool) -> Result<(), i32> {
+        let Some(fault) = self.fault.filter(|fault| is_sync || !fault.syncs) else { return Ok(()) };
+        let nth = self.n_ops;
+        self.n_ops += 1;
+        if (fault.nth..fault.nth + fault.times).contains(&nth) {
+            self.n_failed += 1;
+            return Err(fault.errno);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, file: usize, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let n = match self.step(false) {
+            Ok(()) => bytes.len(),
+            Err(0) => bytes.len() / 2 / SECTOR_BYTES as usize * SECTOR_BYTES as usize,
+            Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
+        };
+        self.journal.push(Entry::Write { file, offset, bytes: bytes[..n].into() });
+        self.lens[file] = self.lens[file].max(offset + n as u64);
+        Ok(n)
+    }
+}
+
+impl SimDisk {
+    /// A disk with this fault.
+    pub(crate) fn new(seed: u64, fault: Option<Fault>) -> Self {
+        let state = State { seed: seed | 1, fault, ..State::default() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// A queue of writes that end in any order.
+    pub(crate) fn queue(&self) -> SimQueue {
+        SimQueue { disk: self.clone(), next: 0, flying: VecDeque::new() }
+    }
+
+    /// Notes in the journal that something is promised from here on.
+    pub(crate) fn mark(&self, value: u64) {
+        self.0.lock().journal.push(Entry::Mark(value));
+    }
+
+    /// Entries of the journal, operations that were counted, and how many of them failed.
+    pub(crate) fn counts(&self) -> (usize, u64, u64) {
+        let state = self.0.lock();
+        (state.journal.len(), state.n_ops, state.n_failed)
+    }
+
+    /// What the disk may hold after a power cut behind `n` entries of the journal: files by name,
+    /// and the last mark. A seed of 0 keeps nothing that was not synced, another any part of it.
+    pub(crate) fn image(&self, n: usize, seed: u64) -> (BTreeMap<PathBuf, Vec<u8>>, u64) {
+        let state = self.0.lock();
+        let mut files: Vec<SimImage> = Vec::new();
+        let (mut synced, mut names) = (BTreeMap::new(), Vec::new());
+        let mut mark = 0;
+        for entry in &state.journal[..n] {
+            match entry {
+                Entry::Create { file, path } => {
+                    files.resize_with(files.len().max(file + 1), SimImage::default);
+                    names.push((path.clone(), Some(*file)));
+                }
+                Entry::Unlink { path } => names.push((path.clone(), None)),
+                Entry::Write { file, .. } | Entry::Grow { file, .. } | Entry::Cut { file, .. } => {
+                    files[*file].pending.push(entry);
+                }
+                Entry::Sync { file, ok } => files[*file].sync(*ok),
+                Entry::SyncDir => synced.extend(names.drain(..)),
+                Entry::Mark(value) => mark = *value,
+            }
+        }
+        let mut seed = seed;
+        for (path, file) in names {
+            if seed > 0 && random(&mut seed, 2) == 0 {
+                synced.insert(path, file);
+            }
+        }
+        let named = synced.into_iter().filter_map(|(path, file)| Some((path, file?)));
+        (named.map(|(path, file)| (path, files[file].cut_off(&mut seed))).collect(), mark)
+    }
+}
+
+/// One file as a power cut finds it.
+#[derive(Default)]
+struct SimImage<'a> {
+    durable: Vec<u8>,
+    pending: Vec<&'a Entry>,
+}
+
+impl SimImage<'_> {
+    fn sync(&mut self, ok: bool) {
+        for entry in std::mem::take(&mut self.pending) {
+            match entry {
+                // Its pages are clean now, whatever became of them.
+                Entry::Write { .. } if !ok => {}
+                entry => apply(&mut self.durable, entry, |_| true),
+            }
+        }
+    }
+
+    fn cut_off(&self, seed: &mut u64) -> Vec<u8> {
+        let mut bytes = self.durable.clone();
+        if *seed == 0 {
+            return bytes;
+        }
+        for entry in &self.pending {
+            // All, nothing, or any sectors.
+            match random(seed, 4) {
+                0 => {}
+                1 => apply(&mut bytes, entry, |_| true),
+                _ => apply(&mut bytes, entry, |_| random(seed, 2) == 0),
+            }
+        }
+        bytes
+    }
+}
+
+fn apply(file: &mut Vec<u8>, entry: &Entry, mut keeps: impl FnMut(u64) -> bool) {
+    match entry {
+        Entry::Write { offset, bytes, .. } => {
+            let end = *offset as usize + bytes.len();
+            file.resize(file.len().max(end), 0);
+            let mut at = 0;
+            while at < bytes.len() {
+                let place = *offset + at as u64;
+                let len = (SECTOR_BYTES - place % SECTOR_BYTES).min((bytes.len() - at) as u64);
+                if keeps(place) {
+                    file[place as usize..][..len as usize]
+                        .copy_from_slice(&bytes[at..][..len as usize]);
+                }
+                at += len as usize;
+            }
+        }
+        Entry::Grow { len, .. } if keeps(0) => file.resize(file.len().max(*len as usize), 0),
+        Entry::Cut { len, .. } if keeps(0) => file.resize(*len as usize, 0),
+        _ => {}
+    }
+}
+
+impl Disk for SimDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.0.lock();
+        state.step(false).map_err(io::Error::from_raw_os_error)?;
+        if state.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = state.lens.len();
+        state.lens.push(0);
+        state.names.insert(path.to_owned(), file);
+        state.journal.push(Entry::Create { file, path: path.to_owned() });
+        Ok(Box::new(SimFile { disk: self.clone(), file }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = *self.0.lock().names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(SimFile { disk: self.clone(), file }))
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.step(false).map_err(io::Error::from_raw_os_error)?;
+        state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        state.journal.push(Entry::Unlink { path: path.to_owned() });
+        Ok(())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.step(true).map_err(io::Error::from_raw_os_error)?;
+        state.journal.push(Entry::SyncDir);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    file: usize,
+}
+
+impl DiskFile for SimFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), (usize, io::Error)> {
+        let n = self.disk.0.lock().write(self.file, bytes, offset).map_err(|error| (0, error))?;
+        if n < bytes.len() {
+            return Err((n, io::Error::from_raw_os_error(libc::ENOSPC)));
+        }
+        Ok(())
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        state.step(false).map_err(io::Error::from_raw_os_error)?;
+        state.lens[self.file] = state.lens[self.file].max(len);
+        state.journal.push(Entry::Grow { file: self.file, len });
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        state.step(false).map_err(io::Error::from_raw_os_error)?;
+        state.lens[self.file] = len;
+        state.journal.push(Entry::Cut { file: self.file, len });
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        let result = state.step(true);
+        state.journal.push(Entry::Sync { file: self.file, ok: result.is_ok() });
+        result.map_err(io::Error::from_raw_os_error)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.0.lock().lens[self.file])
+    }
+
+    fn is_linked(&self) -> bool {
+        self.disk.0.lock().names.values().any(|&file| file == self.file)
+    }
+
+    fn is_named(&self, path: &Path) -> bool {
+        self.disk.0.lock().names.get(path) == Some(&self.file)
+    }
+
+    fn set_direct(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn fd(&self) -> io::Result<IoFd> {
+        let null = IoFd::from(std::fs::File::open("/dev/null")?);
+        let number = null.as_fd().expect("it owns one").as_raw_fd();
+        self.disk.0.lock().fds.insert(number, self.file);
+        Ok(null)
+    }
+}
+
+/// Writes of a [`SimDisk`] that are in flight: they reach it at once, and end in any order.
+#[derive(Debug)]
+pub(crate) struct SimQueue {
+    disk: SimDisk,
+    next: u64,
+    flying: VecDeque<Ended>,
+}
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl DiskQueue for SimQueue {
+    fn begin(
+        &mut self,
+        fd: &IoFd,
+        bytes: LentBuffer,
+        offset: u64,
+    ) -> Result<u64, (LentBuffer, io::Error)> {
+        assert!(offset.is_multiple_of(4096) && bytes.bytes().len().is_multiple_of(4096));
+        let number = fd.as_fd().expect("it owns one").as_raw_fd();
+        let mut state = self.disk.0.lock();
+        let file = state.fds[&number];
+        let result = state.write(file, bytes.bytes(), offset);
+        self.next += 1;
+        self.flying.push_back(Ended { id: self.next, result, bytes });
+        Ok(self.next)
+    }
+
+    fn reap(&mut self, timeout: Option<Duration>, out: &mut Vec<Ended>) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        let least = usize::from(timeout.is_none()).min(self.flying.len());
+        let n = random(&mut state.seed, self.flying.len() as u64 + 1) as usize;
+        for _ in 0..n.max(least) {
+            let at = random(&mut state.seed, self.flying.len() as u64) as usize;
+            out.extend(self.flying.remove(at));
+        }
+        Ok(())
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::from(Arc::new(Nobody))
+    }
+}

@@ -1,0 +1,125 @@
+//! Sync: how written blocks become durable, and what becomes of them when the disk says no
+//! (rule S6).
+
+use std::io;
+
+use super::moved::parse;
+use super::writer::{Current, Writer};
+use crate::config::Durability;
+
+/// A segment whose file failed to sync, and how much of it is durable all the same.
+struct Poisoned {
+    current: Current,
+    durable_end: u64,
+}
+
+impl Writer {
+    /// Makes all that is written durable, with its names.
+    ///
+    /// The kernel reports a failed write-back once; a second sync that succeeds would say nothing
+    /// about the first one's pages. So a file that failed to sync is never synced again: the blocks
+    /// since its last sync are written to another, which is synced instead, until one agrees.
+    pub(super) fn sync(&mut self) {
+        let mark = self.setup.progress.written();
+        let mut poisoned: Vec<Poisoned> = Vec::new();
+        let sealed = self.unsynced.drain(..).try_for_each(|file| file.sync());
+        let mut result = sealed.and_then(|()| self.sync_current());
+        let keeps = self.setup.durability != Durability::Never && self.current.is_some();
+        if keeps && result.is_err() && self.kept.len() == 0 {
+            // All events were durable before: it was about an index, or a name that is old. What
+            // comes goes to another file.
+            self.setup.progress.set_failing(result.err().map(|error| error.to_string()));
+            self.setup.progress.set_failing(None);
+            self.setup.queue.set_vanished();
+            result = Ok(());
+        }
+        if keeps && result.is_err() {
+            let path = self.setup.dir.clone();
+            let mut failed = Some(result);
+            result = Ok(());
+            self.insist("could not sync a segment in", &path, |writer| {
+                if let Some(failed) = failed.take() {
+                    failed?;
+                }
+                poisoned.extend(writer.write_elsewhere());
+                writer.sync_current()
+            });
+            let n = self.kept.len();
+            let path = self.current.as_ref().map(|current| current.path.display().to_string());
+            self.seldom.say(|| {
+                format!("a sync failed; {n} blocks were written again, to {}", path.unwrap_or_default())
+            });
+        }
+        if !poisoned.is_empty() {
+            poisoned.iter().for_each(|poisoned| self.cut_poisoned(poisoned));
+            // A name that comes back after a power cut is of a file without events.
+            let _ = self.setup.disk.sync_dir(&self.setup.dir);
+        }
+        match result {
+            Ok(()) if self.suspect => {}
+            Ok(()) => self.setup.progress.set_durable(mark),
+            Err(error) => {
+                self.suspect = true;
+                let dir = self.setup.dir.display();
+                self.setup.progress.set_suspect(format!("could not sync {dir}: {error}"));
+                self.seldom.say(|| format!("could not sync {dir}: {error}; see health()"));
+            }
+        }
+        let freed = self.kept.release();
+        self.setup.queue.give_free(freed);
+        (self.setup.wake)();
+    }
+
+    /// Syncs the current segment, then the directory if there are new names in it.
+    fn sync_current(&mut self) -> io::Result<()> {
+        if let Some(current) = &mut self.current {
+            let end = current.end;
+            current.file.sync()?;
+            current.durable_end = end;
+        }
+        if !self.names_synced {
+            self.setup.disk.sync_dir(&self.setup.dir)?;
+            self.names_synced = true;
+        }
+        Ok(())
+    }
+
+    /// Begins the current segment again by another name, with the blocks that are not durable.
+    fn write_elsewhere(&mut self) -> Option<Poisoned> {
+        let current = self.current.take()?;
+        let (header, path) = (current.header.clone(), current.path.clone());
+        let durable_end = current.durable_end;
+        self.make_like(header, path);
+        let mut kept = std::mem::take(&mut self.kept);
+        if let (Some(first), Some(current)) = (kept.blocks_mut().first_mut(), &self.current) {
+            let (offset, was) = (first.offset, first.moved);
+            if let Some(header) = parse(&current.header, first.bytes_mut(), was.place(offset)) {
+                self.moved.restart(&current.header, offset, was.seq(&header));
+            }
+        }
+        for block in kept.blocks_mut() {
+            let (offset, was, moved) = (block.offset, block.moved, self.moved);
+            let Some(current) = &self.current else { break };
+            moved.seal(&current.header, block.bytes_mut(), was, offset);
+            block.moved = moved;
+            let (place, len) = (moved.place(offset), block.bytes_mut().len() as u64);
+            self.write(block.bytes_mut(), place);
+            if let Some(current) = &mut self.current {
+                current.end = place + len;
+            }
+        }
+        self.kept = kept;
+        Some(Poisoned { current, durable_end })
+    }
+
+    /// Cuts what is not durable from a file that failed to sync, since it is elsewhere by now.
+    fn cut_poisoned(&self, poisoned: &Poisoned) {
+        let Poisoned { current, durable_end } = poisoned;
+        // If that fails, readers find each event twice in the same place, and show it once.
+        if *durable_end <= current.header.first_block() {
+            let _ = self.setup.disk.unlink(&current.path);
+        } else {
+            let _ = current.file.truncate(*durable_end);
+        }
+    }
+}
