@@ -3,74 +3,15 @@
 //! Each rig mounts what it needs in a mount namespace of its own thread; without root it says that
 //! it did not run.
 #![expect(clippy::print_stdout, reason = "counts are the report of a rig")]
-#![expect(unsafe_code, reason = "mounts in a namespace of its own, through libc")]
 
 mod rig;
 
-use std::ffi::CString;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
+use rig::mounts::{Loop, fill, in_namespace, mount, run, tmpfs};
 use rig::read::read_back;
 use rig::{Rig, Tally, by_thread, compare, not_run, number};
-
-/// Runs `job` on a thread with a mount namespace of its own; false when that is not to be had.
-fn in_namespace(job: impl FnOnce() + Send) {
-    if !rustix::process::getuid().is_root() {
-        return not_run("needs root, to mount");
-    }
-    // What the job needs is built before, outside.
-    let _ = (rig::child_program(), rig::read::command());
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            // SAFETY: changes what this thread alone sees.
-            if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
-                return not_run("needs a mount namespace of its own");
-            }
-            assert!(mount(None, Path::new("/"), libc::MS_REC | libc::MS_PRIVATE, ""));
-            job();
-        });
-        if let Err(panic) = thread.join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
-}
-
-fn mount(source: Option<&Path>, at: &Path, flags: u64, data: &str) -> bool {
-    let text = |path: &Path| CString::new(path.to_string_lossy().as_bytes()).expect("no zeros");
-    let source = source.map_or_else(|| CString::from(c"tmpfs"), text);
-    let (at, data) = (text(at), CString::new(data).expect("no zeros"));
-    // SAFETY: all are strings that live until the call returns.
-    unsafe {
-        libc::mount(source.as_ptr(), at.as_ptr(), c"tmpfs".as_ptr(), flags, data.as_ptr().cast())
-            == 0
-    }
-}
-
-/// Unmounts when the test is through, so that the directory can be removed.
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let path = CString::new(self.0.to_string_lossy().as_bytes()).expect("no zeros");
-        // SAFETY: a string.
-        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
-    }
-}
-
-fn tmpfs<'a>(at: &'a Path, size: &str) -> Mounted<'a> {
-    assert!(mount(None, at, 0, &format!("size={size},mode=0777")), "a tmpfs of {size}");
-    Mounted(at)
-}
-
-/// Fills a file system to the last byte.
-fn fill(dir: &Path) {
-    use std::io::Write as _;
-    let mut file = std::fs::File::create(dir.join("ballast")).expect("a file");
-    let chunk = vec![0xff; 4096];
-    while file.write_all(&chunk).is_ok() {}
-}
 
 fn check(rig: &Rig, run: u64) -> (Tally, u64) {
     let read = read_back(&rig.dir());
@@ -205,30 +146,21 @@ fn a_disk_that_hangs_holds_callers_up_for_a_second_at_most() {
     in_namespace(|| {
         let mut rig = Rig::new();
         let dir = rig.dir();
-        let image = rig.path("image");
-        let runs = |program: &str, args: &[&str]| {
-            Command::new(program).args(args).output().is_ok_and(|out| out.status.success())
-        };
-        let file = std::fs::File::create(&image).expect("a file");
-        file.set_len(64 << 20).expect("a sparse file");
-        let (image, at) = (image.display().to_string(), dir.display().to_string());
-        if !runs("mkfs.ext4", &["-q", "-F", &image])
-            || !runs("mount", &["-o", "loop,noatime", &image, &at])
-        {
+        let Some(_mounted) = Loop::ext4(&rig.path("image"), 64 << 20, &dir) else {
             return not_run("needs mkfs.ext4 and a loop device");
-        }
-        let _mounted = Mounted(&dir);
+        };
+        let at = dir.display().to_string();
         let mut running = rig.start("do=asked threads=2");
         running.line();
         running.ask("log 1000");
         running.ask("flush 10000");
-        if !runs("fsfreeze", &["-f", &at]) {
+        if !run("fsfreeze", &["-f", &at]) {
             return not_run("needs fsfreeze");
         }
         let slowest = running.ask("log 400000");
         let stats = running.ask("stats");
         std::thread::sleep(Duration::from_secs(1));
-        assert!(runs("fsfreeze", &["-u", &at]), "the disk answers again");
+        assert!(run("fsfreeze", &["-u", &at]), "the disk answers again");
         println!("hung: {slowest}; {stats}");
         assert!(number(&slowest, "slowest_ms") < 2_500, "{slowest}");
         assert_eq!(running.ask("flush 20000"), "flushed=true");

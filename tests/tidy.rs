@@ -81,7 +81,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("tests/fork.rs", "forks, and waits for the child"),
     ("tests/io_alloc.rs", "counts what the allocator is asked for"),
     ("tests/io_denied.rs", "refuses system calls to children"),
-    ("tests/rig_starved.rs", "mounts file systems of its own"),
+    ("tests/rig/mounts.rs", "mounts file systems of its own"),
     ("tests/signals.rs", "a signal handler that logs"),
     ("src/lane/outside_tests.rs", "plays producer and consumer in step"),
     ("src/lane/process.rs", "hooks of libc for fork and exit"),

@@ -18,7 +18,7 @@ use crate::store::{index, name};
 /// A block that is nearly full: a turn's worth of a busy logger.
 const FULL_BYTES: usize = 192 << 10;
 /// Bytes of full blocks, one after the other, that make the next segment a direct one.
-const FLOOD_BYTES: u64 = 16 << 20;
+const FLOOD_BYTES: u64 = 1 << 30;
 /// Blocks that are not full, one after the other, that end a direct segment.
 const CALM_BLOCKS: u32 = 32;
 /// Direct segments that a logger does without after one for which the disk was too slow.
@@ -113,7 +113,7 @@ impl Segments {
         }
         self.number += 1;
         self.is_open = true;
-        let is_flood = self.full_bytes >= FLOOD_BYTES.min(self.plan.bytes_max / 2);
+        let is_flood = self.full_bytes >= FLOOD_BYTES;
         let is_direct = can_be_direct
             && match self.plan.direct {
                 Direct::Auto => is_flood && self.n_slow == 0,

@@ -256,6 +256,10 @@ fn asked(args: &Args) {
                 let wait = Duration::from_millis(ms.parse().expect("a number"));
                 tell(&format!("flushed={}", handle.flush(wait).is_ok()));
             }
+            ("sync", ms) => {
+                let wait = Duration::from_millis(ms.parse().expect("a number"));
+                tell(&format!("synced={}", handle.sync(wait).is_ok()));
+            }
             ("quit", _) => {
                 let end = handle.shutdown(Duration::from_secs(20));
                 tell(&format!("ended={:?} lost={}", end.is_ok(), handle.stats().lost()));
