@@ -72,6 +72,10 @@ pub struct Builder {
     pub(crate) rotate: Rotate,
     pub(crate) compression: Compression,
     pub(crate) disabled: bool,
+    /// Target, how many events, in how long.
+    pub(crate) limits: Vec<(String, u32, Duration)>,
+    /// Patterns of keys.
+    pub(crate) redact: Vec<String>,
     /// Ticks are UTC, told by who logs.
     pub(crate) utc_ticks: bool,
     /// How long a full lane is waited for without progress, before its events are lost.
@@ -95,6 +99,8 @@ impl Builder {
             rotate: Rotate::size(64 << 20),
             compression: Compression::Compact,
             disabled: false,
+            limits: Vec::new(),
+            redact: Vec::new(),
             utc_ticks: false,
             patience: Duration::from_secs(1),
             warnings: Vec::new(),
@@ -218,6 +224,44 @@ impl Builder {
         self
     }
 
+    /// Lets each statement of this target, and of those below it, log at most `n` events in each
+    /// stretch of time of this length. What is left out is counted in [`crate::Stats::suppressed`],
+    /// and the log says how many, with the field `suppressed`, before the statement's next event or
+    /// when the stretch is over. Of several limits the one with the longest target counts.
+    ///
+    /// A statement's count is one for all loggers of the process that limit it.
+    pub fn limit(mut self, target: impl Into<String>, n: u32, per: Duration) -> Self {
+        self.limits.push((target.into(), n, per));
+        self
+    }
+
+    /// Keeps values out of the log whose key matches one of these patterns, in any case: `*` stands
+    /// for any text, `?` for one character. A key matches as a whole or from one of its dots on, so
+    /// that `password` is `user.password` too. The value's place says `[redacted]`; it reaches
+    /// neither lane nor file.
+    ///
+    /// Keys are the names of fields and of a message's named arguments. A message that is made from
+    /// a variable with such a name (`"{password}"`) is redacted as a whole. What a value's own
+    /// `Debug` or `Display` shows is not looked into: see [`crate::Redacted`].
+    ///
+    /// While this logger lives its patterns hold for every logger of the process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ttlog::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// let logger = ttlog::Builder::new(dir.path()).redact(["password", "*token*"]).build()?;
+    /// ttlog::info!(logger: &logger, user.password = "hunter2", "logged in"); // [redacted]
+    /// # logger.shutdown(std::time::Duration::from_secs(5))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn redact(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.redact.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
     pub(crate) fn codec(&self) -> u8 {
         match self.compression {
             Compression::None => CODEC_RAW,
@@ -245,6 +289,11 @@ impl Builder {
         }
         if self.lane_bytes == 0 || self.lane_bytes > 64 << 20 {
             return refuse("lane_bytes must be from 1 to 64 MiB".into());
+        }
+        if let Some((target, n, per)) = self.limits.iter().find(|it| it.1 == 0 || it.2.is_zero()) {
+            return refuse(format!(
+                "limit({target:?}, {n}, {per:?}) lets nothing pass; use the filter {target}=off"
+            ));
         }
         if let Durability::Interval(interval) = self.durability
             && interval.is_zero()

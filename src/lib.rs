@@ -58,6 +58,8 @@ mod sync;
 without_loom! {
     mod adopt;
     mod config;
+    #[doc(hidden)]
+    pub mod control;
     mod emit;
     mod handle;
     mod logger;
@@ -76,8 +78,9 @@ without_loom! {
 
     pub use config::{Builder, Compression, Durability, Rotate};
     pub use emit::field;
-    pub use emit::filter::{Filter, FilterError};
+    pub use emit::filter::{Explanation, Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;
+    pub use emit::redact::Redacted;
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
     pub use io::IoChoice;

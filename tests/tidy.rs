@@ -38,12 +38,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["emit", "error", "lane", "record"]),
     ("adopt", &["emit", "io", "lane", "notice", "record", "store"]),
     ("handle", &["emit", "error", "lane", "logger", "record", "scribe", "stats"]),
+    ("control", &["error", "handle", "lane", "logger", "store"]),
     ("pipe", &["config", "emit", "error", "handle", "lane", "record"]),
     (
         "logger",
         &[
-            "adopt", "config", "emit", "error", "handle", "io", "lane", "notice", "pipe", "record",
-            "scribe", "stats", "store",
+            "adopt", "config", "control", "emit", "error", "handle", "io", "lane", "notice",
+            "pipe", "record", "scribe", "stats", "store",
         ],
     ),
 ];

@@ -55,6 +55,29 @@ pub(crate) fn close_kept(file: File) {
     drop(file);
 }
 
+/// A descriptor that is closed in children, and with this.
+#[derive(Debug)]
+pub(crate) struct Kept(Option<File>);
+
+impl Kept {
+    pub(crate) fn new(file: File) -> Self {
+        keep_from_children(&file);
+        Self(Some(file))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        self.0.as_ref().expect("put there by `new`, taken by the destructor")
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            close_kept(file);
+        }
+    }
+}
+
 /// Installs the hooks, once in a process.
 pub(crate) fn install(at_exit: extern "C" fn()) {
     HOOKS.call_once(|| {

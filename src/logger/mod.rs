@@ -1,9 +1,10 @@
 //! Logger: puts the parts together, and takes them apart at the end.
 
+mod identity;
+mod live;
 mod owner_lock;
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,17 +12,21 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::identity::{make_dir, owner_of, random_id, segment_header};
+use self::live::Live;
 use self::owner_lock::OwnerLock;
 use crate::adopt;
 use crate::config::Builder;
+use crate::control::{self, Control};
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
+use crate::emit::limit::Limits;
+use crate::emit::redact::Patterns;
 use crate::emit::{Filter, clock};
 use crate::error::{Error, Kind};
 use crate::handle::{Flushed, Handle, flushed, unanswered};
 use crate::io::FileDisk;
 use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
-use crate::lane::owner::{self, Owner};
 use crate::lane::place::{self, LanesChoice, Place};
 use crate::lane::staging::{BUFFER_BYTES, Staging};
 use crate::lane::{handle, living, process};
@@ -29,7 +34,7 @@ use crate::record::Definition;
 use crate::scribe::progress::{Ask, Progress, Ticket};
 use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
 use crate::store::name;
-use crate::store::segment::{CLOCK_UTC, SegmentHeader};
+use crate::store::segment::SegmentHeader;
 use crate::{notice, pipe};
 
 /// Memory that staging may take.
@@ -73,7 +78,7 @@ impl Builder {
         if let Some(inner) = &handle.0 {
             // ord: Relaxed, under the lock that every reader of it takes.
             inner.is_global.store(true, Ordering::Relaxed);
-            callsite::install(inner.lanes.serial, inner.filter.clone());
+            callsite::install(inner.lanes.serial, inner.filter.current(), inner.limits.clone());
             *global = Some(inner.clone());
         }
         Ok(handle)
@@ -103,7 +108,15 @@ impl Builder {
         };
         let filter = filter.map_err(|error| Error::new(Kind::Filter(error.to_string())))?;
         let inner = Inner::start(&self, Arc::new(filter))?;
+        if !self.redact.is_empty() {
+            callsite::redact(inner.lanes.serial, Arc::new(Patterns::new(&self.redact)));
+        }
         process::install(at_exit);
+        let thread = inner.clone();
+        if let Err(error) = spawn("ttlog-control", move || control::run(&thread)) {
+            let _ = inner.end(EXIT_WAIT);
+            return Err(error);
+        }
         RUNNING.lock().push(inner.clone());
         living::add(inner.lanes.clone());
         adopt::in_background(self.dir.clone());
@@ -115,7 +128,9 @@ impl Builder {
 pub(crate) struct Inner {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) filter: Arc<Filter>,
+    pub(crate) filter: Live,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) control: Control,
     pub(crate) sink: SinkId,
     /// The owner file's name, and the file with its lock.
     pub(crate) owner: Arc<OwnerLock>,
@@ -227,6 +242,7 @@ impl Inner {
             codec: config.codec(),
             now,
         });
+        let control = Control::new().map_err(|error| Error::caused_by(Kind::Thread, error))?;
         let started = spawn("ttlog-files", move || run_writer(writer)).and_then(|_| {
             spawn("ttlog-scribe", move || scribe.run()).inspect_err(|_| queue.end())
         });
@@ -234,7 +250,9 @@ impl Inner {
         Ok(Arc::new(Self {
             lanes,
             progress,
-            filter,
+            filter: Live::new(filter),
+            limits: Arc::new(Limits::new(&config.limits)),
+            control,
             sink,
             owner: owner.clone(),
             lanes_reason,
@@ -253,6 +271,22 @@ impl Inner {
     pub(crate) fn is_ended(&self) -> bool {
         // ord: Relaxed, a check.
         self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Sets the filter, for good or for a while.
+    pub(crate) fn set_filter(&self, filter: Filter, ttl: Option<Duration>) -> bool {
+        let done = self.filter.set(filter, ttl, |filter| self.apply_filter(filter));
+        self.control.wake();
+        done
+    }
+
+    /// Falls back to the filter that was set for good, when it is time.
+    pub(crate) fn fall_back(&self, now: Instant) {
+        self.filter.fall_back(now, |filter| self.apply_filter(filter));
+    }
+
+    fn apply_filter(&self, filter: &Arc<Filter>) -> bool {
+        callsite::set_filter(self.lanes.serial, filter.clone())
     }
 
     /// Asks for the end, waits for it, and lets go of everything; `None` when the time ran out.
@@ -285,13 +319,16 @@ impl Inner {
         if self.ended.swap(true, Ordering::Relaxed) {
             return Err(Error::new(Kind::Ended));
         }
+        self.control.stop();
         // ord: Relaxed, under the lock of the global logger when it matters.
         if self.is_global.load(Ordering::Relaxed) {
             callsite::uninstall();
         }
+        self.limits.tell(true, &self.lanes);
         let result = self.finish(Ask::Shutdown, timeout);
         living::remove(self.lanes.serial);
         callsite::remove_sink(self.sink);
+        callsite::end_redact(self.lanes.serial);
         RUNNING.lock().retain(|other| !Arc::ptr_eq(other, self));
         let mut global = GLOBAL.lock();
         if global.as_ref().is_some_and(|global| Arc::ptr_eq(global, self)) {
@@ -319,6 +356,7 @@ extern "C" fn at_exit() {
     for inner in running {
         // ord: Relaxed, only elects one of several calls.
         if !inner.ended.swap(true, Ordering::Relaxed) {
+            inner.limits.tell(true, &inner.lanes);
             let _ = inner.finish(Ask::Exit(handle::thread_id()), EXIT_WAIT);
         }
     }
@@ -361,62 +399,6 @@ fn writer_setup(
         progress: progress.clone(),
         wake: Box::new(move || lanes.ready.wake()),
         check_owner: Box::new(move || owner.check(&check)),
-    }
-}
-
-/// Makes the directory, with mode 0750, and returns its absolute path.
-fn make_dir(dir: &Path) -> Result<PathBuf, Error> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let refuse = |what, error| Error::at(Kind::Directory(what), dir, error);
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            return refuse("the log directory is a file; choose another name", error);
-        }
-        refuse("the log directory cannot be made; make it, or choose another", error)
-    })?;
-    std::fs::canonicalize(dir).map_err(|error| refuse("the log directory cannot be used", error))
-}
-
-fn random_id() -> std::io::Result<u64> {
-    use std::io::Read as _;
-    let mut bytes = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes).max(1))
-}
-
-fn owner_of(config: &Builder, dir: &Path, logger: u64, place: &Place) -> std::io::Result<Owner> {
-    let (app, version) = config.app.clone().unwrap_or_else(|| (executable(), String::new()));
-    Ok(Owner {
-        logger,
-        app,
-        version,
-        boot: owner::boot_id(),
-        clock: if config.utc_ticks { CLOCK_UTC } else { clock::kind() },
-        mount: adopt::mount_namespace(),
-        pid: std::process::id(),
-        start_ns: clock::wall_ns(),
-        log_dir: dir.to_owned(),
-        lanes: place.hint()?,
-    })
-}
-
-fn executable() -> String {
-    let path = std::env::current_exe().ok();
-    let stem = path.as_deref().and_then(Path::file_stem);
-    stem.map_or_else(|| "app".into(), |stem| stem.to_string_lossy().into_owned())
-}
-
-fn segment_header(owner: &Owner) -> SegmentHeader {
-    SegmentHeader {
-        logger: owner.logger,
-        boot: owner.boot,
-        clock: owner.clock,
-        app: owner.app.clone(),
-        version: owner.version.clone(),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        pid: owner.pid,
-        uid: rustix::process::getuid().as_raw(),
-        ..SegmentHeader::default()
     }
 }
 
