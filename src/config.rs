@@ -76,6 +76,8 @@ pub struct Builder {
     pub(crate) limits: Vec<(String, u32, Duration)>,
     /// Patterns of keys.
     pub(crate) redact: Vec<String>,
+    pub(crate) log_panics: bool,
+    pub(crate) flush_on_signals: bool,
     /// Ticks are UTC, told by who logs.
     pub(crate) utc_ticks: bool,
     /// How long a full lane is waited for without progress, before its events are lost.
@@ -101,6 +103,8 @@ impl Builder {
             disabled: false,
             limits: Vec::new(),
             redact: Vec::new(),
+            log_panics: false,
+            flush_on_signals: false,
             utc_ticks: false,
             patience: Duration::from_secs(1),
             warnings: Vec::new(),
@@ -259,6 +263,31 @@ impl Builder {
     /// ```
     pub fn redact(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.redact.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
+    /// Logs each panic of the process as an `ERROR` of target `panic`, with its message, place,
+    /// thread and backtrace, waits up to a second for it to be in a segment, and then calls the hook
+    /// that was there before. By default panics are left to that hook alone; what was logged before
+    /// a panic is safe either way.
+    ///
+    /// The hook stays for the life of the process, and logs while there is a global logger that was
+    /// started so.
+    pub fn log_panics(mut self) -> Self {
+        self.log_panics = true;
+        self
+    }
+
+    /// At SIGTERM and SIGINT, brings everything into segments, for up to three seconds, before the
+    /// signal has its effect. By default signals are left alone; what was accepted is readable
+    /// either way, this makes it so without the lanes.
+    ///
+    /// A handler that was there before is called at once, as if this had not been installed. Where
+    /// the effect is the default one, the process ends by it when the flush is over, unless somebody
+    /// installed a handler later: then the end is left to that one. A signal that is ignored stays
+    /// so.
+    pub fn flush_on_signals(mut self) -> Self {
+        self.flush_on_signals = true;
         self
     }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::lane::lanes::Lanes;
 use crate::lane::{handle, process};
 use crate::logger::Inner;
-use crate::record::{Cause, Level};
+use crate::record::{Cause, Level, Losses};
 use crate::scribe::progress::{Ask, Mark, Ticket, Unanswered};
 use crate::stats::{Health, Stats};
 
@@ -41,13 +41,17 @@ impl Handle {
     }
 
     fn inner(&self) -> Result<Option<&Arc<Inner>>, Error> {
-        if process::is_forked() {
-            return Err(Error::new(Kind::Forked));
-        }
-        match &self.0 {
+        let Some(inner) = &self.0 else { return Ok(None) };
+        match inner.here() {
+            None => Err(Error::new(Kind::Forked)),
             Some(inner) if inner.is_ended() => Err(Error::new(Kind::Ended)),
-            inner => Ok(inner.as_ref()),
+            inner => Ok(inner),
         }
+    }
+
+    /// The logger, also one that has ended; `None` for a disabled one and in a forked child.
+    fn here(&self) -> Option<&Arc<Inner>> {
+        self.0.as_ref()?.here()
     }
 
     fn wait(&self, ask: Ask, timeout: Duration) -> Result<Flushed, Error> {
@@ -134,24 +138,24 @@ impl Handle {
     #[must_use]
     pub fn filter(&self) -> Filter {
         let off = || Filter::parse_lossy("off").0;
-        self.0.as_ref().map_or_else(off, |inner| Filter::clone(&inner.filter.current()))
+        self.here().map_or_else(off, |inner| Filter::clone(&inner.filter.current()))
     }
 
     /// How long the filter of the moment stands before it falls back; `None` for good.
     #[must_use]
     pub fn filter_left(&self) -> Option<Duration> {
-        let until = self.0.as_ref()?.filter.until()?;
+        let until = self.here()?.filter.until()?;
         Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// What the logger has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        if process::is_forked() {
-            // A thread that is not in this child may hold the locks behind the other numbers.
-            return Stats { losses: process::unplaced(), ..Stats::default() };
-        }
-        let Some(inner) = &self.0 else { return Stats::default() };
+        let Some(inner) = self.here() else {
+            // In a child, a thread that is not there may hold the locks behind the other numbers.
+            let losses = if self.0.is_some() { process::unplaced() } else { Losses::NONE };
+            return Stats { losses, ..Stats::default() };
+        };
         let (mut losses, truncated) = inner.lanes.losses();
         losses.add_all(&process::unplaced());
         for level in Level::ALL {
@@ -179,7 +183,7 @@ impl Handle {
     #[must_use]
     pub fn health(&self) -> Health {
         let ended = Health { ended: true, ..Health::default() };
-        let Some(inner) = self.0.as_ref().filter(|_| !process::is_forked()) else { return ended };
+        let Some(inner) = self.here() else { return ended };
         let lanes = inner.lanes.place.path().map(Path::to_owned);
         let gone = inner.lanes.place.gone();
         Health {
@@ -209,6 +213,7 @@ impl Handle {
 impl LoggerRef for Handle {
     fn wants(&self, site: &'static Callsite) -> bool {
         let Some(inner) = &self.0 else { return false };
+        let inner = inner.here().unwrap_or(inner);
         let of = site.metadata();
         let has = |name: &str| of.has_field(name);
         !inner.is_ended()
@@ -218,12 +223,13 @@ impl LoggerRef for Handle {
 
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         if let Some(inner) = &self.0 {
+            let inner = inner.here().unwrap_or(inner);
             handle::write_local(&inner.lanes, &LaneRecord::new(site, id, flags, args));
         }
     }
 
     fn lose(&self, level: Level) {
-        if let Some(inner) = &self.0 {
+        if let Some(inner) = self.here() {
             inner.lanes.count_loss(Cause::Full, level);
         }
     }

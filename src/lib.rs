@@ -66,6 +66,7 @@ without_loom! {
     #[macro_use]
     mod macros;
     mod notice;
+    mod monitor;
     #[doc(hidden)]
     pub mod pipe;
     #[doc(hidden)]
@@ -84,7 +85,7 @@ without_loom! {
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
     pub use io::IoChoice;
-    pub use logger::init;
+    pub use logger::{init, reinit_after_fork};
     pub use stats::{Health, Stats};
 }
 

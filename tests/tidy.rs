@@ -20,12 +20,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("error", &[]),
     ("notice", &[]),
+    ("monitor", &[]),
     ("macros", &[]),
     ("stats", &["record"]),
     // The way of an event: emit ─► lane ◄─ scribe ─► store ─► io.
-    ("emit", &["lane", "record", "sync"]),
-    ("lane", &["error", "notice", "record", "sync"]),
-    ("scribe", &["config", "io", "lane", "notice", "record", "ring", "store"]),
+    ("emit", &["lane", "monitor", "record", "sync"]),
+    ("lane", &["error", "monitor", "notice", "record", "sync"]),
+    ("scribe", &["config", "io", "lane", "monitor", "notice", "record", "ring", "store"]),
     ("store", &["io", "record"]),
     // Operations from other threads come through the typed queue.
     ("io", &["ring", "sync"]),
@@ -38,13 +39,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["emit", "error", "lane", "record"]),
     ("adopt", &["emit", "io", "lane", "notice", "record", "store"]),
     ("handle", &["emit", "error", "lane", "logger", "record", "scribe", "stats"]),
-    ("control", &["error", "handle", "lane", "logger", "store"]),
+    ("control", &["error", "handle", "lane", "logger", "monitor", "store"]),
     ("pipe", &["config", "emit", "error", "handle", "lane", "record"]),
     (
         "logger",
         &[
-            "adopt", "config", "control", "emit", "error", "handle", "io", "lane", "notice",
-            "pipe", "record", "scribe", "stats", "store",
+            "adopt", "config", "control", "emit", "error", "handle", "io", "lane", "monitor",
+            "notice", "pipe", "record", "scribe", "stats", "store",
         ],
     ),
 ];
@@ -87,6 +88,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/lane/ring.rs", "writes and lends bytes of a mapping"),
     ("src/lane/seat.rs", "keeps the address of a thread's producer"),
     ("src/lane/staging.rs", "fills a mapping that one consumer owns"),
+    ("src/logger/signals.rs", "installs signal handlers, and calls those before"),
     ("src/ring/slot.rs", "moves values through shared cells"),
     ("src/scribe/intake.rs", "reads lanes as their one consumer"),
     ("src/sync_epoch_loom.rs", "reclamation by epochs for the model checker"),

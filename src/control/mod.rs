@@ -34,11 +34,12 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use self::socket::Socket;
 pub use self::request::{Answer, ask};
+use self::socket::Socket;
 use crate::handle::Handle;
 use crate::lane::process::Kept;
 use crate::logger::Inner;
+use crate::monitor::Mutex;
 
 /// How often the thread looks whether its socket is still there.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -51,7 +52,7 @@ pub(crate) struct Control {
     wake: Kept,
     stopped: AtomicBool,
     /// Why nobody can ask this logger.
-    refused: parking_lot::Mutex<Option<String>>,
+    refused: Mutex<Option<String>>,
 }
 
 impl Control {
@@ -61,7 +62,7 @@ impl Control {
         Ok(Self {
             wake: Kept::new(File::from(wake)),
             stopped: AtomicBool::new(false),
-            refused: parking_lot::Mutex::default(),
+            refused: Mutex::default(),
         })
     }
 
@@ -123,7 +124,8 @@ pub(crate) fn run(inner: &Arc<Inner>) {
 
 /// When the thread has something to do next, if nobody wakes it.
 fn next(inner: &Inner, server: &Server<'_>) -> Instant {
-    let tell = inner.limits.shortest().map(|per| Instant::now() + per.clamp(TELL_EVERY.0, TELL_EVERY.1));
+    let tell =
+        inner.limits.shortest().map(|per| Instant::now() + per.clamp(TELL_EVERY.0, TELL_EVERY.1));
     [inner.filter.until(), tell].into_iter().flatten().fold(server.next_check, Instant::min)
 }
 

@@ -89,7 +89,8 @@ impl Detour {
     /// Which values are to be redacted.
     pub(super) fn mask(&self) -> Mask {
         // ord: Relaxed, acquired with the kinds or the word (D1).
-        let [deferred, formatted] = [&self.masks[0], &self.masks[1]].map(|m| m.load(Ordering::Relaxed));
+        let [deferred, formatted] =
+            [&self.masks[0], &self.masks[1]].map(|m| m.load(Ordering::Relaxed));
         Mask { deferred, formatted }
     }
 }

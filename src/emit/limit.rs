@@ -220,8 +220,7 @@ fn number(rule: Rule, now_ns: u64) -> u64 {
 
 /// The definition of the record that tells what was left out of a statement.
 pub(super) fn definition(id: u32, of: &Metadata) -> Definition {
-    let suppressed =
-        Field { name: "suppressed".into(), kind: Kind::U64 as u8, role: Role::Field };
+    let suppressed = Field { name: "suppressed".into(), kind: Kind::U64 as u8, role: Role::Field };
     Definition {
         id,
         level: of.level,
@@ -280,7 +279,8 @@ mod tests {
     #[test]
     fn as_many_pass_in_each_window_as_the_rule_says_and_the_rest_is_counted() {
         let (limiter, rule) = (Limiter::new(), Rule { n: 3, per_ns: 1_000 });
-        let passed = |from: u64, n: u64| (from..from + n).filter(|t| limiter.allows(rule, *t)).count();
+        let passed =
+            |from: u64, n: u64| (from..from + n).filter(|t| limiter.allows(rule, *t)).count();
         assert_eq!(passed(5_000, 10), 3);
         assert!(limiter.take_suppressed().is_none(), "nobody has defined its record");
         limiter.set_definition(9);

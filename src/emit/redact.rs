@@ -251,7 +251,9 @@ mod tests {
     #[test]
     fn keys_match_in_any_case_whole_or_from_a_dot_on() {
         let patterns = Patterns::new(&["password".into(), "*Token*".into(), "a.b".into()]);
-        for secret in ["password", "PassWord", "user.password", "x.y.access_token", "tokens", "c.a.b"] {
+        for secret in
+            ["password", "PassWord", "user.password", "x.y.access_token", "tokens", "c.a.b"]
+        {
             assert!(patterns.matches(secret), "{secret}");
         }
         for open in ["passwords", "password.hash", "user", "b", ""] {

@@ -3,13 +3,13 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-
-use parking_lot::Mutex;
+use std::time::Instant;
 
 use super::callsite::{Callsite, Metadata, OFF};
 use super::filter::Filter;
 use super::limit::{self, Limits};
 use super::redact::{self, Patterns};
+use crate::monitor::{Guard, Mutex};
 use crate::record::Definition;
 use crate::sync::fixed::Ordering;
 
@@ -24,7 +24,7 @@ pub trait DefinitionSink: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SinkId(u64);
 
-pub(super) struct Registry {
+pub(crate) struct Registry {
     callsites: Vec<&'static Callsite>,
     definitions: Vec<Definition>,
     sinks: Vec<(SinkId, Arc<dyn DefinitionSink>)>,
@@ -230,6 +230,40 @@ pub fn add_sink(sink: Arc<dyn DefinitionSink>) -> Option<SinkId> {
         Some(id)
     })
     .flatten()
+}
+
+/// The list, held by a thread that is about to fork, so that the child finds it whole.
+pub(crate) struct Held(
+    #[expect(dead_code, reason = "kept for its destructor")] Guard<'static, Registry>,
+);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = INSIDE.try_with(|inside| inside.set(false));
+    }
+}
+
+/// Tries to hold the list until the time has come; not for a thread that is in it already.
+pub(crate) fn hold(until: Instant) -> Option<Held> {
+    if INSIDE.try_with(Cell::get).unwrap_or(true) {
+        return None;
+    }
+    let guard = REGISTRY.try_lock_until(until)?;
+    INSIDE.try_with(|inside| inside.set(true)).ok()?;
+    Some(Held(guard))
+}
+
+/// In a child: forgets the parent's loggers. What they own is left as it is.
+pub(crate) fn abandon() {
+    with_registry(|registry| {
+        std::mem::forget(std::mem::take(&mut registry.sinks));
+        registry.redactions.clear();
+        registry.installed = None;
+        for at in 0..registry.callsites.len() {
+            registry.mask(registry.callsites[at]);
+        }
+        registry.update_all();
+    });
 }
 
 /// Lets go of a sink.

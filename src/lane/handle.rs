@@ -125,6 +125,11 @@ pub(crate) fn mark_internal() {
     INTERNAL.with(|internal| internal.set(true));
 }
 
+/// True on a logger's own threads.
+pub(crate) fn is_internal() -> bool {
+    INTERNAL.get()
+}
+
 /// Turns this thread off in a forked child: every call takes the cold way, which sees the fork.
 pub(crate) fn turn_off_this_thread() {
     GLOBAL.with(|producer| {
@@ -185,7 +190,7 @@ pub(crate) fn lose_global(serial: u32, level: Level) {
 
 /// Writes a record into this thread's lane of a logger that the caller names.
 pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
-    if process::is_forked() {
+    if lanes.is_parents() {
         return process::count_forked(record.level());
     }
     let Ok(Some(producer)) = KEPT.try_with(|kept| kept.local(lanes.serial)) else {
@@ -328,6 +333,9 @@ fn write_slowly(
     level: Level,
     record: &dyn Record,
 ) {
+    if lanes.is_parents() {
+        return process::count_forked(level);
+    }
     if producer.is_busy() || is_kept_in_use() {
         // A signal handler that interrupted this thread's own write, or its look for its lane.
         return write_common(lanes, level, record);

@@ -31,7 +31,12 @@ pub(super) fn random_id() -> std::io::Result<u64> {
     Ok(u64::from_le_bytes(bytes).max(1))
 }
 
-pub(super) fn owner_of(config: &Builder, dir: &Path, logger: u64, place: &Place) -> std::io::Result<Owner> {
+pub(super) fn owner_of(
+    config: &Builder,
+    dir: &Path,
+    logger: u64,
+    place: &Place,
+) -> std::io::Result<Owner> {
     let (app, version) = config.app.clone().unwrap_or_else(|| (executable(), String::new()));
     Ok(Owner {
         logger,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::monitor::Mutex;
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use crate::emit::Filter;
 

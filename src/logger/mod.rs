@@ -1,18 +1,20 @@
 //! Logger: puts the parts together, and takes them apart at the end.
 
+mod fork;
 mod identity;
 mod live;
 mod owner_lock;
+mod panics;
+mod signals;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use self::identity::{make_dir, owner_of, random_id, segment_header};
+pub use self::fork::reinit_after_fork;
 use self::live::Live;
 use self::owner_lock::OwnerLock;
 use crate::adopt;
@@ -30,6 +32,7 @@ use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use crate::lane::place::{self, LanesChoice, Place};
 use crate::lane::staging::{BUFFER_BYTES, Staging};
 use crate::lane::{handle, living, process};
+use crate::monitor::Mutex;
 use crate::record::Definition;
 use crate::scribe::progress::{Ask, Progress, Ticket};
 use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
@@ -111,7 +114,13 @@ impl Builder {
         if !self.redact.is_empty() {
             callsite::redact(inner.lanes.serial, Arc::new(Patterns::new(&self.redact)));
         }
-        process::install(at_exit);
+        process::install(process::Hooks { at_exit, at_fork: fork::HOOKS });
+        if self.log_panics {
+            panics::install();
+        }
+        if self.flush_on_signals {
+            signals::install()?;
+        }
         let thread = inner.clone();
         if let Err(error) = spawn("ttlog-control", move || control::run(&thread)) {
             let _ = inner.end(EXIT_WAIT);
@@ -139,6 +148,10 @@ pub(crate) struct Inner {
     pub(crate) ended: AtomicBool,
     /// The scribe's thread tells what it left.
     pub(crate) scribe: Mutex<Option<JoinHandle<End>>>,
+    /// What it was started with, for a child that starts anew.
+    config: Builder,
+    /// The logger that took its place in a child.
+    successor: OnceLock<Arc<Inner>>,
 }
 
 struct CatalogSink {
@@ -259,6 +272,8 @@ impl Inner {
             is_global: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             scribe: Mutex::new(Some(scribe)),
+            config: config.clone(),
+            successor: OnceLock::new(),
         }))
     }
 
@@ -271,6 +286,16 @@ impl Inner {
     pub(crate) fn is_ended(&self) -> bool {
         // ord: Relaxed, a check.
         self.ended.load(Ordering::Relaxed)
+    }
+
+    /// The logger that has its place in this process: itself, unless a child started anew; `None` in
+    /// a child that did not.
+    pub(crate) fn here(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        let mut inner = self;
+        while inner.lanes.is_parents() {
+            inner = inner.successor.get()?;
+        }
+        Some(inner)
     }
 
     /// Sets the filter, for good or for a while.
@@ -351,7 +376,7 @@ extern "C" fn at_exit() {
     if process::is_forked() {
         return;
     }
-    let Some(running) = RUNNING.try_lock_for(EXIT_WAIT) else { return };
+    let Some(running) = RUNNING.try_lock_until(Instant::now() + EXIT_WAIT) else { return };
     let running = running.clone();
     for inner in running {
         // ord: Relaxed, only elects one of several calls.

@@ -3,12 +3,11 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
-
 use super::identity::make_dir;
 use crate::lane::lanes::Lanes;
 use crate::lane::owner::{self, Owner};
 use crate::lane::process;
+use crate::monitor::Mutex;
 use crate::notice;
 
 #[derive(Debug)]
@@ -73,4 +72,3 @@ impl Drop for OwnerLock {
         self.release(false);
     }
 }
-

@@ -10,13 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::batch::Block;
 use super::moved::{self, Moved};
 use super::progress::Progress;
 use crate::io::{Disk, DiskFile};
 use crate::lane::staging::Buffer;
+use crate::monitor::{Condvar, Mutex};
 use crate::notice::Seldom;
 use crate::store::segment::SegmentHeader;
 
