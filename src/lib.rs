@@ -75,6 +75,7 @@ without_loom! {
     mod stats;
     #[doc(hidden)]
     pub mod store;
+    pub mod test;
     pub mod view;
 
     pub use config::{Builder, Compression, Durability, Rotate};

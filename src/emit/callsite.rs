@@ -27,7 +27,7 @@ pub use super::sites::{
     uninstall,
 };
 pub(crate) use super::sites::{define_suppressed, end_redact, install, redact, set_filter};
-use crate::lane::process;
+use crate::lane::{capture, process};
 use crate::record::{Definition, Field, Level, Role};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 
@@ -151,8 +151,11 @@ impl Callsite {
             self.count_forked();
             return None;
         }
+        if capture::current().is_some() {
+            return self.captured();
+        }
         if let Some(word) = self.detour.word() {
-            return self.detour.passes(word).then(|| Global::new(word));
+            return self.detoured(word);
         }
         let words = with_registry(|registry| {
             registry.list(self);
@@ -160,7 +163,7 @@ impl Callsite {
             (self.word.load(Ordering::Relaxed), self.detour.word())
         });
         match words {
-            Some((_, Some(word))) => self.detour.passes(word).then(|| Global::new(word)),
+            Some((_, Some(word))) => self.detoured(word),
             Some((word, None)) if word as u32 & OFF == 0 => Some(Global::new(word)),
             Some(_) => None,
             None => {
@@ -168,6 +171,22 @@ impl Callsite {
                 None
             }
         }
+    }
+
+    /// The way of a call that takes the detour, by what the word would be without it.
+    fn detoured(&self, word: u64) -> Option<Global> {
+        let is_on = word as u32 & OFF == 0;
+        (is_on && self.detour.passes(word)).then(|| Global::new(word))
+    }
+
+    /// The way to the test that captures this thread.
+    fn captured(&'static self) -> Option<Global> {
+        let id = with_registry(|registry| {
+            registry.list(self);
+            registry.id_of(self)
+        })
+        .flatten()?;
+        Some(Global::new(u64::from(capture::SERIAL) << 32 | u64::from(id)))
     }
 
     /// The id and whether kinds must stand in the record, for a call that is not like the first.

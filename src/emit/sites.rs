@@ -31,6 +31,8 @@ pub(crate) struct Registry {
     next_sink: u64,
     last_id: u32,
     pub(super) installed: Option<Installed>,
+    /// Captures that are under way: while there is one, every statement takes the cold way.
+    captures: usize,
     /// Keys to be redacted, by the logger that asks for it; they hold for all.
     redactions: Vec<(u32, Arc<Patterns>)>,
 }
@@ -49,6 +51,7 @@ pub(super) static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
     next_sink: 0,
     last_id: 0,
     installed: None,
+    captures: 0,
     redactions: Vec::new(),
 });
 
@@ -117,7 +120,8 @@ impl Registry {
             None => u64::from(OFF),
         };
         let is_on = word as u32 & OFF == 0;
-        let takes_detour = is_on && (rule.is_some() || site.detour.is_masked());
+        let is_special = rule.is_some() || site.detour.is_masked();
+        let takes_detour = is_on && is_special || self.captures > 0;
         site.detour.set(takes_detour.then_some(word), rule);
         // ord: Relaxed, as in `enabled`; who finds 0 asks the detour.
         site.word.store(if takes_detour { 0 } else { word }, Ordering::Relaxed);
@@ -177,6 +181,27 @@ pub(crate) fn set_filter(epoch: u32, filter: Arc<Filter>) -> bool {
         }
     });
     done.is_some()
+}
+
+/// Lets every statement take the cold way, where a captured thread's events are found out, until as
+/// many calls of [`end_capture`] have come.
+pub(crate) fn begin_capture() {
+    change_captures(|captures| captures + 1);
+}
+
+/// Ends what [`begin_capture`] began.
+pub(crate) fn end_capture() {
+    change_captures(|captures| captures - 1);
+}
+
+fn change_captures(change: impl FnOnce(usize) -> usize) {
+    with_registry(|registry| {
+        let before = std::mem::replace(&mut registry.captures, 0);
+        registry.captures = change(before);
+        if (before == 0) != (registry.captures == 0) {
+            registry.update_all();
+        }
+    });
 }
 
 /// From now on, values under keys that match are redacted, whichever logger they go to.

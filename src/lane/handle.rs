@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::capture;
 use super::common::write_common;
 use super::hand_out::Lane;
 use super::lanes::Lanes;
@@ -207,6 +208,9 @@ pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
 fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     if INTERNAL.get() {
         return;
+    }
+    if serial == capture::SERIAL {
+        return capture::take(record);
     }
     let level = record.level();
     if process::is_forked() {
@@ -464,7 +468,7 @@ pub(crate) fn thread_id() -> u32 {
 
 /// This thread's name as the operating system knows it; `main` for the first, empty when it has
 /// none of its own.
-fn thread_name() -> String {
+pub(super) fn thread_name() -> String {
     let own = std::thread::current().name().map(str::to_owned);
     own.unwrap_or_default()
 }

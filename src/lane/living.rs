@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::capture;
 use super::lanes::Lanes;
 use crate::monitor::{Guard, Mutex};
 use crate::record::{LEVELS, Level};
@@ -40,12 +41,12 @@ fn enter<R>(look: impl FnOnce() -> R) -> Option<R> {
     Some(result)
 }
 
-/// A number that no logger of this process has; never 0.
+/// A number that no logger of this process has; never 0, nor the capture's.
 pub(crate) fn next_serial() -> u32 {
     loop {
         // ord: Relaxed, a counter.
         let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
-        if serial != 0 {
+        if serial != 0 && serial != capture::SERIAL {
             return serial;
         }
     }
