@@ -44,6 +44,19 @@ pub enum Compression {
     Compact,
 }
 
+/// Where events are shown while they are logged, beside the log itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Console {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// On standard error.
+    Stderr,
+    /// On standard output.
+    Stdout,
+}
+
 /// Prepares a logger.
 ///
 /// # Examples
@@ -78,6 +91,7 @@ pub struct Builder {
     pub(crate) redact: Vec<String>,
     pub(crate) log_panics: bool,
     pub(crate) flush_on_signals: bool,
+    pub(crate) console: Console,
     /// Ticks are UTC, told by who logs.
     pub(crate) utc_ticks: bool,
     /// How long a full lane is waited for without progress, before its events are lost.
@@ -105,6 +119,7 @@ impl Builder {
             redact: Vec::new(),
             log_panics: false,
             flush_on_signals: false,
+            console: Console::Off,
             utc_ticks: false,
             patience: Duration::from_secs(1),
             warnings: Vec::new(),
@@ -288,6 +303,18 @@ impl Builder {
     /// so.
     pub fn flush_on_signals(mut self) -> Self {
         self.flush_on_signals = true;
+        self
+    }
+
+    /// Shows events as they come, for development: a line each, in local time, coloured on a
+    /// terminal (`NO_COLOR`, `CLICOLOR_FORCE` and `TERM=dumb` count), control characters escaped. By
+    /// default nowhere.
+    ///
+    /// A thread of its own writes them, up to half of `write_within` behind the calls. What a
+    /// terminal does not take in time is left out there, with a line that says how many; the log has
+    /// everything. The end of the process waits up to a second for what is still to be shown.
+    pub fn console(mut self, console: Console) -> Self {
+        self.console = console;
         self
     }
 

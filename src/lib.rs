@@ -78,7 +78,7 @@ without_loom! {
     pub mod test;
     pub mod view;
 
-    pub use config::{Builder, Compression, Durability, Rotate};
+    pub use config::{Builder, Compression, Console, Durability, Rotate};
     pub use emit::field;
     pub use emit::filter::{Explanation, Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;

@@ -26,7 +26,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The way of an event: emit ─► lane ◄─ scribe ─► store ─► io.
     ("emit", &["lane", "monitor", "record", "sync"]),
     ("lane", &["error", "monitor", "notice", "record", "sync"]),
-    ("scribe", &["config", "io", "lane", "monitor", "notice", "record", "ring", "store"]),
+    // Its console renders.
+    ("scribe", &["config", "io", "lane", "monitor", "notice", "record", "render", "ring", "store"]),
     ("store", &["io", "record"]),
     // Operations from other threads come through the typed queue.
     ("io", &["ring", "sync"]),
@@ -91,6 +92,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/lane/seat.rs", "keeps the address of a thread's producer"),
     ("src/lane/staging.rs", "fills a mapping that one consumer owns"),
     ("src/logger/signals.rs", "installs signal handlers, and calls those before"),
+    ("src/render/zone.rs", "asks the C library for the local time"),
     ("src/ring/slot.rs", "moves values through shared cells"),
     ("src/scribe/intake.rs", "reads lanes as their one consumer"),
     ("src/sync_epoch_loom.rs", "reclamation by epochs for the model checker"),

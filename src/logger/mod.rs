@@ -6,6 +6,8 @@ mod live;
 mod owner_lock;
 mod panics;
 mod signals;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +20,7 @@ pub use self::fork::reinit_after_fork;
 use self::live::Live;
 use self::owner_lock::OwnerLock;
 use crate::adopt;
-use crate::config::Builder;
+use crate::config::{Builder, Console};
 use crate::control::{self, Control};
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
 use crate::emit::limit::Limits;
@@ -33,8 +35,10 @@ use crate::lane::place::{self, LanesChoice, Place};
 use crate::lane::staging::{BUFFER_BYTES, Staging};
 use crate::lane::{handle, living, process};
 use crate::monitor::Mutex;
-use crate::record::Definition;
+use crate::record::{Anchor, Definition};
+use crate::scribe::console::{self, ConsoleSetup};
 use crate::scribe::progress::{Ask, Progress, Ticket};
+use crate::scribe::tap::Tap;
 use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
 use crate::store::name;
 use crate::store::segment::SegmentHeader;
@@ -44,6 +48,8 @@ use crate::{notice, pipe};
 const STAGING_BYTES_MAX: usize = 4 << 20;
 /// How long the end of the process waits for the disk.
 const EXIT_WAIT: Duration = Duration::from_secs(3);
+/// How long an end waits for the console.
+const CONSOLE_WAIT: Duration = Duration::from_secs(1);
 
 /// Loggers that have not ended, for the end of the process.
 static RUNNING: Mutex<Vec<Arc<Inner>>> = Mutex::new(Vec::new());
@@ -150,6 +156,8 @@ pub(crate) struct Inner {
     pub(crate) scribe: Mutex<Option<JoinHandle<End>>>,
     /// What it was started with, for a child that starts anew.
     config: Builder,
+    /// What the console is fed by, if there is one.
+    tap: Option<Arc<Tap>>,
     /// The logger that took its place in a child.
     successor: OnceLock<Arc<Inner>>,
 }
@@ -238,6 +246,7 @@ impl Inner {
         let sink = callsite::add_sink(Arc::new(sink)).ok_or_else(full)?;
         let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
         let writer = writer_setup(owner, &queue, &progress, &lanes);
+        let tap = start_console(config.console, &catalog, now);
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
@@ -254,12 +263,16 @@ impl Inner {
             write_within: config.write_within,
             codec: config.codec(),
             now,
+            tap: tap.clone(),
         });
         let control = Control::new().map_err(|error| Error::caused_by(Kind::Thread, error))?;
         let started = spawn("ttlog-files", move || run_writer(writer)).and_then(|_| {
             spawn("ttlog-scribe", move || scribe.run()).inspect_err(|_| queue.end())
         });
-        let scribe = started.inspect_err(|_| callsite::remove_sink(sink))?;
+        let scribe = started.inspect_err(|_| {
+            callsite::remove_sink(sink);
+            tap.iter().for_each(|tap| tap.end(Duration::ZERO));
+        })?;
         Ok(Arc::new(Self {
             lanes,
             progress,
@@ -274,6 +287,7 @@ impl Inner {
             scribe: Mutex::new(Some(scribe)),
             config: config.clone(),
             successor: OnceLock::new(),
+            tap,
         }))
     }
 
@@ -320,6 +334,7 @@ impl Inner {
         let ticket = self.ask(ask);
         let answer = self.progress.wait(ticket, timeout).map_err(unanswered);
         let end = self.progress.wait_end(deadline.saturating_duration_since(Instant::now()));
+        self.tap.iter().for_each(|tap| tap.end(CONSOLE_WAIT));
         if !end {
             // The disk does not answer: what is left stays in lanes and staging for the next start.
             return answer.and(Err(Error::new(Kind::Timeout)));
@@ -387,6 +402,26 @@ extern "C" fn at_exit() {
     }
 }
 
+/// Starts the console's thread, if there is to be one; the log is whole without it.
+fn start_console(
+    console: Console,
+    catalog: &Arc<Catalog>,
+    now: fn() -> Anchor,
+) -> Option<Arc<Tap>> {
+    if console == Console::Off {
+        return None;
+    }
+    let tap = Arc::new(Tap::default());
+    let setup = ConsoleSetup { tap: tap.clone(), catalog: catalog.clone(), console, now };
+    match spawn("ttlog-console", move || console::run(setup)) {
+        Ok(_) => Some(tap),
+        Err(error) => {
+            notice::say(&format!("no console: {error}"));
+            None
+        }
+    }
+}
+
 fn spawn<R: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> R + Send + 'static,
@@ -424,43 +459,5 @@ fn writer_setup(
         progress: progress.clone(),
         wake: Box::new(move || lanes.ready.wake()),
         check_owner: Box::new(move || owner.check(&check)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    thread_local! {
-        /// The thread that cannot be started.
-        pub(super) static REFUSED: Cell<&'static str> = const { Cell::new("") };
-    }
-
-    #[test]
-    fn a_start_whose_threads_cannot_be_started_leaves_nothing() {
-        let (dir, lanes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let count = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
-        let files = || {
-            let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-            let comm = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
-            names.filter_map(|task| comm(task).ok()).filter(|n| n == "ttlog-files\n").count()
-        };
-        for name in ["ttlog-files", "ttlog-scribe"] {
-            REFUSED.set(name);
-            let before = files();
-            let error = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap_err();
-            assert!(error.to_string().contains("ulimit -u"), "{error}");
-            assert_eq!((count(dir.path()), count(lanes.path())), (0, 0), "{name}");
-            let began = Instant::now();
-            while files() > before {
-                assert!(began.elapsed() < Duration::from_secs(10), "its file thread lives on");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        REFUSED.set("");
-        let handle = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap();
-        handle.shutdown(Duration::from_secs(60)).unwrap();
     }
 }

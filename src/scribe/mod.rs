@@ -12,7 +12,9 @@
 //! passed its mark and called, and once a timer turn: a turn costs time for the lanes that log, not
 //! for those that exist, and a burst is not disturbed by a reader of its cache lines.
 
+mod answer;
 mod batch;
+pub(crate) mod console;
 mod end;
 mod intake;
 #[cfg(test)]
@@ -20,6 +22,7 @@ mod intake_tests;
 pub(crate) mod progress;
 mod moved;
 mod segments;
+pub(crate) mod tap;
 mod writer;
 
 use std::collections::HashMap;
@@ -28,12 +31,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Parker;
 
+use self::answer::Pending;
 use self::batch::Batch;
 pub(crate) use self::end::End;
 use self::intake::{Intake, Taken};
 use self::progress::{Ask, Progress, Ticket};
 pub(crate) use self::segments::SegmentPlan;
 use self::segments::Segments;
+use self::tap::Tap;
 use self::writer::Op;
 pub(crate) use self::writer::{Queue, WriterSetup, run as run_writer};
 use crate::config::Durability;
@@ -72,15 +77,8 @@ pub(crate) struct ScribeSetup {
     pub(crate) codec: u8,
     /// Reads the three clocks.
     pub(crate) now: fn() -> Anchor,
-}
-
-/// A request that waits until lanes are drained.
-#[derive(Debug)]
-struct Pending {
-    ticket: Ticket,
-    ask: Ask,
-    /// Lanes and the tails they had when it was asked.
-    tails: Vec<(u32, u64)>,
+    /// Takes copies for the console, if there is one.
+    pub(crate) tap: Option<Arc<Tap>>,
 }
 
 /// The consumer thread's state.
@@ -204,6 +202,9 @@ impl Scribe {
         }
         self.hear_ready();
         let drained = self.drain(timer || !self.pending.is_empty());
+        if let Some(tap) = self.setup.tap.as_ref().filter(|_| timer && drained) {
+            tap.mark();
+        }
         if timer {
             self.take_back_ended();
             self.setup.lanes.prepare_spares(1);
@@ -252,7 +253,8 @@ impl Scribe {
         new.sort_by_key(|lane: &Arc<Lane>| lane.generation);
         // One whose memory was made before the place was made again.
         new.iter().filter(|lane| lane.round < self.round).for_each(|lane| lane.stop());
-        self.intakes.extend(new.into_iter().map(Intake::new));
+        let tap = &self.setup.tap;
+        self.intakes.extend(new.into_iter().map(|lane| Intake::new(lane).tapped(tap.clone())));
         self.index_intakes();
     }
 
@@ -431,38 +433,6 @@ impl Scribe {
                 .say(|| format!("{lost} events were lost; `ttlog {dir}` shows where, stats() why"));
             self.lost = if told { 0 } else { lost };
         }
-    }
-
-    /// Answers requests whose lanes are drained; returns the request for the end.
-    fn answer(&mut self) -> Option<(Ticket, Ask)> {
-        let intakes = &self.intakes;
-        let has_passed = |generation: u32, tail: u64| {
-            let intake = intakes.iter().find(|intake| intake.lane.generation == generation);
-            intake.is_none_or(|intake| intake.head() >= tail)
-        };
-        let is_ready = |pending: &mut Pending| {
-            pending.tails.iter().all(|&(generation, tail)| has_passed(generation, tail))
-        };
-        let ready: Vec<Pending> = self.pending.extract_if(.., is_ready).collect();
-        let mut end = None;
-        for Pending { ticket, ask, .. } in ready {
-            self.seal();
-            match ask {
-                Ask::Flush => self.setup.progress.set_goal(ticket, self.n_blocks, false),
-                Ask::Sync => {
-                    self.sync_now();
-                    self.setup.progress.set_goal(ticket, self.n_blocks, true);
-                }
-                Ask::Rotate => {
-                    if let Some(end) = self.segments.roll(self.setup.durability) {
-                        self.setup.queue.push(end);
-                    }
-                    self.setup.progress.set_goal(ticket, self.n_blocks, false);
-                }
-                Ask::Shutdown | Ask::Exit(_) => end = Some((ticket, ask)),
-            }
-        }
-        end
     }
 
     fn sleep(&mut self) {

@@ -11,6 +11,7 @@ pub(crate) fn run(args: &Args) {
         "panic" => panics(args),
         "signal" => signals(args),
         "drop" => drops(args),
+        "console" => console(args),
         other => panic!("how={other}?"),
     }
 }
@@ -265,4 +266,40 @@ fn drops(args: &Args) {
     }
     let ended = handle.shutdown(Duration::from_secs(60)).is_ok();
     tell(&format!("ended={ended} lost={}", handle.stats().lost()));
+}
+
+/// Logs with a console: four events that are told apart, or many by several threads.
+fn console(args: &Args) {
+    let counts = Counts::open(args);
+    let to = match args.text("to") {
+        Some("stdout") => ttlog::Console::Stdout,
+        Some("stderr") => ttlog::Console::Stderr,
+        _ => ttlog::Console::Off,
+    };
+    let logger = builder(args).console(to).init().expect("a logger");
+    let (threads, events) = (args.number("threads", 0), args.number("events", 1));
+    if threads == 0 {
+        ttlog::info!(target: "app::db", user.id = 42, ok = true, "connected in {} ms", 5);
+        ttlog::warn!("two\nlines\x1b[31m");
+        ttlog::error!(error = "\u{202e}", "{}", "three");
+        let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        ttlog::info!(utc = seconds.expect("after 1970").as_secs() / 3600 % 24, "four");
+    }
+    std::thread::scope(|scope| {
+        for t in 0..threads {
+            scope.spawn(move || {
+                for n in 0..events {
+                    log_one(&counts, 1, t, n);
+                    if args.number("pause", 0) == 1 && n % 20 == 0 {
+                        std::thread::sleep(Duration::from_millis(3));
+                    }
+                }
+            });
+        }
+    });
+    logger.flush(Duration::from_secs(60)).expect("a flush waits for no terminal");
+    if args.number("wait", 0) == 1 {
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+    logger.shutdown(Duration::from_secs(60)).expect("nor does the end, for long");
 }

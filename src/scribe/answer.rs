@@ -1,0 +1,47 @@
+//! Answer: requests that wait until the lanes are drained.
+
+use super::Scribe;
+use super::progress::{Ask, Ticket};
+
+/// A request that waits until lanes are drained.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) ticket: Ticket,
+    pub(super) ask: Ask,
+    /// Lanes and the tails they had when it was asked.
+    pub(super) tails: Vec<(u32, u64)>,
+}
+
+impl Scribe {
+    /// Answers requests whose lanes are drained; returns the request for the end.
+    pub(super) fn answer(&mut self) -> Option<(Ticket, Ask)> {
+        let intakes = &self.intakes;
+        let has_passed = |generation: u32, tail: u64| {
+            let intake = intakes.iter().find(|intake| intake.lane.generation == generation);
+            intake.is_none_or(|intake| intake.head() >= tail)
+        };
+        let is_ready = |pending: &mut Pending| {
+            pending.tails.iter().all(|&(generation, tail)| has_passed(generation, tail))
+        };
+        let ready: Vec<Pending> = self.pending.extract_if(.., is_ready).collect();
+        let mut end = None;
+        for Pending { ticket, ask, .. } in ready {
+            self.seal();
+            match ask {
+                Ask::Flush => self.setup.progress.set_goal(ticket, self.n_blocks, false),
+                Ask::Sync => {
+                    self.sync_now();
+                    self.setup.progress.set_goal(ticket, self.n_blocks, true);
+                }
+                Ask::Rotate => {
+                    if let Some(end) = self.segments.roll(self.setup.durability) {
+                        self.setup.queue.push(end);
+                    }
+                    self.setup.progress.set_goal(ticket, self.n_blocks, false);
+                }
+                Ask::Shutdown | Ask::Exit(_) => end = Some((ticket, ask)),
+            }
+        }
+        end
+    }
+}
