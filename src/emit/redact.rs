@@ -5,6 +5,9 @@
 //! enters the lane.
 
 use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 
 use super::args::Args;
 use super::metadata::{Metadata, clean};
@@ -65,8 +68,25 @@ impl<T: ?Sized> Value for Redacted<T> {
     }
 }
 
+/// Keys that are redacted, by the serial number of the logger that asks for it. They hold for every
+/// logger of the process. Changed under the lock of the list of callsites.
+static KEYS: ArcSwapOption<Vec<(u32, Patterns)>> = ArcSwapOption::const_empty();
+
+/// True for a key whose values are not to be logged, by whatever way they come.
+pub(crate) fn is_secret(key: &str) -> bool {
+    let keys = KEYS.load();
+    keys.as_ref().is_some_and(|keys| keys.iter().any(|(_, patterns)| patterns.matches(key)))
+}
+
+/// Changes the keys; the caller has the lock.
+pub(super) fn change(change: impl FnOnce(&mut Vec<(u32, Patterns)>)) {
+    let mut keys = KEYS.load().as_deref().cloned().unwrap_or_default();
+    change(&mut keys);
+    KEYS.store((!keys.is_empty()).then(|| Arc::new(keys)));
+}
+
 /// Keys whose values are redacted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Patterns(Vec<String>);
 
 impl Patterns {
@@ -92,12 +112,9 @@ pub(crate) struct Mask {
     pub(crate) formatted: u64,
 }
 
-/// What patterns say of a statement.
-pub(super) fn mask_of<'p>(
-    of: &Metadata,
-    patterns: impl Iterator<Item = &'p Patterns> + Clone,
-) -> Mask {
-    let is_secret = |name: &str| !name.is_empty() && patterns.clone().any(|it| it.matches(name));
+/// Which values of a statement are secret.
+pub(super) fn mask_of(of: &Metadata, is_secret: impl Fn(&str) -> bool) -> Mask {
+    let is_secret = |name: &str| !name.is_empty() && is_secret(name);
     let bit = |at: usize| 1 << at.min(MASK_BITS - 1);
     let mut mask = Mask::default();
     for (at, _) in of.fields.iter().enumerate().filter(|(_, field)| is_secret(&field.to_name())) {
@@ -276,7 +293,7 @@ mod tests {
                 template: Some(template),
                 arguments,
             };
-            let mask = mask_of(&metadata, [&patterns].into_iter());
+            let mask = mask_of(&metadata, |name| patterns.matches(name));
             (mask.deferred, mask.formatted)
         };
         assert_eq!(of("plain {}", &[""]), (0b10, 0b10));

@@ -33,8 +33,6 @@ pub(crate) struct Registry {
     pub(super) installed: Option<Installed>,
     /// Captures that are under way: while there is one, every statement takes the cold way.
     captures: usize,
-    /// Keys to be redacted, by the logger that asks for it; they hold for all.
-    redactions: Vec<(u32, Arc<Patterns>)>,
 }
 
 /// The global logger.
@@ -52,7 +50,6 @@ pub(super) static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
     last_id: 0,
     installed: None,
     captures: 0,
-    redactions: Vec::new(),
 });
 
 thread_local! {
@@ -129,8 +126,7 @@ impl Registry {
 
     /// Notes which values of a callsite are to be redacted.
     fn mask(&mut self, site: &'static Callsite) {
-        let patterns = self.redactions.iter().map(|(_, patterns)| &**patterns);
-        site.detour.set_mask(redact::mask_of(&site.metadata, patterns));
+        site.detour.set_mask(redact::mask_of(&site.metadata, redact::is_secret));
         site.publish_kinds();
     }
 
@@ -205,18 +201,18 @@ fn change_captures(change: impl FnOnce(usize) -> usize) {
 }
 
 /// From now on, values under keys that match are redacted, whichever logger they go to.
-pub(crate) fn redact(serial: u32, patterns: Arc<Patterns>) {
+pub(crate) fn redact(serial: u32, patterns: Patterns) {
     change_redactions(|redactions| redactions.push((serial, patterns)));
 }
 
-/// Ends what [`redact`] began for a logger.
+/// Ends what [`redact()`] began for a logger.
 pub(crate) fn end_redact(serial: u32) {
     change_redactions(|redactions| redactions.retain(|(other, _)| *other != serial));
 }
 
-fn change_redactions(change: impl FnOnce(&mut Vec<(u32, Arc<Patterns>)>)) {
+fn change_redactions(change: impl FnOnce(&mut Vec<(u32, Patterns)>)) {
     with_registry(|registry| {
-        change(&mut registry.redactions);
+        redact::change(change);
         for at in 0..registry.callsites.len() {
             registry.mask(registry.callsites[at]);
         }
@@ -229,7 +225,7 @@ pub(crate) fn define_suppressed(site: &'static Callsite) -> bool {
     with_registry(|registry| registry.define_suppressed(site)).unwrap_or(false)
 }
 
-/// Turns every callsite off, as before [`install`].
+/// Turns every callsite off, as before a logger was installed.
 pub fn uninstall() {
     with_registry(|registry| {
         registry.installed = None;
@@ -282,7 +278,7 @@ pub(crate) fn hold(until: Instant) -> Option<Held> {
 pub(crate) fn abandon() {
     with_registry(|registry| {
         std::mem::forget(std::mem::take(&mut registry.sinks));
-        registry.redactions.clear();
+        redact::change(Vec::clear);
         registry.installed = None;
         for at in 0..registry.callsites.len() {
             registry.mask(registry.callsites[at]);

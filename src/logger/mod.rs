@@ -118,7 +118,7 @@ impl Builder {
         let filter = filter.map_err(|error| Error::new(Kind::Filter(error.to_string())))?;
         let inner = Inner::start(&self, Arc::new(filter))?;
         if !self.redact.is_empty() {
-            callsite::redact(inner.lanes.serial, Arc::new(Patterns::new(&self.redact)));
+            callsite::redact(inner.lanes.serial, Patterns::new(&self.redact));
         }
         process::install(process::Hooks { at_exit, at_fork: fork::HOOKS });
         if self.log_panics {
