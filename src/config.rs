@@ -57,6 +57,19 @@ pub enum Compression {
     Compact,
 }
 
+/// Where events are shown while they are logged, beside the log itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Console {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// On standard error.
+    Stderr,
+    /// On standard output.
+    Stdout,
+}
+
 /// Prepares a logger.
 ///
 /// # Examples
@@ -87,6 +100,13 @@ pub struct Builder {
     pub(crate) io: Option<IoChoice>,
     pub(crate) direct: Direct,
     pub(crate) disabled: bool,
+    /// Target, how many events, in how long.
+    pub(crate) limits: Vec<(String, u32, Duration)>,
+    /// Patterns of keys.
+    pub(crate) redact: Vec<String>,
+    pub(crate) log_panics: bool,
+    pub(crate) flush_on_signals: bool,
+    pub(crate) console: Console,
     /// Ticks are UTC, told by who logs.
     pub(crate) utc_ticks: bool,
     /// How long a full lane is waited for without progress, before its events are lost.
@@ -112,6 +132,11 @@ impl Builder {
             io: None,
             direct: Direct::Auto,
             disabled: false,
+            limits: Vec::new(),
+            redact: Vec::new(),
+            log_panics: false,
+            flush_on_signals: false,
+            console: Console::Off,
             utc_ticks: false,
             patience: Duration::from_secs(1),
             warnings: Vec::new(),
@@ -262,6 +287,81 @@ impl Builder {
         self
     }
 
+    /// Lets each statement of this target, and of those below it, log at most `n` events in each
+    /// stretch of time of this length. What is left out is counted in [`crate::Stats::suppressed`],
+    /// and the log says how many, with the field `suppressed`, before the statement's next event or
+    /// when the stretch is over. Of several limits the one with the longest target counts.
+    ///
+    /// A statement's count is one for all loggers of the process that limit it.
+    pub fn limit(mut self, target: impl Into<String>, n: u32, per: Duration) -> Self {
+        self.limits.push((target.into(), n, per));
+        self
+    }
+
+    /// Keeps values out of the log whose key matches one of these patterns, in any case: `*` stands
+    /// for any text, `?` for one character. A key matches as a whole or from one of its dots on, so
+    /// that `password` is `user.password` too. The value's place says `[redacted]`; it reaches
+    /// neither lane nor file.
+    ///
+    /// Keys are the names of fields and of a message's named arguments. A message that is made from
+    /// a variable with such a name (`"{password}"`) is redacted as a whole. What a value's own
+    /// `Debug` or `Display` shows is not looked into: see [`crate::Redacted`].
+    ///
+    /// While this logger lives its patterns hold for every logger of the process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ttlog::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// let logger = ttlog::Builder::new(dir.path()).redact(["password", "*token*"]).build()?;
+    /// ttlog::info!(logger: &logger, user.password = "hunter2", "logged in"); // [redacted]
+    /// # logger.shutdown(std::time::Duration::from_secs(5))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn redact(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.redact.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
+    /// Logs each panic of the process as an `ERROR` of target `panic`, with its message, place,
+    /// thread and backtrace, waits up to a second for it to be in a segment, and then calls the hook
+    /// that was there before. By default panics are left to that hook alone; what was logged before
+    /// a panic is safe either way.
+    ///
+    /// The hook stays for the life of the process, and logs while there is a global logger that was
+    /// started so.
+    pub fn log_panics(mut self) -> Self {
+        self.log_panics = true;
+        self
+    }
+
+    /// At SIGTERM and SIGINT, brings everything into segments, for up to three seconds, before the
+    /// signal has its effect. By default signals are left alone; what was accepted is readable
+    /// either way, this makes it so without the lanes.
+    ///
+    /// A handler that was there before is called at once, as if this had not been installed. Where
+    /// the effect is the default one, the process ends by it when the flush is over, unless somebody
+    /// installed a handler later: then the end is left to that one. A signal that is ignored stays
+    /// so.
+    pub fn flush_on_signals(mut self) -> Self {
+        self.flush_on_signals = true;
+        self
+    }
+
+    /// Shows events as they come, for development: a line each, in local time, coloured on a
+    /// terminal (`NO_COLOR`, `CLICOLOR_FORCE` and `TERM=dumb` count), control characters escaped. By
+    /// default nowhere.
+    ///
+    /// A thread of its own writes them, up to half of `write_within` behind the calls. What a
+    /// terminal does not take in time is left out there, with a line that says how many; the log has
+    /// everything. The end of the process waits up to a second for what is still to be shown.
+    pub fn console(mut self, console: Console) -> Self {
+        self.console = console;
+        self
+    }
+
     pub(crate) fn codec(&self) -> u8 {
         match self.compression {
             Compression::None => CODEC_RAW,
@@ -289,6 +389,11 @@ impl Builder {
         }
         if self.lane_bytes == 0 || self.lane_bytes > 64 << 20 {
             return refuse("lane_bytes must be from 1 to 64 MiB".into());
+        }
+        if let Some((target, n, per)) = self.limits.iter().find(|it| it.1 == 0 || it.2.is_zero()) {
+            return refuse(format!(
+                "limit({target:?}, {n}, {per:?}) lets nothing pass; use the filter {target}=off"
+            ));
         }
         if let Durability::Interval(interval) = self.durability
             && interval.is_zero()

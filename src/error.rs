@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Ended,
     /// This process is a forked child.
     Forked,
+    /// The fork came while another thread changed what a child needs.
+    ForkedAmid,
     /// A setting makes no sense.
     Setting(String),
     /// A directive of a filter is wrong.
@@ -100,8 +102,14 @@ impl fmt::Display for Error {
                 f.write_str("the logger has been shut down; init may be called again")?
             }
             Kind::Forked => {
-                f.write_str("this is a forked child, which cannot log; exec a program that starts its own logger")?;
+                f.write_str(
+                    "this is a forked child; call ttlog::reinit_after_fork, or exec a program",
+                )?;
             }
+            Kind::ForkedAmid => f.write_str(
+                "the fork came while another thread was starting or ending a logger, which this \
+                 child cannot finish; fork again, or exec a program",
+            )?,
             Kind::Setting(what) | Kind::Filter(what) => f.write_str(what)?,
         }
         if let Some(path) = &self.path {

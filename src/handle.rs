@@ -5,8 +5,9 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::emit::Filter;
 use crate::emit::args::Args;
 use crate::emit::callsite::{self, Callsite};
 use crate::emit::route::{LaneRecord, LoggerRef};
@@ -14,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::lane::lanes::Lanes;
 use crate::lane::{handle, process};
 use crate::logger::Inner;
-use crate::record::{Cause, Level};
+use crate::record::{Cause, Level, Losses};
 use crate::scribe::progress::{Ask, Mark, Ticket, Unanswered};
 use crate::stats::{Health, Stats};
 
@@ -40,13 +41,17 @@ impl Handle {
     }
 
     fn inner(&self) -> Result<Option<&Arc<Inner>>, Error> {
-        if process::is_forked() {
-            return Err(Error::new(Kind::Forked));
-        }
-        match &self.0 {
+        let Some(inner) = &self.0 else { return Ok(None) };
+        match inner.here() {
+            None => Err(Error::new(Kind::Forked)),
             Some(inner) if inner.is_ended() => Err(Error::new(Kind::Ended)),
-            inner => Ok(inner.as_ref()),
+            inner => Ok(inner),
         }
+    }
+
+    /// The logger, also one that has ended; `None` for a disabled one and in a forked child.
+    fn here(&self) -> Option<&Arc<Inner>> {
+        self.0.as_ref()?.here()
     }
 
     fn wait(&self, ask: Ask, timeout: Duration) -> Result<Flushed, Error> {
@@ -95,14 +100,62 @@ impl Handle {
         self.wait(Ask::Rotate, Duration::from_secs(5)).map(|_| ())
     }
 
+    /// Changes which events are logged, at once in every statement, in `RUST_LOG`'s syntax.
+    ///
+    /// With a `ttl` the logger falls back by itself, to what was set for good: by the last call
+    /// without one, or when the logger was started. A call takes the place of the one before.
+    ///
+    /// # Errors
+    ///
+    /// When a directive cannot be read or applied (see [`Filter`]), when the logger has ended, or
+    /// when the caller interrupts the list of statements, as a signal handler may; then nothing is
+    /// changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ttlog::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// # use std::time::{Duration, Instant};
+    /// let logger = ttlog::Builder::new(dir.path()).filter("info").build()?;
+    /// logger.set_filter("info,app::db=debug", Some(Duration::from_secs(300)))?;
+    /// assert_eq!(logger.filter().to_string(), "info,app::db=debug");
+    /// # logger.shutdown(Duration::from_secs(5))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_filter(&self, directives: &str, ttl: Option<Duration>) -> Result<(), Error> {
+        let Some(inner) = self.inner()? else { return Ok(()) };
+        let filter = Filter::parse(directives)
+            .map_err(|error| Error::new(Kind::Filter(error.to_string())))?;
+        if inner.set_filter(filter, ttl) {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Filter("the list of statements is in use by this very thread".into())))
+    }
+
+    /// Which events are logged at the moment; a disabled logger logs none.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        let off = || Filter::parse_lossy("off").0;
+        self.here().map_or_else(off, |inner| Filter::clone(&inner.filter.current()))
+    }
+
+    /// How long the filter of the moment stands before it falls back; `None` for good.
+    #[must_use]
+    pub fn filter_left(&self) -> Option<Duration> {
+        let until = self.here()?.filter.until()?;
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
     /// What the logger has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        if process::is_forked() {
-            // A thread that is not in this child may hold the locks behind the other numbers.
-            return Stats { losses: process::unplaced(), ..Stats::default() };
-        }
-        let Some(inner) = &self.0 else { return Stats::default() };
+        let Some(inner) = self.here() else {
+            // In a child, a thread that is not there may hold the locks behind the other numbers.
+            let losses = if self.0.is_some() { process::unplaced() } else { Losses::NONE };
+            return Stats { losses, ..Stats::default() };
+        };
         let (mut losses, truncated) = inner.lanes.losses();
         losses.add_all(&process::unplaced());
         for level in Level::ALL {
@@ -116,6 +169,7 @@ impl Handle {
             written: inner.progress.written().events,
             durable: inner.progress.durable().events,
             truncated,
+            suppressed: inner.limits.left_out(),
             bytes_written,
             segments,
             lanes,
@@ -129,7 +183,7 @@ impl Handle {
     #[must_use]
     pub fn health(&self) -> Health {
         let ended = Health { ended: true, ..Health::default() };
-        let Some(inner) = self.0.as_ref().filter(|_| !process::is_forked()) else { return ended };
+        let Some(inner) = self.here() else { return ended };
         let lanes = inner.lanes.place.path().map(Path::to_owned);
         let gone = inner.lanes.place.gone();
         Health {
@@ -138,6 +192,7 @@ impl Handle {
             lanes_reason: gone.or_else(|| inner.lanes_reason.clone()),
             failing: inner.progress.failing().0,
             suspect: inner.progress.suspect(),
+            control_reason: inner.control.refused(),
             ended: inner.is_ended(),
         }
     }
@@ -156,19 +211,25 @@ impl Handle {
 }
 
 impl LoggerRef for Handle {
-    fn wants(&self, target: &str, level: Level) -> bool {
+    fn wants(&self, site: &'static Callsite) -> bool {
         let Some(inner) = &self.0 else { return false };
-        !inner.is_ended() && inner.filter.enabled(target, level)
+        let inner = inner.here().unwrap_or(inner);
+        let of = site.metadata();
+        let has = |name: &str| of.has_field(name);
+        !inner.is_ended()
+            && inner.filter.with(|filter| filter.enabled_with(of.target, of.level, has))
+            && (inner.limits.is_empty() || inner.limits.passes(site, &inner.lanes))
     }
 
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         if let Some(inner) = &self.0 {
+            let inner = inner.here().unwrap_or(inner);
             handle::write_local(&inner.lanes, &LaneRecord::new(site, id, flags, args));
         }
     }
 
     fn lose(&self, level: Level) {
-        if let Some(inner) = &self.0 {
+        if let Some(inner) = self.here() {
             inner.lanes.count_loss(Cause::Full, level);
         }
     }

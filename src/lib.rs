@@ -63,10 +63,13 @@ mod macros;
 without_loom! {
     mod adopt;
     mod config;
+    #[doc(hidden)]
+    pub mod control;
     mod emit;
     mod handle;
     mod logger;
     mod notice;
+    mod monitor;
     #[doc(hidden)]
     pub mod pipe;
     #[doc(hidden)]
@@ -77,16 +80,18 @@ without_loom! {
     mod stats;
     #[doc(hidden)]
     pub mod store;
+    pub mod test;
     pub mod view;
 
-    pub use config::{Builder, Compression, Durability, Rotate};
+    pub use config::{Builder, Compression, Console, Durability, Rotate};
     pub use emit::field;
-    pub use emit::filter::{Filter, FilterError};
+    pub use emit::filter::{Explanation, Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;
+    pub use emit::redact::Redacted;
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
     pub use io::IoChoice;
-    pub use logger::init;
+    pub use logger::{init, reinit_after_fork};
     pub use stats::{Health, Stats};
 }
 

@@ -14,6 +14,8 @@ pub struct Stats {
     pub durable: u64,
     /// Records whose longest value was cut to fit.
     pub truncated: u64,
+    /// Events that a rate limit left out; the log tells how many where they are missing.
+    pub suppressed: u64,
     /// Bytes in segments, without what is reserved ahead.
     pub bytes_written: u64,
     /// Segments begun.
@@ -55,6 +57,8 @@ pub struct Health {
     pub failing: Option<String>,
     /// Why nothing is called durable any more: a sync failed.
     pub suspect: Option<String>,
+    /// Why `ttlog ctl` cannot ask this logger; everything else works without.
+    pub control_reason: Option<String>,
     /// True when the logger has been shut down.
     pub ended: bool,
 }

@@ -352,8 +352,8 @@ struct Own {
 }
 
 impl LoggerRef for Own {
-    fn wants(&self, _: &str, level: Level) -> bool {
-        level >= self.least
+    fn wants(&self, site: &'static Callsite) -> bool {
+        site.metadata().level >= self.least
     }
 
     fn push<A: Args>(&self, _: &'static Callsite, id: u32, _: u8, args: A) {

@@ -29,6 +29,7 @@ use crate::lane::outside::{self, Found, Snapshot};
 use crate::lane::owner::{self, Lock, Owner, Taken};
 use crate::lane::place;
 use crate::notice;
+use crate::store::name;
 
 /// An owner file whose lanes cannot be seen from here goes after this long (S10).
 const UNSEEN_NS_MAX: i64 = 7 * 86_400 * 1_000_000_000;
@@ -220,6 +221,8 @@ fn remove(disk: &dyn Disk, dead: &Dead) -> io::Result<()> {
     {
         place::remove(&path);
     }
+    // Nobody listens there any more.
+    let _ = disk.unlink(&dead.found.path.with_file_name(name::control(owner.logger)));
     disk.unlink(&dead.found.path)
 }
 

@@ -25,6 +25,8 @@ pub trait Args: Copy {
 pub(crate) const COUNT_MAX: usize = 8;
 /// The key of a callsite that has no definition.
 pub(crate) const KEY_NONE: u64 = u64::MAX;
+/// The key of a callsite whose calls take the detour: no list has it.
+pub(crate) const KEY_DETOUR: u64 = u64::MAX - 3;
 const KEY_LONG: u64 = u64::MAX - 1;
 const KEY_LONG_DEFERRED: u64 = u64::MAX - 2;
 

@@ -9,12 +9,17 @@
 pub(crate) mod args;
 pub mod callsite;
 pub mod clock;
+pub(crate) mod detour;
 pub mod field;
 pub(crate) mod filter;
 pub(crate) mod level;
+pub(crate) mod limit;
+pub(crate) mod metadata;
 pub(crate) mod raw;
+pub(crate) mod redact;
 pub(crate) mod route;
 mod scratch;
+pub(crate) mod sites;
 pub(crate) mod template;
 pub(crate) mod value;
 
@@ -22,8 +27,9 @@ pub(crate) use filter::Filter;
 
 use std::fmt;
 
-use args::{COUNT_MAX, Deferred, Encoded, List, Message};
+use args::{Args, COUNT_MAX, Deferred, Encoded, List, Message};
 use callsite::{Callsite, Lost, Shape};
+use raw::Cursor;
 use route::Route;
 use scratch::Scratch;
 
@@ -107,9 +113,30 @@ fn emit_unusual<R: Route, L: List>(
     flags: u8,
 ) {
     match site.resolve(const { &Shape::of::<L>() }) {
+        Ok((id, _)) if site.detour().is_masked() => {
+            let mask = site.detour().mask();
+            let mask = if const { L::DEFERRED } { mask.deferred } else { mask.formatted };
+            push_masked(site, to, id, flags, args.dynamic(), mask);
+        }
         Ok((id, true)) => to.push(site, id, flags | FLAG_DYNAMIC, args.dynamic()),
         Ok((id, false)) => to.push(site, id, flags, args),
         Err(Lost::NoRoom) => to.lose(site.metadata().level),
         Err(Lost::Counted) => {}
     }
+}
+
+/// Replaces values that are to be redacted before the record enters a lane.
+#[inline(never)]
+fn push_masked<R: Route>(
+    site: &'static Callsite,
+    to: R,
+    id: u32,
+    flags: u8,
+    args: impl Args,
+    mask: u64,
+) {
+    let mut values = vec![0; args.len()];
+    args.write(&mut Cursor::new(&mut values));
+    let values = redact::masked(&values, mask);
+    to.push(site, id, flags | FLAG_DYNAMIC, redact::Bytes::new(&values));
 }

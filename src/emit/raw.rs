@@ -340,14 +340,14 @@ impl Ready for ChainText {
 }
 
 #[inline(always)]
-fn put_sized(bytes: &[u8], out: &mut Cursor<'_>) {
+pub(super) fn put_sized(bytes: &[u8], out: &mut Cursor<'_>) {
     out.put((bytes.len() as u32).to_le_bytes());
     out.put_slice(bytes);
 }
 
 /// The longest start of a text that ends between two characters and fits `cap`.
 #[inline(always)]
-fn cut_text(bytes: &[u8], cap: usize) -> &[u8] {
+pub(super) fn cut_text(bytes: &[u8], cap: usize) -> &[u8] {
     if bytes.len() <= cap { bytes } else { cut_between_chars(bytes, cap) }
 }
 
@@ -361,7 +361,7 @@ fn cut_between_chars(bytes: &[u8], cap: usize) -> &[u8] {
 }
 
 /// The texts of a chain that fit `cap` whole, and the start of the next that still fits.
-fn cut_chain(chain: &[u8], cap: usize) -> (&[u8], &[u8]) {
+pub(super) fn cut_chain(chain: &[u8], cap: usize) -> (&[u8], &[u8]) {
     let mut at = 0;
     while let Some(len) = chain.get(at..).and_then(<[u8]>::first_chunk) {
         let text = at + 4;

@@ -101,8 +101,8 @@ impl Route for Global {
 
 /// What `logger: &handle` can name.
 pub trait LoggerRef {
-    /// True when the logger wants events of this target and level.
-    fn wants(&self, target: &str, level: Level) -> bool;
+    /// True when the logger wants another event of this statement.
+    fn wants(&self, site: &'static Callsite) -> bool;
     /// Takes a record of a callsite that has been defined under this id.
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A);
     /// Counts an event whose definition found no room.
@@ -110,8 +110,8 @@ pub trait LoggerRef {
 }
 
 impl<T: LoggerRef + ?Sized> LoggerRef for &T {
-    fn wants(&self, target: &str, level: Level) -> bool {
-        (**self).wants(target, level)
+    fn wants(&self, site: &'static Callsite) -> bool {
+        (**self).wants(site)
     }
 
     #[inline]

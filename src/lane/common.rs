@@ -76,7 +76,7 @@ impl Common {
 
 /// Writes into the lane that threads share; the event is lost when its lock is not to be had, or
 /// when it stays full.
-pub(super) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
+pub(crate) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
     let thread = thread_id();
     let mut lane = lanes.common.lane();
     let limit = lanes.record_bytes_max(&lane) - HEAD_BYTES - 8;

@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::capture;
 use super::common::write_common;
 use super::hand_out::Lane;
 use super::lanes::Lanes;
@@ -125,6 +126,11 @@ pub(crate) fn mark_internal() {
     INTERNAL.with(|internal| internal.set(true));
 }
 
+/// True on a logger's own threads.
+pub(crate) fn is_internal() -> bool {
+    INTERNAL.get()
+}
+
 /// Turns this thread off in a forked child: every call takes the cold way, which sees the fork.
 pub(crate) fn turn_off_this_thread() {
     GLOBAL.with(|producer| {
@@ -185,7 +191,7 @@ pub(crate) fn lose_global(serial: u32, level: Level) {
 
 /// Writes a record into this thread's lane of a logger that the caller names.
 pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
-    if process::is_forked() {
+    if lanes.is_parents() {
         return process::count_forked(record.level());
     }
     let Ok(Some(producer)) = KEPT.try_with(|kept| kept.local(lanes.serial)) else {
@@ -202,6 +208,9 @@ pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
 fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     if INTERNAL.get() {
         return;
+    }
+    if serial == capture::SERIAL {
+        return capture::take(record);
     }
     let level = record.level();
     if process::is_forked() {
@@ -328,6 +337,9 @@ fn write_slowly(
     level: Level,
     record: &dyn Record,
 ) {
+    if lanes.is_parents() {
+        return process::count_forked(level);
+    }
     if producer.is_busy() || is_kept_in_use() {
         // A signal handler that interrupted this thread's own write, or its look for its lane.
         return write_common(lanes, level, record);
@@ -456,7 +468,7 @@ pub(crate) fn thread_id() -> u32 {
 
 /// This thread's name as the operating system knows it; `main` for the first, empty when it has
 /// none of its own.
-fn thread_name() -> String {
+pub(super) fn thread_name() -> String {
     let own = std::thread::current().name().map(str::to_owned);
     own.unwrap_or_default()
 }

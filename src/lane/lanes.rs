@@ -65,6 +65,8 @@ pub(crate) struct Lanes {
     laneless: AtomicBool,
     /// The thread that ends the process; 0 while nobody does.
     exiting: AtomicU32,
+    /// The process that they are of, counted in forks.
+    generation: u32,
     closed: AtomicBool,
     /// Losses of lanes that were taken back, and of threads without one.
     past: Mutex<Past>,
@@ -122,10 +124,17 @@ impl Lanes {
             scribe_gone: AtomicBool::new(false),
             laneless: AtomicBool::new(false),
             exiting: AtomicU32::new(0),
+            generation: super::process::generation(),
             closed: AtomicBool::new(false),
             past: Mutex::default(),
         };
         Ok((lanes, parker))
+    }
+
+    /// True in a process that was forked from the one that made them: they are not its to write to.
+    #[inline]
+    pub(crate) fn is_parents(&self) -> bool {
+        self.generation != super::process::generation()
     }
 
     /// The three sizes of lanes, smallest first.

@@ -5,13 +5,14 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
-use parking_lot::RwLock;
-
+use super::capture;
 use super::lanes::Lanes;
+use crate::monitor::{Guard, Mutex};
 use crate::record::{LEVELS, Level};
 
-static LIVING: RwLock<Vec<Arc<Lanes>>> = RwLock::new(Vec::new());
+static LIVING: Mutex<Vec<Arc<Lanes>>> = Mutex::new(Vec::new());
 static NEXT_SERIAL: AtomicU32 = AtomicU32::new(1);
 
 thread_local! {
@@ -40,12 +41,12 @@ fn enter<R>(look: impl FnOnce() -> R) -> Option<R> {
     Some(result)
 }
 
-/// A number that no logger of this process has; never 0.
+/// A number that no logger of this process has; never 0, nor the capture's.
 pub(crate) fn next_serial() -> u32 {
     loop {
         // ord: Relaxed, a counter.
         let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
-        if serial != 0 {
+        if serial != 0 && serial != capture::SERIAL {
             return serial;
         }
     }
@@ -54,20 +55,45 @@ pub(crate) fn next_serial() -> u32 {
 /// Adds a logger's lanes.
 pub(crate) fn add(lanes: Arc<Lanes>) {
     // Nobody starts a logger from inside the list.
-    enter(|| LIVING.write().push(lanes));
+    enter(|| LIVING.lock().push(lanes));
 }
 
 /// Removes a logger's lanes: threads that come now find none.
 pub(crate) fn remove(serial: u32) {
     // The last of them is freed outside of the lock.
-    let gone = enter(|| LIVING.write().extract_if(.., |it| it.serial == serial).collect::<Vec<_>>());
+    let gone = enter(|| LIVING.lock().extract_if(.., |it| it.serial == serial).collect::<Vec<_>>());
     drop(gone);
+}
+
+/// The list, held by a thread that is about to fork, so that the child finds it whole.
+#[derive(Debug)]
+pub(crate) struct Held(#[expect(dead_code, reason = "for its destructor")] Guard<'static, Vec<Arc<Lanes>>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        INSIDE.set(false);
+    }
+}
+
+/// Tries to hold the list until the time has come; not for a thread that is in it already.
+pub(crate) fn hold(until: Instant) -> Option<Held> {
+    if INSIDE.get() {
+        return None;
+    }
+    let guard = LIVING.try_lock_until(until)?;
+    INSIDE.set(true);
+    Some(Held(guard))
+}
+
+/// In a child: forgets the parent's loggers. What they own is left as it is.
+pub(crate) fn abandon() {
+    enter(|| std::mem::forget(std::mem::take(&mut *LIVING.lock())));
 }
 
 /// The lanes of the logger with this number. The lock is held for moments alone, and never by the
 /// caller's own thread below this call.
 pub(crate) fn find(serial: u32) -> Living {
-    let found = enter(|| LIVING.read().iter().find(|it| it.serial == serial).cloned());
+    let found = enter(|| LIVING.lock().iter().find(|it| it.serial == serial).cloned());
     match found {
         Some(Some(lanes)) => Living::Found(lanes),
         Some(None) => Living::Gone,

@@ -29,6 +29,7 @@ pub(crate) mod ring;
 pub(crate) mod staging;
 
 without_loom! {
+    pub(crate) mod capture;
     pub(crate) mod catalog;
     pub(crate) mod common;
     pub(crate) mod fill;

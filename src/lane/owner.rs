@@ -201,23 +201,7 @@ fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
 
 /// A lock that is held while this lives, and by this process alone: a child that is forked meanwhile
 /// lets go of it.
-#[derive(Debug)]
-pub(crate) struct Lock(Option<File>);
-
-impl Lock {
-    fn new(file: File) -> Self {
-        super::process::keep_from_children(&file);
-        Self(Some(file))
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        if let Some(file) = self.0.take() {
-            super::process::close_kept(file);
-        }
-    }
-}
+pub(crate) type Lock = super::process::Kept;
 
 /// What a try at a lock found.
 #[derive(Debug)]
@@ -232,7 +216,7 @@ pub(crate) enum Taken {
 pub(crate) fn try_take(path: &Path) -> io::Result<Taken> {
     let file = open(path, OFlags::RDWR)?;
     let lock = Lock::new(file);
-    let file = lock.0.as_ref().expect("put there above");
+    let file = lock.file();
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Taken::Held),

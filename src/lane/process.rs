@@ -5,28 +5,48 @@
 //!
 //! - **H1** A forked child never writes into its parent's lanes: its one thread is turned off in
 //!   the atfork handler, which only touches atomics and thread-locals without destructors, and
-//!   makes async-signal-safe calls alone.
+//!   makes async-signal-safe calls alone. What belongs to an earlier generation of the process is
+//!   never written to again, whoever starts anew.
+//!   The forking thread takes no signals from before the fork until then, so that no handler runs
+//!   in a child that does not know yet that it is one.
 //! - **H2** A child does not keep its parent's locks: their descriptors become `/dev/null` in the
 //!   child, under the same numbers, so that a later close of them closes nothing else.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use crate::record::{CAUSES, Cause, LEVELS, Level, Losses};
 
 /// Locks that a child must not keep, at most.
 const KEPT_MAX: usize = 256;
 
-static FORKED: AtomicBool = AtomicBool::new(false);
+/// How many forks lie between this process and the first that had a logger.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// The generation that has started loggers, or may.
+static STARTED: AtomicU32 = AtomicU32::new(0);
 static KEPT: [AtomicI32; KEPT_MAX] = [const { AtomicI32::new(-1) }; KEPT_MAX];
 static HOOKS: Once = Once::new();
 
 /// True in a forked child that has not started anew.
 pub(crate) fn is_forked() -> bool {
     // ord: Relaxed, a check; set before the child has a second thread.
-    FORKED.load(Ordering::Relaxed)
+    STARTED.load(Ordering::Relaxed) != generation()
+}
+
+/// Which process this is, counted in forks: what was made in another is the parent's.
+#[inline]
+pub(crate) fn generation() -> u32 {
+    // ord: Relaxed, changed only while a child has one thread.
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Lets this process start loggers of its own.
+pub(crate) fn start_anew() {
+    // ord: Relaxed, as above.
+    STARTED.store(generation(), Ordering::Relaxed);
 }
 
 /// Notes a lock's descriptor, so that children let go of it (H2).
@@ -55,14 +75,76 @@ pub(crate) fn close_kept(file: File) {
     drop(file);
 }
 
+/// A descriptor that is closed in children, and with this.
+#[derive(Debug)]
+pub(crate) struct Kept(Option<File>);
+
+impl Kept {
+    pub(crate) fn new(file: File) -> Self {
+        keep_from_children(&file);
+        Self(Some(file))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        self.0.as_ref().expect("put there by `new`, taken by the destructor")
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            close_kept(file);
+        }
+    }
+}
+
+/// What is to be called at the turns of a process's life.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hooks {
+    pub(crate) at_exit: extern "C" fn(),
+    /// Around a fork: in the parent before and behind it, in the child behind it.
+    pub(crate) at_fork: [extern "C" fn(); 3],
+}
+
 /// Installs the hooks, once in a process.
-pub(crate) fn install(at_exit: extern "C" fn()) {
+pub(crate) fn install(hooks: Hooks) {
     HOOKS.call_once(|| {
+        let Hooks { at_exit, at_fork: [before, in_parent, behind_in_child] } = hooks;
+        // In a child what is installed first runs first, before a fork it runs last.
         // SAFETY: (H1) the handler keeps to what a child may do.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the functions are `extern "C"` and do not unwind; in the child the last one only
+        // gives back locks that its own thread took.
+        unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(behind_in_child)) };
+        // SAFETY: (H1) they change the forking thread's mask alone.
+        unsafe { libc::pthread_atfork(Some(hold_signals), Some(let_signals), Some(let_signals)) };
         // SAFETY: the function is `extern "C"` and does not unwind.
         unsafe { libc::atexit(at_exit) };
     });
+}
+
+thread_local! {
+    /// The mask of a thread that forks. Without a destructor, as a child needs it.
+    static MASK: Cell<Option<libc::sigset_t>> = const { Cell::new(None) };
+}
+
+/// Before a fork: no handler runs on this thread until [`let_signals`].
+extern "C" fn hold_signals() {
+    // SAFETY: all zero is a valid value of the C type; sigfillset then sets it.
+    let (mut all, mut was) = unsafe { std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>() };
+    // SAFETY: the set is this function's own.
+    unsafe { libc::sigfillset(&raw mut all) };
+    // SAFETY: (H1) changes the mask of this thread alone.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut was) };
+    MASK.set(Some(was));
+}
+
+/// Behind a fork, in parent and child.
+extern "C" fn let_signals() {
+    if let Some(was) = MASK.take() {
+        // SAFETY: (H1) as above, and async-signal-safe.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const was, std::ptr::null_mut()) };
+    }
 }
 
 /// Blocks every signal on this thread but those that mean a fault.
@@ -81,7 +163,7 @@ pub(crate) fn block_signals() {
 
 extern "C" fn in_child() {
     // ord: Relaxed, the child has one thread.
-    FORKED.store(true, Ordering::Relaxed);
+    GENERATION.fetch_add(1, Ordering::Relaxed);
     super::handle::turn_off_this_thread();
     // SAFETY: (H1) open is async-signal-safe.
     let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };

@@ -1,41 +1,55 @@
 //! Logger: puts the parts together, and takes them apart at the end.
 
+mod fork;
+mod identity;
+mod live;
 mod owner_lock;
+mod panics;
+mod signals;
+#[cfg(test)]
+pub(crate) mod tests;
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
+use self::identity::{make_dir, owner_of, random_id, segment_header};
+pub use self::fork::reinit_after_fork;
+use self::live::Live;
 use self::owner_lock::OwnerLock;
 use crate::adopt;
-use crate::config::{Builder, Durability};
+use crate::config::{Builder, Console, Durability};
+use crate::control::{self, Control};
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
+use crate::emit::limit::Limits;
+use crate::emit::redact::Patterns;
 use crate::emit::{Filter, clock};
 use crate::error::{Error, Kind};
 use crate::handle::{Flushed, Handle, flushed, unanswered};
 use crate::io::{BackendQueue, Disk, DiskQueue, FileDisk, IoChoice};
 use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
-use crate::lane::owner::{self, Owner};
 use crate::lane::place::{self, LanesChoice, Place};
 use crate::lane::staging::{BUFFER_BYTES, BUFFERS_MAX, Staging};
 use crate::lane::{handle, living, process};
-use crate::record::Definition;
+use crate::monitor::Mutex;
+use crate::record::{Anchor, Definition};
+use crate::scribe::console::{self, ConsoleSetup};
 use crate::scribe::progress::{Ask, Progress, Ticket};
+use crate::scribe::tap::Tap;
 use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
 use crate::store::name;
-use crate::store::segment::{CLOCK_UTC, SegmentHeader};
+use crate::store::segment::SegmentHeader;
 use crate::{notice, pipe};
 
 /// Staging buffers for blocks that are filled and written, where none is kept until it is durable.
 const BUFFERS: usize = 12;
 /// How long the end of the process waits for the disk.
 const EXIT_WAIT: Duration = Duration::from_secs(3);
+/// How long an end waits for the console.
+const CONSOLE_WAIT: Duration = Duration::from_secs(1);
 
 /// Loggers that have not ended, for the end of the process.
 static RUNNING: Mutex<Vec<Arc<Inner>>> = Mutex::new(Vec::new());
@@ -73,7 +87,7 @@ impl Builder {
         if let Some(inner) = &handle.0 {
             // ord: Relaxed, under the lock that every reader of it takes.
             inner.is_global.store(true, Ordering::Relaxed);
-            callsite::install(inner.lanes.serial, inner.filter.clone());
+            callsite::install(inner.lanes.serial, inner.filter.current(), inner.limits.clone());
             *global = Some(inner.clone());
         }
         Ok(handle)
@@ -109,7 +123,21 @@ impl Builder {
         };
         let filter = filter.map_err(|error| Error::new(Kind::Filter(error.to_string())))?;
         let inner = Inner::start(&self, Arc::new(filter))?;
-        process::install(at_exit);
+        if !self.redact.is_empty() {
+            callsite::redact(inner.lanes.serial, Patterns::new(&self.redact));
+        }
+        process::install(process::Hooks { at_exit, at_fork: fork::HOOKS });
+        if self.log_panics {
+            panics::install();
+        }
+        if self.flush_on_signals {
+            signals::install()?;
+        }
+        let thread = inner.clone();
+        if let Err(error) = spawn("ttlog-control", move || control::run(&thread)) {
+            let _ = inner.end(EXIT_WAIT);
+            return Err(error);
+        }
         RUNNING.lock().push(inner.clone());
         living::add(inner.lanes.clone());
         adopt::in_background(self.dir.clone());
@@ -121,7 +149,9 @@ impl Builder {
 pub(crate) struct Inner {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) filter: Arc<Filter>,
+    pub(crate) filter: Live,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) control: Control,
     pub(crate) sink: SinkId,
     /// The owner file's name, and the file with its lock.
     pub(crate) owner: Arc<OwnerLock>,
@@ -130,6 +160,12 @@ pub(crate) struct Inner {
     pub(crate) ended: AtomicBool,
     /// The scribe's thread tells what it left.
     pub(crate) scribe: Mutex<Option<JoinHandle<End>>>,
+    /// What it was started with, for a child that starts anew.
+    config: Builder,
+    /// What the console is fed by, if there is one.
+    tap: Option<Arc<Tap>>,
+    /// The logger that took its place in a child.
+    successor: OnceLock<Arc<Inner>>,
 }
 
 struct CatalogSink {
@@ -220,6 +256,7 @@ impl Inner {
         let sink = callsite::add_sink(Arc::new(sink)).ok_or_else(full)?;
         let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
         let writer = writer_setup(config, owner, &queue, &progress, &lanes);
+        let tap = start_console(config.console, &catalog, now);
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
@@ -237,21 +274,31 @@ impl Inner {
             write_within: config.write_within,
             codec: config.codec(),
             now,
+            tap: tap.clone(),
         });
+        let control = Control::new().map_err(|error| Error::caused_by(Kind::Thread, error))?;
         let started = spawn("ttlog-files", move || run_writer(writer)).and_then(|_| {
             spawn("ttlog-scribe", move || scribe.run()).inspect_err(|_| queue.end())
         });
-        let scribe = started.inspect_err(|_| callsite::remove_sink(sink))?;
+        let scribe = started.inspect_err(|_| {
+            callsite::remove_sink(sink);
+            tap.iter().for_each(|tap| tap.end(Duration::ZERO));
+        })?;
         Ok(Arc::new(Self {
             lanes,
             progress,
-            filter,
+            filter: Live::new(filter),
+            limits: Arc::new(Limits::new(&config.limits)),
+            control,
             sink,
             owner: owner.clone(),
             lanes_reason,
             is_global: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             scribe: Mutex::new(Some(scribe)),
+            config: config.clone(),
+            successor: OnceLock::new(),
+            tap,
         }))
     }
 
@@ -266,12 +313,39 @@ impl Inner {
         self.ended.load(Ordering::Relaxed)
     }
 
+    /// The logger that has its place in this process: itself, unless a child started anew; `None` in
+    /// a child that did not.
+    pub(crate) fn here(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        let mut inner = self;
+        while inner.lanes.is_parents() {
+            inner = inner.successor.get()?;
+        }
+        Some(inner)
+    }
+
+    /// Sets the filter, for good or for a while.
+    pub(crate) fn set_filter(&self, filter: Filter, ttl: Option<Duration>) -> bool {
+        let done = self.filter.set(filter, ttl, |filter| self.apply_filter(filter));
+        self.control.wake();
+        done
+    }
+
+    /// Falls back to the filter that was set for good, when it is time.
+    pub(crate) fn fall_back(&self, now: Instant) {
+        self.filter.fall_back(now, |filter| self.apply_filter(filter));
+    }
+
+    fn apply_filter(&self, filter: &Arc<Filter>) -> bool {
+        callsite::set_filter(self.lanes.serial, filter.clone())
+    }
+
     /// Asks for the end, waits for it, and lets go of everything; `None` when the time ran out.
     fn finish(&self, ask: Ask, timeout: Duration) -> Result<Flushed, Error> {
         let deadline = Instant::now() + timeout.min(Duration::from_secs(86_400 * 365));
         let ticket = self.ask(ask);
         let answer = self.progress.wait(ticket, timeout).map_err(unanswered);
         let end = self.progress.wait_end(deadline.saturating_duration_since(Instant::now()));
+        self.tap.iter().for_each(|tap| tap.end(CONSOLE_WAIT));
         if !end {
             // The disk does not answer: what is left stays in lanes and staging for the next start.
             return answer.and(Err(Error::new(Kind::Timeout)));
@@ -296,13 +370,16 @@ impl Inner {
         if self.ended.swap(true, Ordering::Relaxed) {
             return Err(Error::new(Kind::Ended));
         }
+        self.control.stop();
         // ord: Relaxed, under the lock of the global logger when it matters.
         if self.is_global.load(Ordering::Relaxed) {
             callsite::uninstall();
         }
+        self.limits.tell(true, &self.lanes);
         let result = self.finish(Ask::Shutdown, timeout);
         living::remove(self.lanes.serial);
         callsite::remove_sink(self.sink);
+        callsite::end_redact(self.lanes.serial);
         RUNNING.lock().retain(|other| !Arc::ptr_eq(other, self));
         let mut global = GLOBAL.lock();
         if global.as_ref().is_some_and(|global| Arc::ptr_eq(global, self)) {
@@ -325,12 +402,33 @@ extern "C" fn at_exit() {
     if process::is_forked() {
         return;
     }
-    let Some(running) = RUNNING.try_lock_for(EXIT_WAIT) else { return };
+    let Some(running) = RUNNING.try_lock_until(Instant::now() + EXIT_WAIT) else { return };
     let running = running.clone();
     for inner in running {
         // ord: Relaxed, only elects one of several calls.
         if !inner.ended.swap(true, Ordering::Relaxed) {
+            inner.limits.tell(true, &inner.lanes);
             let _ = inner.finish(Ask::Exit(handle::thread_id()), EXIT_WAIT);
+        }
+    }
+}
+
+/// Starts the console's thread, if there is to be one; the log is whole without it.
+fn start_console(
+    console: Console,
+    catalog: &Arc<Catalog>,
+    now: fn() -> Anchor,
+) -> Option<Arc<Tap>> {
+    if console == Console::Off {
+        return None;
+    }
+    let tap = Arc::new(Tap::default());
+    let setup = ConsoleSetup { tap: tap.clone(), catalog: catalog.clone(), console, now };
+    match spawn("ttlog-console", move || console::run(setup)) {
+        Ok(_) => Some(tap),
+        Err(error) => {
+            notice::say(&format!("no console: {error}"));
+            None
         }
     }
 }
@@ -388,102 +486,5 @@ fn writer_setup(
         progress: progress.clone(),
         wake: Box::new(move || lanes.ready.wake()),
         check_owner: Box::new(move || owner.check(&check)),
-    }
-}
-
-/// Makes the directory, with mode 0750, and returns its absolute path.
-fn make_dir(dir: &Path) -> Result<PathBuf, Error> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let refuse = |what, error| Error::at(Kind::Directory(what), dir, error);
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            return refuse("the log directory is a file; choose another name", error);
-        }
-        refuse("the log directory cannot be made; make it, or choose another", error)
-    })?;
-    std::fs::canonicalize(dir).map_err(|error| refuse("the log directory cannot be used", error))
-}
-
-fn random_id() -> std::io::Result<u64> {
-    use std::io::Read as _;
-    let mut bytes = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes).max(1))
-}
-
-fn owner_of(config: &Builder, dir: &Path, logger: u64, place: &Place) -> std::io::Result<Owner> {
-    let (app, version) = config.app.clone().unwrap_or_else(|| (executable(), String::new()));
-    Ok(Owner {
-        logger,
-        app,
-        version,
-        boot: owner::boot_id(),
-        clock: if config.utc_ticks { CLOCK_UTC } else { clock::kind() },
-        mount: adopt::mount_namespace(),
-        pid: std::process::id(),
-        start_ns: clock::wall_ns(),
-        log_dir: dir.to_owned(),
-        lanes: place.hint()?,
-    })
-}
-
-fn executable() -> String {
-    let path = std::env::current_exe().ok();
-    let stem = path.as_deref().and_then(Path::file_stem);
-    stem.map_or_else(|| "app".into(), |stem| stem.to_string_lossy().into_owned())
-}
-
-fn segment_header(owner: &Owner) -> SegmentHeader {
-    SegmentHeader {
-        logger: owner.logger,
-        boot: owner.boot,
-        clock: owner.clock,
-        app: owner.app.clone(),
-        version: owner.version.clone(),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        pid: owner.pid,
-        uid: rustix::process::getuid().as_raw(),
-        ..SegmentHeader::default()
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-    use crate::io::sim_disk::SimDisk;
-
-    thread_local! {
-        /// The disk of the next logger that this thread starts.
-        pub(crate) static SIMULATED: Cell<Option<SimDisk>> = const { Cell::new(None) };
-        /// The thread that cannot be started.
-        pub(super) static REFUSED: Cell<&'static str> = const { Cell::new("") };
-    }
-
-    #[test]
-    fn a_start_whose_threads_cannot_be_started_leaves_nothing() {
-        let (dir, lanes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let count = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
-        let files = || {
-            let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-            let comm = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
-            names.filter_map(|task| comm(task).ok()).filter(|n| n == "ttlog-files\n").count()
-        };
-        for name in ["ttlog-files", "ttlog-scribe"] {
-            REFUSED.set(name);
-            let before = files();
-            let error = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap_err();
-            assert!(error.to_string().contains("ulimit -u"), "{error}");
-            assert_eq!((count(dir.path()), count(lanes.path())), (0, 0), "{name}");
-            let began = Instant::now();
-            while files() > before {
-                assert!(began.elapsed() < Duration::from_secs(10), "its file thread lives on");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        REFUSED.set("");
-        let handle = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap();
-        handle.shutdown(Duration::from_secs(60)).unwrap();
     }
 }

@@ -1,14 +1,13 @@
 //! Owner lock: a logger's owner file in the log directory, and what is done when names go (S8).
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
-
-use super::make_dir;
+use super::identity::make_dir;
 use crate::lane::lanes::Lanes;
 use crate::lane::owner::{self, Owner};
 use crate::lane::process;
+use crate::monitor::Mutex;
 use crate::notice;
 
 #[derive(Debug)]
@@ -20,6 +19,11 @@ pub(crate) struct OwnerLock {
 }
 
 impl OwnerLock {
+    /// The log directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Publishes owner file and place again when their names went away (S8).
     pub(super) fn check(&self, lanes: &Lanes) {
         let mut owner = self.owner.lock();
@@ -68,4 +72,3 @@ impl Drop for OwnerLock {
         self.release(false);
     }
 }
-

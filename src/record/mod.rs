@@ -22,6 +22,7 @@
 mod anchor;
 pub mod compact;
 mod definition;
+mod glob;
 mod kind;
 mod level;
 mod loss;
@@ -31,11 +32,13 @@ mod value;
 
 pub use anchor::{Anchor, Timeline};
 pub use definition::{Definition, Definitions, Field, Role};
+pub use glob::glob;
 pub use kind::Kind;
 pub use level::{Level, ParseLevelError};
 pub use loss::{CAUSES, Cause, LEVELS, Losses};
 pub(crate) use run::thread_name_bytes;
 pub use run::{CODEC_COMPACT, CODEC_RAW, RUN_HEAD_BYTES_MAX, RawRun, RunHead};
+pub(crate) use value::take_value;
 pub use value::{Value, Values, error_chain};
 
 /// Bytes before the payload: the word and the ticks.

@@ -10,9 +10,11 @@ mod number;
 mod text;
 mod time;
 pub mod value;
+mod zone;
 
 pub use event::{Event, Lost, Shape, Thread};
 pub use time::{Calendar, Zone, civil};
+pub use zone::{is_coloured, local_offset};
 
 /// How an event is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

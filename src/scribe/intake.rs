@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::batch::Batch;
+use super::tap::Tap;
 use crate::lane::catalog::CatalogView;
 use crate::lane::hand_out::Lane;
 use crate::lane::park;
@@ -33,6 +34,8 @@ pub(crate) struct Intake {
     told: Losses,
     /// Losses told since `take_lost`.
     lost: u64,
+    /// Takes copies for the console.
+    tap: Option<Arc<Tap>>,
 }
 
 impl Intake {
@@ -46,7 +49,13 @@ impl Intake {
             losses_version: 0,
             told: Losses::NONE,
             lost: 0,
+            tap: None,
         }
+    }
+
+    /// The same, with copies for a console.
+    pub(crate) fn tapped(self, tap: Option<Arc<Tap>>) -> Self {
+        Self { tap, ..self }
     }
 
     /// Position behind the last record taken.
@@ -111,6 +120,10 @@ impl Intake {
                     continue;
                 }
             };
+            if let Some(tap) = &self.tap {
+                let (run, lost) = ((self.lane.tid, &*self.lane.thread), losses.since(&self.told));
+                tap.add(run, lost, &stride[..encoded.consumed], encoded.count);
+            }
             self.told = losses;
             self.lost += lost;
             self.losses_version = version;

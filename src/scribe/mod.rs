@@ -12,7 +12,9 @@
 //! passed its mark and called, and once a timer turn: a turn costs time for the lanes that log, not
 //! for those that exist, and a burst is not disturbed by a reader of its cache lines.
 
+mod answer;
 mod batch;
+pub(crate) mod console;
 mod end;
 mod flight;
 mod intake;
@@ -22,9 +24,9 @@ mod kept;
 mod moved;
 pub(crate) mod progress;
 mod queue;
-mod requests;
 mod segments;
 mod sync;
+pub(crate) mod tap;
 mod writer;
 #[cfg(test)]
 mod writer_tests;
@@ -35,16 +37,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Parker;
 
+use self::answer::Pending;
 use self::batch::Batch;
 pub(crate) use self::end::End;
 use self::intake::{Intake, Taken};
 use self::progress::{Ask, Progress, Ticket};
-use self::requests::Pending;
 pub(crate) use self::segments::SegmentPlan;
 use self::segments::Segments;
 use self::queue::Op;
 pub(crate) use self::queue::Queue;
 pub(crate) use self::writer::{WriterSetup, run as run_writer};
+use self::tap::Tap;
 use crate::config::Durability;
 use crate::lane::catalog::{Catalog, CatalogView};
 use crate::lane::hand_out::Lane;
@@ -81,6 +84,8 @@ pub(crate) struct ScribeSetup {
     pub(crate) codec: u8,
     /// Reads the three clocks.
     pub(crate) now: fn() -> Anchor,
+    /// Takes copies for the console, if there is one.
+    pub(crate) tap: Option<Arc<Tap>>,
 }
 
 /// The consumer thread's state.
@@ -213,6 +218,9 @@ impl Scribe {
         }
         self.hear_ready();
         let drained = self.drain(timer || !self.pending.is_empty());
+        if let Some(tap) = self.setup.tap.as_ref().filter(|_| timer && drained) {
+            tap.mark();
+        }
         if timer {
             self.take_back_ended();
             self.setup.lanes.prepare_spares(1);
@@ -274,7 +282,8 @@ impl Scribe {
         new.sort_by_key(|lane: &Arc<Lane>| lane.generation);
         // One whose memory was made before the place was made again.
         new.iter().filter(|lane| lane.round < self.round).for_each(|lane| lane.stop());
-        self.intakes.extend(new.into_iter().map(Intake::new));
+        let tap = &self.setup.tap;
+        self.intakes.extend(new.into_iter().map(|lane| Intake::new(lane).tapped(tap.clone())));
         self.index_intakes();
     }
 

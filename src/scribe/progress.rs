@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::monitor::{Condvar, Mutex};
 use crate::ring::{BackPressurePolicy, LockFreeRingBuffer};
 
 /// Requests that fit before those who ask wait for the scribe, which takes all in each turn.
@@ -153,7 +152,7 @@ impl Progress {
                 return answer;
             }
             let out = match deadline {
-                Some(deadline) => self.changed.wait_until(&mut state, deadline).timed_out(),
+                Some(deadline) => self.changed.wait_until(&mut state, deadline),
                 None => {
                     self.changed.wait(&mut state);
                     false
@@ -172,8 +171,9 @@ impl Progress {
 
     /// Waits until the scribe is gone; false when the time ran out.
     pub(crate) fn wait_end(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         let mut state = self.state.lock();
-        self.changed.wait_while_for(&mut state, |state| !state.ended, timeout);
+        while !state.ended && !self.changed.wait_until(&mut state, deadline) {}
         state.ended
     }
 

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::task::Waker;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::batch::Block;
 use crate::lane::staging::Buffer;
+use crate::monitor::{Condvar, Guard, Mutex};
 use crate::store::segment::SegmentHeader;
 
 /// What the scribe asks of the disk.
@@ -65,12 +64,12 @@ impl Queue {
         }
     }
 
-    fn wake(&self, mut state: parking_lot::MutexGuard<'_, State>) {
+    fn wake(&self, mut state: Guard<'_, State>) {
         let waker = state.waits_elsewhere.take();
         drop(state);
         match waker {
             Some(waker) => waker.wake(),
-            None => drop(self.changed.notify_all()),
+            None => self.changed.notify_all(),
         }
     }
 

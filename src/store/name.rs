@@ -3,6 +3,7 @@
 //! ```text
 //! <app>-<UTC start>-<logger id>-<n>.ttlog      orders-20261121T100000Z-00000000deadbeef-7.ttlog
 //! <logger id>.owner                            00000000deadbeef.owner
+//! <logger id>.sock                         where the logger can be asked
 //! ttlog-<uid>-<logger id>/                     lane place: lane-<n>, staging-<n>, callsites, lock
 //! ```
 
@@ -14,6 +15,8 @@ pub const SEGMENT_SUFFIX: &str = ".ttlog";
 pub const SPILL_SUFFIX: &str = ".ttspill";
 /// What an owner file's name ends with.
 pub const OWNER_SUFFIX: &str = ".owner";
+/// What the name of a logger's socket ends with.
+pub const CONTROL_SUFFIX: &str = ".sock";
 /// In a lane place: the definitions of the callsites.
 pub const CALLSITES: &str = "callsites";
 /// In a lane place: the file whose lock says that the logger lives.
@@ -77,6 +80,12 @@ pub fn owner(logger: u64) -> String {
 #[must_use]
 pub fn parse_owner(name: &str) -> Option<u64> {
     hex(name.strip_suffix(OWNER_SUFFIX)?)
+}
+
+/// The name of a logger's socket.
+#[must_use]
+pub fn control(logger: u64) -> String {
+    format!("{logger:016x}{CONTROL_SUFFIX}")
 }
 
 /// The name of the directory of a logger's lanes.

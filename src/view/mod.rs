@@ -8,6 +8,7 @@
 //!
 //! Nothing here writes, but for a file without a name that takes what does not fit into memory.
 
+mod captured;
 mod error;
 mod item;
 mod items;
@@ -20,6 +21,7 @@ mod stream;
 mod value;
 mod weave;
 
+pub(crate) use captured::{Captive, captured};
 pub use error::Error;
 pub use item::{Damage, Item, Lost, Record, Span};
 pub use items::Items;

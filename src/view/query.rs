@@ -1,6 +1,6 @@
 //! Query: which events to read, and in which order.
 
-use crate::record::Level;
+use crate::record::{Level, glob};
 
 /// Which events to read, and in which order; matches all when new.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,31 +103,7 @@ fn matches(pattern: &str, target: &str) -> bool {
         let below = target.strip_prefix(pattern);
         return below.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
     }
-    let (pattern, target): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), target.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    // After a `*`: where the pattern goes on, and the first character not given to the star yet.
-    let mut star = None;
-    while t < target.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                p += 1;
-                star = Some((p, t));
-            }
-            Some(c) if *c == '?' || *c == target[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match &mut star {
-                Some((after, given)) => {
-                    *given += 1;
-                    (p, t) = (*after, *given);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
+    glob(pattern, target)
 }
 
 #[cfg(test)]

@@ -47,6 +47,12 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  ttlog doctor\n  ttlog doctor /var/log/app\n  ttlog doctor -o json logs"
     )]
     Doctor(DoctorArgs),
+    /// Tells whether a filter logs an event, and why
+    Filter(crate::filter::FilterArgs),
+    /// Lists the loggers of a directory that live
+    Ps(crate::ps::PsArgs),
+    /// Asks living loggers: another filter, a flush, a new segment, counters
+    Ctl(crate::ctl::CtlArgs),
 }
 
 const RECORD_HELP: &str = "\

@@ -4,13 +4,16 @@ mod args;
 mod backwards;
 mod cat;
 mod clock;
+mod ctl;
 mod doctor;
+mod filter;
 mod follow;
 mod grep;
 mod info;
 mod output;
 mod parse;
 mod paths;
+mod ps;
 mod record;
 mod sink;
 mod temp;
@@ -68,6 +71,9 @@ fn main() -> ExitCode {
         Some(Verb::Verify(args)) => verify::run(&args),
         Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
+        Some(Verb::Filter(args)) => filter::run(&args),
+        Some(Verb::Ps(args)) => ps::run(&args),
+        Some(Verb::Ctl(args)) => ctl::run(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

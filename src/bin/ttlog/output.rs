@@ -51,14 +51,9 @@ pub(crate) fn note(message: &str) {
 
 /// True when output is to be coloured: flag, then `NO_COLOR`, `CLICOLOR_FORCE`, the terminal.
 pub(crate) fn is_coloured(flag: Colour) -> bool {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     match flag {
         Colour::Always => true,
         Colour::Never => false,
-        Colour::Auto if is_set("NO_COLOR") => false,
-        Colour::Auto if std::env::var_os("CLICOLOR_FORCE").is_some_and(|v| v != "0") => true,
-        Colour::Auto => {
-            io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-        }
+        Colour::Auto => ttlog::render::is_coloured(io::stdout().is_terminal()),
     }
 }

@@ -37,6 +37,11 @@ pub(crate) fn open(given: &[PathBuf]) -> Result<Input, Failure> {
     Ok(Input { source, failed: !errors.is_empty(), _stdin: stdin })
 }
 
+/// The log directory that was given, or the one that is meant without any.
+pub(crate) fn dir(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    given.map_or_else(default, |dir| Ok(dir.to_owned()))
+}
+
 fn default() -> Result<PathBuf, Failure> {
     if let Some(dir) = std::env::var_os("TTLOG_DIR").filter(|dir| !dir.is_empty()) {
         return Ok(dir.into());

@@ -1,6 +1,7 @@
 //! Child: the program's commands, and what they share.
 
 mod ends;
+mod life;
 pub(crate) mod odd;
 mod run;
 
@@ -49,14 +50,17 @@ pub(crate) const THREADS_MAX: usize = 64;
 pub(crate) struct Counts(&'static [[AtomicU64; 8]; THREADS_MAX]);
 
 impl Counts {
+    /// Counters that nobody reads.
+    pub(crate) fn nowhere() -> Self {
+        let zeros: Vec<u64> = vec![0; THREADS_MAX * 8];
+        // SAFETY: leaked, long enough, and aligned for u64.
+        Self(unsafe { &*zeros.leak().as_ptr().cast() })
+    }
+
     /// Maps the file `counts=PATH`; without one, memory of the process.
     pub(crate) fn open(args: &Args) -> Self {
         let len = THREADS_MAX * 64;
-        let Some(path) = args.text("counts") else {
-            let zeros: Vec<u64> = vec![0; len / 8];
-            // SAFETY: leaked, long enough, and aligned for u64.
-            return Self(unsafe { &*zeros.leak().as_ptr().cast() });
-        };
+        let Some(path) = args.text("counts") else { return Self::nowhere() };
         let file = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -147,6 +151,7 @@ pub(crate) fn main() {
     match args.text("do").expect("do=COMMAND") {
         "end" => ends::run(&args),
         "odd" => odd::run(&args),
+        "life" => life::run(&args),
         _ => run::run(&args),
     }
 }

@@ -1,4 +1,4 @@
-//! Requests: what waits until lanes are drained, and how it is answered.
+//! Answer: requests that wait until the lanes are drained.
 
 use super::Scribe;
 use super::progress::{Ask, Ticket};

@@ -1,0 +1,73 @@
+//! Identity: the directory, id and names under which a logger is known.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::adopt;
+use crate::config::Builder;
+use crate::emit::clock;
+use crate::error::{Error, Kind};
+use crate::lane::owner::{self, Owner};
+use crate::lane::place::Place;
+use crate::store::segment::{CLOCK_UTC, SegmentHeader};
+
+/// Makes the directory, with mode 0750, and returns its absolute path.
+pub(super) fn make_dir(dir: &Path) -> Result<PathBuf, Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let refuse = |what, error| Error::at(Kind::Directory(what), dir, error);
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            return refuse("the log directory is a file; choose another name", error);
+        }
+        refuse("the log directory cannot be made; make it, or choose another", error)
+    })?;
+    std::fs::canonicalize(dir).map_err(|error| refuse("the log directory cannot be used", error))
+}
+
+pub(super) fn random_id() -> std::io::Result<u64> {
+    use std::io::Read as _;
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes).max(1))
+}
+
+pub(super) fn owner_of(
+    config: &Builder,
+    dir: &Path,
+    logger: u64,
+    place: &Place,
+) -> std::io::Result<Owner> {
+    let (app, version) = config.app.clone().unwrap_or_else(|| (executable(), String::new()));
+    Ok(Owner {
+        logger,
+        app,
+        version,
+        boot: owner::boot_id(),
+        clock: if config.utc_ticks { CLOCK_UTC } else { clock::kind() },
+        mount: adopt::mount_namespace(),
+        pid: std::process::id(),
+        start_ns: clock::wall_ns(),
+        log_dir: dir.to_owned(),
+        lanes: place.hint()?,
+    })
+}
+
+fn executable() -> String {
+    let path = std::env::current_exe().ok();
+    let stem = path.as_deref().and_then(Path::file_stem);
+    stem.map_or_else(|| "app".into(), |stem| stem.to_string_lossy().into_owned())
+}
+
+pub(super) fn segment_header(owner: &Owner) -> SegmentHeader {
+    SegmentHeader {
+        logger: owner.logger,
+        boot: owner.boot,
+        clock: owner.clock,
+        app: owner.app.clone(),
+        version: owner.version.clone(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        pid: owner.pid,
+        uid: rustix::process::getuid().as_raw(),
+        ..SegmentHeader::default()
+    }
+}

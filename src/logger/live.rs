@@ -1,0 +1,77 @@
+//! Live: the filter of a running logger, which can be changed for good or for a while.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::monitor::Mutex;
+use arc_swap::ArcSwap;
+
+use crate::emit::Filter;
+
+/// The filter that stands, and the one that it falls back to.
+#[derive(Debug)]
+pub(crate) struct Live {
+    current: ArcSwap<Filter>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What was set for good.
+    base: Arc<Filter>,
+    /// When what was set for a while ends.
+    until: Option<Instant>,
+}
+
+impl Live {
+    pub(super) fn new(filter: Arc<Filter>) -> Self {
+        let state = Mutex::new(State { base: filter.clone(), until: None });
+        Self { current: ArcSwap::new(filter), state }
+    }
+
+    /// The filter that stands.
+    pub(crate) fn current(&self) -> Arc<Filter> {
+        self.current.load_full()
+    }
+
+    /// Looks at the filter that stands, without a lock.
+    #[inline]
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&Filter) -> R) -> R {
+        look(&self.current.load())
+    }
+
+    /// When the filter falls back.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.state.lock().until
+    }
+
+    /// Sets the filter, for good or for a while. `apply` tells the callsites; changes take turns.
+    pub(crate) fn set(
+        &self,
+        filter: Filter,
+        ttl: Option<Duration>,
+        apply: impl FnOnce(&Arc<Filter>) -> bool,
+    ) -> bool {
+        let filter = Arc::new(filter);
+        let mut state = self.state.lock();
+        if !apply(&filter) {
+            return false;
+        }
+        self.current.store(filter.clone());
+        // A time that no clock reaches is for good, but for the filter that is kept beneath.
+        state.until = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
+        if ttl.is_none() {
+            state.base = filter;
+        }
+        true
+    }
+
+    /// Falls back to what was set for good, once the time is over.
+    pub(crate) fn fall_back(&self, now: Instant, apply: impl FnOnce(&Arc<Filter>) -> bool) {
+        let mut state = self.state.lock();
+        if state.until.is_some_and(|until| until <= now) && apply(&state.base) {
+            self.current.store(state.base.clone());
+            state.until = None;
+        }
+    }
+}

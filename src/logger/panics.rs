@@ -1,0 +1,104 @@
+//! Panics: logs each, brings it to the disk within a bound, and calls the hook that was there.
+
+use std::backtrace::Backtrace;
+use std::cell::Cell;
+use std::fmt::Write;
+use std::panic::PanicHookInfo;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::GLOBAL;
+use crate::emit::callsite::{Callsite, FieldName, Metadata};
+use crate::emit::{emit_message, field};
+use crate::lane::{handle, process};
+use crate::notice;
+use crate::record::Level;
+use crate::scribe::progress::Ask;
+
+/// How long a panic waits for the disk.
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
+
+static INSTALLED: Once = Once::new();
+/// The last panic waited in vain: the next does not wait, until one is answered again.
+static WAITED_IN_VAIN: AtomicBool = AtomicBool::new(false);
+
+/// The statement that all panics are logged by.
+static SITE: Callsite = Callsite::new(Metadata {
+    level: Level::Error,
+    name: "panic",
+    target: "panic",
+    file: "",
+    line: 0,
+    module: "",
+    fields: &[
+        FieldName::Path("panic.file"),
+        FieldName::Path("panic.line"),
+        FieldName::Path("panic.column"),
+        FieldName::Path("panic.thread"),
+        FieldName::Path("backtrace"),
+    ],
+    template: None,
+    arguments: &[],
+});
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Installs the hook, once in a process.
+pub(super) fn install() {
+    if std::thread::panicking() {
+        notice::say(
+            "panics are not logged: a logger that is started while its thread panics may \
+                     not change the panic hook",
+        );
+        return;
+    }
+    INSTALLED.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            // The logger's own threads log nothing, and a hook that panics is not entered again.
+            if !handle::is_internal() && !INSIDE.replace(true) {
+                log(info);
+                INSIDE.set(false);
+            }
+            before(info);
+        }));
+    });
+}
+
+fn log(info: &PanicHookInfo<'_>) {
+    let Some(inner) = wanted() else { return };
+    let payload = info.payload();
+    let message = payload.downcast_ref::<&str>().copied();
+    let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = message.unwrap_or("Box<dyn Any>");
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("");
+    let (file, line, column) =
+        info.location().map_or(("", 0, 0), |at| (at.file(), at.line(), at.column()));
+    let backtrace = Backtrace::force_capture();
+    let backtrace = field::display(backtrace);
+    if let Some(to) = SITE.enabled() {
+        let fields = ((((((), &file), &line), &column), &thread), &backtrace);
+        let write = |out: &mut dyn Write| write!(out, "panicked: {message}");
+        emit_message::<false, _, _, _, _>(&SITE, to, fields, (), write);
+    }
+    // ord: Relaxed, a hint.
+    let wait = if WAITED_IN_VAIN.load(Ordering::Relaxed) { Duration::ZERO } else { FLUSH_WAIT };
+    let ticket = inner.ask(Ask::Flush);
+    let answered = inner.progress.wait(ticket, wait).is_ok();
+    // ord: Relaxed, a hint.
+    WAITED_IN_VAIN.store(!answered, Ordering::Relaxed);
+}
+
+/// The global logger, if it was started to log panics.
+fn wanted() -> Option<std::sync::Arc<super::Inner>> {
+    if process::is_forked() {
+        return None;
+    }
+    // A thread that panics while it starts or ends a logger has the lock.
+    let global = GLOBAL.try_lock()?.clone()?;
+    (global.config.log_panics && !global.is_ended()).then_some(global)
+}
