@@ -39,7 +39,8 @@
 //! | `cli` | builds the command `ttlog`, with the crates that it needs |
 //! | `max_level_off`, `…_error`, `…_warn`, `…_info`, `…_debug`, `…_trace` | calls that are more verbose are removed when the program is compiled |
 //! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
-//! | `tracing`, `log` (default), `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
+//! | `tracing` (default) | [`layer`](fn@layer) and [`Subscriber`]: events of tracing |
+//! | `log` (default), `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
 
 /// What models of the lock-free parts do without: `--cfg loom` compiles `lane`, `record`, `sync`.
 macro_rules! without_loom {
@@ -60,6 +61,8 @@ without_loom! {
     mod config;
     mod emit;
     mod handle;
+    #[cfg(feature = "tracing")]
+    mod layer;
     mod logger;
     #[macro_use]
     mod macros;
@@ -81,6 +84,8 @@ without_loom! {
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
     pub use io::IoChoice;
+    #[cfg(feature = "tracing")]
+    pub use layer::{Layer, LayerBuilder, Subscriber, layer};
     pub use logger::init;
     pub use stats::{Health, Stats};
 }

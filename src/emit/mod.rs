@@ -11,11 +11,17 @@ pub mod callsite;
 pub mod clock;
 pub mod field;
 pub(crate) mod filter;
+#[cfg(feature = "tracing")]
+pub(crate) mod foreign;
 pub(crate) mod level;
 pub(crate) mod raw;
 pub(crate) mod route;
 mod scratch;
+#[cfg(feature = "tracing")]
+pub(crate) mod table;
 pub(crate) mod template;
+#[cfg(feature = "tracing")]
+pub(crate) mod told;
 pub(crate) mod value;
 
 pub(crate) use filter::Filter;

@@ -361,7 +361,7 @@ fn cut_between_chars(bytes: &[u8], cap: usize) -> &[u8] {
 }
 
 /// The texts of a chain that fit `cap` whole, and the start of the next that still fits.
-fn cut_chain(chain: &[u8], cap: usize) -> (&[u8], &[u8]) {
+pub(super) fn cut_chain(chain: &[u8], cap: usize) -> (&[u8], &[u8]) {
     let mut at = 0;
     while let Some(len) = chain.get(at..).and_then(<[u8]>::first_chunk) {
         let text = at + 4;

@@ -1,0 +1,87 @@
+//! Builder: prepares a layer, with the setters of [`Builder`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Layer, Subscriber, To};
+use crate::config::{Builder, Compression, Durability, Rotate};
+use crate::error::Error;
+use crate::handle::Handle;
+
+/// Prepares a layer that logs into `dir`.
+///
+/// # Examples
+///
+/// ```no_run
+/// use tracing_subscriber::prelude::*;
+///
+/// # fn main() -> Result<(), ttlog::Error> {
+/// let (layer, _handle) = ttlog::layer("/var/log/app").app("orders", "1.4.2").build()?;
+/// tracing_subscriber::registry().with(layer).init();
+/// # Ok(())
+/// # }
+/// ```
+pub fn layer(dir: impl AsRef<Path>) -> LayerBuilder {
+    LayerBuilder { config: Builder::new(dir) }
+}
+
+/// Prepares a [`Layer`]; has the setters of [`Builder`]. Without a filter it takes everything.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct LayerBuilder {
+    config: Builder,
+}
+
+macro_rules! setters {
+    ($($name:ident($($argument:ident: $type:ty),*);)*) => {
+        impl LayerBuilder { $(
+            #[doc = concat!("As [`Builder::", stringify!($name), "`].")]
+            pub fn $name(mut self, $($argument: $type),*) -> Self {
+                self.config = self.config.$name($($argument),*);
+                self
+            }
+        )* }
+    };
+}
+
+// tests/layer_builder.rs compares them with those of `Builder`.
+setters! {
+    app(name: impl Into<String>, version: impl Into<String>);
+    filter(directives: impl Into<String>);
+    env_filter();
+    env();
+    lane_bytes(bytes: usize);
+    lanes_bytes_max(bytes: usize);
+    crash_safe(crash_safe: bool);
+    lanes_in(dir: impl AsRef<Path>);
+    write_within(within: Duration);
+    durability(durability: Durability);
+    rotate(rotate: Rotate);
+    compress(compression: Compression);
+}
+
+impl LayerBuilder {
+    /// Starts the logger. It is not the global one: ttlog's own macros reach it as
+    /// `info!(logger: &handle, …)`.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made or written to, or when a setting makes no sense.
+    pub fn build(self) -> Result<(Layer, Handle), Error> {
+        let filters = self.config.filter.is_some();
+        let config = if filters { self.config } else { self.config.filter("trace") };
+        let handle = config.build()?;
+        let to = handle.0.clone().map(|logger| To::new(logger, filters));
+        Ok((Layer { to }, handle))
+    }
+
+    /// Starts the logger, and makes a subscriber that does nothing but log to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`LayerBuilder::build`].
+    pub fn subscriber(self) -> Result<(Subscriber, Handle), Error> {
+        let (layer, handle) = self.build()?;
+        Ok((Subscriber::new(layer), handle))
+    }
+}

@@ -1,0 +1,146 @@
+//! Layer: events of tracing become records in lanes.
+//!
+//! ```text
+//! tracing::info!(…) ─► Registry and other layers ─► Layer::on_event
+//!                                                     │ sites: the callsite's statement, one look
+//!                                                     │ visit: values as they will lie in the lane
+//!                                                     └─► lane
+//! ```
+//!
+//! A callsite of tracing is met once and known from then on by the address of its metadata. (Its
+//! `Identifier` will not do: it is the address of a callsite, and callsites without size, such as
+//! those of tracing-log, may have the same.)
+//!
+//! # Failure
+//!
+//! Nothing here returns an error to tracing: what could not be taken is counted as lost and told in
+//! the stream, as for ttlog's own macros.
+
+mod builder;
+mod sites;
+mod subscriber;
+mod visit;
+
+use std::sync::Arc;
+
+use tracing_core::{Event, Metadata, Subscriber as CoreSubscriber};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::emit::told::{NoRoom, ToldRecord, with_values};
+use crate::lane::{handle, living, process};
+use crate::logger::Inner;
+use crate::record::{Cause, Level, RECORD_EVENT};
+
+pub use builder::{LayerBuilder, layer};
+pub use subscriber::Subscriber;
+
+/// A [`tracing_subscriber::Layer`] that logs what a `Registry` sees; made by [`layer`].
+///
+/// It takes every event that reaches it: a filter is put on it like on any other layer, with
+/// `with_filter`, or with [`LayerBuilder::filter`], which concerns this layer alone.
+///
+/// # Examples
+///
+/// ```
+/// use tracing_subscriber::prelude::*;
+///
+/// # fn main() -> Result<(), ttlog::Error> {
+/// # let dir = tempfile::tempdir().expect("a directory");
+/// let (layer, handle) = ttlog::layer(dir.path()).build()?;
+/// let _default = tracing_subscriber::registry().with(layer).set_default();
+/// tracing::info!(user.id = 42, "hello");
+/// # handle.shutdown(std::time::Duration::from_secs(5))?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Layer {
+    /// `None`: the environment has disabled the logger.
+    to: Option<To>,
+}
+
+/// The way to a logger.
+#[derive(Debug)]
+struct To {
+    logger: Arc<Inner>,
+    /// True when this logger has the way that needs no look at what the thread keeps.
+    is_hot: bool,
+    /// True when a filter was given: without one everything is taken.
+    filters: bool,
+}
+
+impl To {
+    fn new(logger: Arc<Inner>, filters: bool) -> Self {
+        let is_hot = living::claim_layer(logger.lanes.serial);
+        Self { logger, is_hot, filters }
+    }
+
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        !self.logger.is_ended()
+            && (!self.filters
+                || self.logger.filter.enabled(metadata.target(), level_of(metadata.level())))
+    }
+
+    #[inline]
+    fn push(&self, record: ToldRecord<'_>) {
+        if self.is_hot {
+            handle::write_layer(self.logger.lanes.serial, record);
+        } else {
+            handle::write_local(&self.logger.lanes, &record);
+        }
+    }
+
+    /// Counts an event whose definition found no room.
+    #[cold]
+    fn lose(&self, level: Level) {
+        match process::is_forked() {
+            true => process::count_forked(level),
+            false => self.logger.lanes.count_loss(Cause::Full, level),
+        }
+    }
+
+    #[inline]
+    fn event(&self, event: &Event<'_>) {
+        let metadata = event.metadata();
+        if !self.wants(metadata) {
+            return;
+        }
+        let push = |record: ToldRecord<'_>| self.push(record);
+        let result = match sites::of(metadata) {
+            None => Err(NoRoom),
+            Some(site) if site.is_log => visit::with_log_record(event, |statement, values| {
+                statement.record(RECORD_EVENT, values, push)
+            }),
+            Some(site) => with_values(|values| {
+                event.record(&mut visit::Visitor(values));
+                site.statement.record(RECORD_EVENT, values, push)
+            }),
+        };
+        if result.is_err() {
+            self.lose(level_of(metadata.level()));
+        }
+    }
+}
+
+/// A level of tracing as ttlog's.
+fn level_of(level: &tracing_core::Level) -> Level {
+    match *level {
+        tracing_core::Level::TRACE => Level::Trace,
+        tracing_core::Level::DEBUG => Level::Debug,
+        tracing_core::Level::INFO => Level::Info,
+        tracing_core::Level::WARN => Level::Warn,
+        tracing_core::Level::ERROR => Level::Error,
+    }
+}
+
+impl<S> tracing_subscriber::Layer<S> for Layer
+where
+    S: CoreSubscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.event(event);
+        }
+    }
+}
