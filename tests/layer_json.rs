@@ -84,6 +84,14 @@ fn compare(ours: &[Value], theirs: &[Value]) {
             *value = differs(name).unwrap_or_else(|| value.clone());
         }
         assert_eq!(without(&ours["fields"], &[]), expected);
+        let spans = |value: &Value| value["spans"].as_array().cloned().unwrap_or_default();
+        let (our_spans, their_spans) = (spans(ours), spans(theirs));
+        assert_eq!(our_spans.len(), their_spans.len());
+        for (ours, theirs) in our_spans.iter().zip(&their_spans) {
+            assert_eq!(ours["name"], theirs["name"]);
+            assert_eq!(ours["id"].as_str().map(str::len), Some(16));
+            assert_eq!(without(&ours["fields"], &[]), without(theirs, &["name"]));
+        }
     }
 }
 
@@ -123,4 +131,29 @@ fn events_say_the_same() {
         );
     });
     compare(&ours, &theirs);
+}
+
+#[test]
+fn spans_around_events_say_the_same() {
+    let (ours, theirs) = both(|| {
+        tracing::info!("in none");
+        let outer = tracing::info_span!(
+            "outer",
+            user.id = 42,
+            path = "/a \"b\"",
+            late = tracing::field::Empty
+        );
+        let _outer = outer.enter();
+        tracing::info!("in one");
+        let inner =
+            tracing::debug_span!("inner", debug = ?Some("x"), f = 1.5, yes = true).entered();
+        tracing::info!("in two");
+        outer.record("late", 3);
+        tracing::info!("in two, with more");
+        drop(inner);
+        let _empty = tracing::info_span!("no fields").entered();
+        tracing::warn!(n = 1, "last");
+    });
+    compare(&ours, &theirs);
+    assert_eq!(ours[2]["spans"].as_array().map(Vec::len), Some(2));
 }

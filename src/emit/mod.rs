@@ -9,6 +9,8 @@
 pub(crate) mod args;
 pub mod callsite;
 pub mod clock;
+#[cfg(feature = "tracing")]
+mod cut;
 pub mod field;
 pub(crate) mod filter;
 #[cfg(feature = "tracing")]

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 
-/// Slots of the first part; each further part has four times as many.
+/// Slots of the first part; a further one has four times as many when that was full.
 const SLOTS: usize = 1024;
 /// Slots that a hash may take in a part.
 const TRIES: usize = 8;
@@ -92,7 +92,8 @@ impl<T: Send + Sync> Table<T> {
             if part.tries(hash).any(|slot| slot.set(value).is_ok()) {
                 return Some(value);
             }
-            let len = part.slots.len() * 4;
+            // Hashes that meet too often, in a part with room elsewhere, do not make it larger.
+            let len = part.slots.len() * if *n_values * 4 > part.slots.len() { 4 } else { 1 };
             part = part.next.get_or_init(|| Box::new(Part::new(len)));
         }
     }

@@ -3,6 +3,8 @@
 //! A visitor hands values over one by one; each is put behind the last as it will lie in the lane.
 //! The first record of a [`Statement`] says which kinds its definition has. Records that bring the
 //! same fields as the same kinds are their values alone; any other tells its kinds.
+//!
+//! A statement is an event's or a span's: of a span, other records tell what it goes through.
 
 use std::error::Error;
 use std::fmt;
@@ -10,11 +12,14 @@ use std::sync::OnceLock;
 
 use super::callsite;
 use super::clock;
-use super::raw::{Chain, Encode as _, Format, cut_chain};
+use super::cut::{self, split};
+use super::raw::{Chain, Encode as _, Format};
 use super::scratch::{self, Scratch};
 use crate::lane::fill::Record;
 use crate::record::{
-    Definition, FLAG_DYNAMIC, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Kind, Level, Role,
+    Definition, FLAG_DYNAMIC, FLAG_SPAN, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Kind, Level,
+    RECORD_EVENT, RECORD_SPAN_CLOSE, RECORD_SPAN_ENTER, RECORD_SPAN_EXIT, RECORD_SPAN_FOLLOWS,
+    RECORD_SPAN_OPEN, RECORD_SPAN_VALUES, Role,
 };
 
 /// Values that are remembered without an allocation.
@@ -204,20 +209,73 @@ impl Values<'_> {
     }
 }
 
-/// Values of these kinds, one behind another, each by itself.
-fn split(
-    kinds: impl Iterator<Item = u8>,
-    mut bytes: &[u8],
-) -> impl Iterator<Item = (u8, &[u8])> {
-    kinds.map_while(move |kind| {
-        let len = match Kind::from_u8(kind)?.fixed_len() {
-            Some(len) => len,
-            None => 4 + u32::from_le_bytes(*bytes.first_chunk()?) as usize,
-        };
-        let (value, rest) = bytes.split_at_checked(len)?;
-        bytes = rest;
-        Some((kind, value))
-    })
+/// What a record tells; spans go by their ids, 0 for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// An event in a span.
+    Event { span: u64 },
+    /// A span was opened below another.
+    Open { span: u64, parent: u64 },
+    /// Fields of a span got values.
+    Values { span: u64 },
+}
+
+/// What a span goes through that has no values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A thread is in it from now on.
+    Enter,
+    /// A thread has left it.
+    Exit,
+    /// It is over, after so many ticks in it and beside it.
+    Close { busy: u64, idle: u64 },
+    /// It follows from another span.
+    Follows { other: u64 },
+}
+
+/// The words before a record's values.
+#[derive(Debug, Clone, Copy)]
+struct Words {
+    words: [u64; 3],
+    len: usize,
+}
+
+impl Words {
+    const NONE: Self = Self { words: [0; 3], len: 0 };
+
+    const fn one(a: u64) -> Self {
+        Self { words: [a, 0, 0], len: 1 }
+    }
+
+    const fn two(a: u64, b: u64) -> Self {
+        Self { words: [a, b, 0], len: 2 }
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> usize {
+        8 * self.len
+    }
+
+    #[inline(always)]
+    fn write(&self, out: &mut [u8]) {
+        for (word, out) in self.words.iter().zip(out.chunks_exact_mut(8)) {
+            out.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+}
+
+impl What {
+    #[inline(always)]
+    const fn parts(self) -> (u8, u8, Words) {
+        match self {
+            Self::Event { span: 0 } => (RECORD_EVENT, 0, Words::NONE),
+            Self::Event { span } => (RECORD_EVENT, FLAG_SPAN, Words::one(span)),
+            Self::Open { span, parent } => {
+                (RECORD_SPAN_OPEN, FLAG_SPAN, Words::two(span, parent))
+            }
+            Self::Values { span } => (RECORD_SPAN_VALUES, FLAG_SPAN, Words::one(span)),
+        }
+    }
 }
 
 /// Why a record cannot be made.
@@ -287,23 +345,40 @@ impl Statement {
     #[inline]
     pub(crate) fn record(
         &self,
-        record_kind: u8,
+        what: What,
         values: &Values<'_>,
         push: impl FnOnce(ToldRecord<'_>),
     ) -> Result<(), NoRoom> {
         let defined = self.defined(values)?;
-        let flags = if values.truncated { FLAG_TRUNCATED } else { 0 };
+        let (kind, mut flags, words) = what.parts();
+        if values.truncated {
+            flags |= FLAG_TRUNCATED;
+        }
         let level = self.always.level;
         if *values.told() == *defined.like {
-            let like = &*defined.like;
-            let bytes = &values.bytes[..];
-            push(ToldRecord { id: defined.id, level, record_kind, flags, like, bytes });
+            let (like, bytes) = (&*defined.like, &values.bytes[..]);
+            push(ToldRecord { id: defined.id, level, kind, flags, words, like, bytes });
         } else {
             let bytes = &*values.telling(&defined.order);
             let flags = flags | FLAG_DYNAMIC;
-            push(ToldRecord { id: defined.id, level, record_kind, flags, like: &[], bytes });
+            push(ToldRecord { id: defined.id, level, kind, flags, words, like: &[], bytes });
         }
         Ok(())
+    }
+
+    /// Hands the record of a step of a span to `push`; of a span that was not opened there is none.
+    pub(crate) fn step(&self, span: u64, step: Step, push: impl FnOnce(ToldRecord<'_>)) {
+        let Some(defined) = self.defined.get() else { return };
+        let (kind, words) = match step {
+            Step::Enter => (RECORD_SPAN_ENTER, Words::one(span)),
+            Step::Exit => (RECORD_SPAN_EXIT, Words::one(span)),
+            Step::Close { busy, idle } => {
+                (RECORD_SPAN_CLOSE, Words { words: [span, busy, idle], len: 3 })
+            }
+            Step::Follows { other } => (RECORD_SPAN_FOLLOWS, Words::two(span, other)),
+        };
+        let (id, level, flags) = (defined.id, self.always.level, FLAG_SPAN);
+        push(ToldRecord { id, level, kind, flags, words, like: &[], bytes: &[] });
     }
 }
 
@@ -312,8 +387,9 @@ impl Statement {
 pub(crate) struct ToldRecord<'a> {
     id: u32,
     level: Level,
-    record_kind: u8,
+    kind: u8,
     flags: u8,
+    words: Words,
     /// The kinds, unless each value stands behind its own.
     like: &'a [Told],
     bytes: &'a [u8],
@@ -322,7 +398,7 @@ pub(crate) struct ToldRecord<'a> {
 impl Record for ToldRecord<'_> {
     #[inline(always)]
     fn payload_len(&self) -> usize {
-        self.bytes.len()
+        self.words.bytes() + self.bytes.len()
     }
 
     fn level(&self) -> Level {
@@ -340,75 +416,22 @@ impl Record for ToldRecord<'_> {
 
     #[inline(always)]
     fn head(&self, ticks: u64, words: u16, flags: u8) -> [u8; HEAD_BYTES] {
-        Head::encode(self.id, words, self.record_kind, self.flags | flags, ticks)
+        Head::encode(self.id, words, self.kind, self.flags | flags, ticks)
     }
 
     #[inline(always)]
     fn payload(&self, out: &mut [u8]) {
-        out.copy_from_slice(self.bytes);
+        let (words, values) = out.split_at_mut(self.words.bytes());
+        self.words.write(words);
+        values.copy_from_slice(self.bytes);
     }
 
     fn cut(&self, limit: usize) -> Vec<u8> {
         let tells = self.flags & FLAG_DYNAMIC != 0;
-        let mut parts: Vec<(u8, Vec<u8>)> = if tells {
-            split_telling(self.bytes)
-        } else {
-            let kinds = self.like.iter().map(|told| told.kind);
-            split(kinds, self.bytes).map(|(kind, bytes)| (kind, bytes.to_vec())).collect()
-        };
-        let head = usize::from(tells);
-        loop {
-            let len: usize = parts.iter().map(|(_, bytes)| head + bytes.len()).sum();
-            let Some(excess) = len.checked_sub(limit).filter(|excess| *excess > 0) else { break };
-            let texts = parts.iter_mut().filter(|(kind, bytes)| is_text(*kind) && bytes.len() > 4);
-            match texts.max_by_key(|(_, bytes)| bytes.len()) {
-                Some((kind, bytes)) => shorten(*kind, bytes, excess),
-                // More numbers than a record holds: the last ones go.
-                None => drop(parts.pop()),
-            }
-        }
-        let mut out = Vec::with_capacity(limit);
-        for (kind, bytes) in parts {
-            out.extend_from_slice(&[kind][..head]);
-            out.extend_from_slice(&bytes);
-        }
+        let kinds = (!tells).then(|| self.like.iter().map(|told| told.kind));
+        let mut out = vec![0; self.words.bytes()];
+        self.words.write(&mut out);
+        cut::put(kinds, self.bytes, limit.saturating_sub(out.len()), &mut out);
         out
     }
-}
-
-fn split_telling(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut parts = Vec::new();
-    while let Some((&kind, rest)) = bytes.split_first() {
-        let Some((_, value)) = split(std::iter::once(kind), rest).next() else { break };
-        parts.push((kind, value.to_vec()));
-        bytes = &rest[value.len()..];
-    }
-    parts
-}
-
-fn is_text(kind: u8) -> bool {
-    Kind::from_u8(kind).is_some_and(|kind| kind.fixed_len().is_none())
-}
-
-/// Takes `excess` bytes off a value with its length before it, or what it has.
-fn shorten(kind: u8, value: &mut Vec<u8>, excess: usize) {
-    let wanted = (value.len() - 4).saturating_sub(excess);
-    let mut out = vec![0; 4];
-    if kind == Kind::Error as u8 {
-        let (whole, part) = cut_chain(&value[4..], wanted);
-        out.extend_from_slice(whole);
-        if !part.is_empty() {
-            out.extend_from_slice(&(part.len() as u32).to_le_bytes());
-            out.extend_from_slice(part);
-        }
-    } else {
-        let mut len = wanted;
-        while kind != Kind::Bytes as u8 && len > 0 && value[4 + len] & 0xc0 == 0x80 {
-            len -= 1;
-        }
-        out.extend_from_slice(&value[4..4 + len]);
-    }
-    let len = (out.len() - 4) as u32;
-    out[..4].copy_from_slice(&len.to_le_bytes());
-    *value = out;
 }

@@ -4,6 +4,7 @@
 //! tracing::info!(…) ─► Registry and other layers ─► Layer::on_event
 //!                                                     │ sites: the callsite's statement, one look
 //!                                                     │ visit: values as they will lie in the lane
+//!                                                     │ spans: the span it is in, by its own id
 //!                                                     └─► lane
 //! ```
 //!
@@ -18,19 +19,21 @@
 
 mod builder;
 mod sites;
+mod spans;
 mod subscriber;
 mod visit;
 
 use std::sync::Arc;
 
+use tracing_core::span::{self, Attributes, Id};
 use tracing_core::{Event, Metadata, Subscriber as CoreSubscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::emit::told::{NoRoom, ToldRecord, with_values};
+use crate::emit::told::{NoRoom, ToldRecord, What, with_values};
 use crate::lane::{handle, living, process};
 use crate::logger::Inner;
-use crate::record::{Cause, Level, RECORD_EVENT};
+use crate::record::{Cause, Level};
 
 pub use builder::{LayerBuilder, layer};
 pub use subscriber::Subscriber;
@@ -68,12 +71,19 @@ struct To {
     is_hot: bool,
     /// True when a filter was given: without one everything is taken.
     filters: bool,
+    /// True when each time that a thread enters or leaves a span is told.
+    tells_enters: bool,
 }
 
 impl To {
-    fn new(logger: Arc<Inner>, filters: bool) -> Self {
+    fn new(logger: Arc<Inner>, filters: bool, tells_enters: bool) -> Self {
         let is_hot = living::claim_layer(logger.lanes.serial);
-        Self { logger, is_hot, filters }
+        Self { logger, is_hot, filters, tells_enters }
+    }
+
+    /// The logger's number within the process.
+    fn serial(&self) -> u32 {
+        self.logger.lanes.serial
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
@@ -101,20 +111,21 @@ impl To {
     }
 
     #[inline]
-    fn event(&self, event: &Event<'_>) {
+    fn event(&self, event: &Event<'_>, span: u64) {
         let metadata = event.metadata();
         if !self.wants(metadata) {
             return;
         }
         let push = |record: ToldRecord<'_>| self.push(record);
+        let what = What::Event { span };
         let result = match sites::of(metadata) {
             None => Err(NoRoom),
             Some(site) if site.is_log => visit::with_log_record(event, |statement, values| {
-                statement.record(RECORD_EVENT, values, push)
+                statement.record(what, values, push)
             }),
             Some(site) => with_values(|values| {
                 event.record(&mut visit::Visitor(values));
-                site.statement.record(RECORD_EVENT, values, push)
+                site.statement.record(what, values, push)
             }),
         };
         if result.is_err() {
@@ -138,9 +149,51 @@ impl<S> tracing_subscriber::Layer<S> for Layer
 where
     S: CoreSubscriber + for<'a> LookupSpan<'a>,
 {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(to) = &self.to {
-            to.event(event);
+            to.open(attributes, id, &context);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &span::Record<'_>, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.record(id, values, &context);
+        }
+    }
+
+    fn on_follows_from(&self, id: &Id, other: &Id, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.follows_from(id, other, &context);
+        }
+    }
+
+    #[inline]
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            let span = match event.parent() {
+                None if event.is_contextual() => spans::current(to.serial()),
+                None => 0,
+                Some(parent) => spans::id_of(to.serial(), parent, &context),
+            };
+            to.event(event, span);
+        }
+    }
+
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.enter(id, &context);
+        }
+    }
+
+    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.exit(id, &context);
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.close(&id, &context);
         }
     }
 }

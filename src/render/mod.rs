@@ -7,11 +7,13 @@ pub mod escape;
 mod event;
 mod json;
 mod number;
+mod span;
 mod text;
 mod time;
 pub mod value;
 
 pub use event::{Event, Lost, Shape, Thread};
+pub use span::Span;
 pub use time::{Calendar, Zone, civil};
 
 /// How an event is shown.

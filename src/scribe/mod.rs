@@ -20,6 +20,7 @@ mod intake_tests;
 pub(crate) mod progress;
 mod moved;
 mod segments;
+mod spans;
 mod writer;
 
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ use self::intake::{Intake, Taken};
 use self::progress::{Ask, Progress, Ticket};
 pub(crate) use self::segments::SegmentPlan;
 use self::segments::Segments;
+use self::spans::OpenSpans;
 use self::writer::Op;
 pub(crate) use self::writer::{Queue, WriterSetup, run as run_writer};
 use crate::config::Durability;
@@ -106,6 +108,9 @@ pub(crate) struct Scribe {
     /// The place's round that lanes and staging were brought to.
     round: u64,
     segments: Segments,
+    spans: OpenSpans,
+    /// The segment in which open spans were told last, and how often they were told.
+    retold: (u64, u32),
     pending: Vec<Pending>,
     /// Blocks handed to the file thread.
     n_blocks: u64,
@@ -145,6 +150,8 @@ impl Scribe {
             n_joined: 0,
             round: 0,
             segments: Segments::new(setup.plan.clone(), setup.lanes.logger),
+            spans: OpenSpans::default(),
+            retold: (0, 0),
             pending: Vec::new(),
             n_blocks: 0,
             next_timer: now,
@@ -329,10 +336,15 @@ impl Scribe {
             if !self.has_batch() {
                 return false;
             }
+            if self.retold.0 != self.segments.next_number() {
+                self.retell();
+            }
             let Some(batch) = &mut self.batch else { return false };
             let (encoder, catalog) = (&mut self.encoder, &self.catalog);
             let intake = &mut self.intakes[index];
-            match intake.take(until, batch, encoder, catalog, self.setup.codec) {
+            let taken = intake.take(until, batch, encoder, catalog, self.setup.codec);
+            self.encoder.take_spans(|records| self.spans.note(records));
+            match taken {
                 Taken::BlockFull => self.seal(),
                 Taken::All => return true,
             }
@@ -376,7 +388,7 @@ impl Scribe {
         queue.push(Op::Write {
             block: ready.block,
             offset: ready.entry.offset,
-            records: ready.records,
+            events: ready.events,
         });
         self.n_blocks += 1;
         self.unsynced_blocks = true;

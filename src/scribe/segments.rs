@@ -59,6 +59,12 @@ impl Segments {
         self.entries.clear();
     }
 
+    /// Number of the segment that the next block goes to.
+    pub(crate) fn next_number(&self) -> u64 {
+        let goes_on = self.is_open && self.offset < self.plan.bytes_max;
+        if goes_on { self.number } else { self.number + 1 }
+    }
+
     /// Begins a segment if none is open.
     pub(crate) fn begin_if_needed(&mut self, now_ns: i64) -> Option<Op> {
         if self.is_open {

@@ -35,7 +35,7 @@ pub(crate) enum Op {
     /// Make a segment and write its header.
     Begin { path: PathBuf, header: SegmentHeader },
     /// Write a block.
-    Write { block: Block, offset: u64, records: u32 },
+    Write { block: Block, offset: u64, events: u32 },
     /// End the segment with its index and cut what was reserved beyond it.
     Seal { index: Vec<u8>, offset: u64, sync: bool },
     /// Make everything so far durable.
@@ -171,9 +171,9 @@ impl Writer {
     fn perform(&mut self, op: Op) {
         match op {
             Op::Begin { path, header } => self.begin(path, header),
-            Op::Write { mut block, offset, records } => {
+            Op::Write { mut block, offset, events } => {
                 self.write_block(&mut block, offset);
-                self.setup.progress.add_written(u64::from(records), block.bytes().len() as u64);
+                self.setup.progress.add_written(u64::from(events), block.bytes().len() as u64);
                 self.setup.queue.state.lock().free.push(block.into_buffer());
                 (self.setup.wake)();
             }

@@ -16,12 +16,14 @@ mod once;
 mod plan;
 mod query;
 mod source;
+mod spans;
 mod stream;
 mod value;
 mod weave;
 
 pub use error::Error;
-pub use item::{Damage, Item, Lost, Record, Span};
+pub use crate::render::Span;
+pub use item::{Damage, Item, Lost, Record, SpanChange};
 pub use items::Items;
 pub use query::Query;
 pub use source::Source;
