@@ -40,7 +40,8 @@
 //! | `max_level_off`, `…_error`, `…_warn`, `…_info`, `…_debug`, `…_trace` | calls that are more verbose are removed when the program is compiled |
 //! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
 //! | `tracing` (default) | [`layer`](fn@layer) and [`Subscriber`]: events of tracing |
-//! | `log` (default), `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
+//! | `log` (default) | [`bridge`]: records of log |
+//! | `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
 
 /// What models of the lock-free parts do without: `--cfg loom` compiles `lane`, `record`, `sync`.
 macro_rules! without_loom {
@@ -58,6 +59,8 @@ mod sync;
 
 without_loom! {
     mod adopt;
+    #[cfg(feature = "log")]
+    pub mod bridge;
     mod config;
     mod emit;
     mod handle;

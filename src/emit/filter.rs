@@ -72,6 +72,12 @@ impl Filter {
         self.directives.iter().find(|(prefix, _)| is_within(target, prefix))?.1
     }
 
+    /// The least severe level that is wanted from any target; `None` when none is.
+    #[must_use]
+    pub fn max_level(&self) -> Option<Level> {
+        self.directives.iter().filter_map(|(_, level)| *level).min()
+    }
+
     /// True when an event of this target and level is wanted.
     #[must_use]
     pub fn enabled(&self, target: &str, level: Level) -> bool {
@@ -241,6 +247,14 @@ mod tests {
             assert_eq!(errors.len(), 1);
             assert_eq!(Filter::parse_lossy(bad).0, Filter::default());
         }
+    }
+
+    #[test]
+    fn the_max_level_is_that_of_the_most_verbose_directive() {
+        let max = |text: &str| Filter::parse(text).unwrap().max_level();
+        assert_eq!(max(""), Some(Level::Info));
+        assert_eq!(max("warn,app=debug,other=off"), Some(Level::Debug));
+        assert_eq!(max("off"), None);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+#[cfg(feature = "log")]
+use super::callsite::{Callsite, Metadata};
 use super::table::Table;
 use super::told::{Statement, Static};
 use crate::record::{Level, Role};
@@ -20,16 +22,57 @@ pub(crate) struct Origin<'a> {
     pub(crate) module: &'a str,
 }
 
-static STATEMENTS: Table<Statement> = Table::new();
+/// A statement of log.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    pub(crate) statement: Statement,
+    /// Whether the global logger wants it.
+    #[cfg(feature = "log")]
+    pub(crate) callsite: Callsite,
+}
+
+impl Foreign {
+    fn new(origin: &Origin<'_>, names: &[&str]) -> Self {
+        let message = std::iter::once((String::new(), Role::Message));
+        let fields = names.iter().map(|name| ((*name).to_owned(), Role::Field));
+        let statement = Statement::new(Static {
+            level: origin.level,
+            target: origin.target.to_owned(),
+            name: "log event".to_owned(),
+            file: origin.file.to_owned(),
+            line: origin.line,
+            module: origin.module.to_owned(),
+            fields: message.chain(fields).collect(),
+        });
+        Self {
+            statement,
+            #[cfg(feature = "log")]
+            callsite: Callsite::new(Metadata {
+                level: origin.level,
+                name: "",
+                // Kept as long as the table, that is, as long as the process.
+                target: Box::leak(origin.target.into()),
+                file: "",
+                line: 0,
+                module: "",
+                fields: &[],
+                template: None,
+                arguments: &[],
+            }),
+        }
+    }
+}
+
+static STATEMENTS: Table<Foreign> = Table::new();
 
 /// The statement of this place whose records have a message, field 0, and fields of these names;
 /// `None` when there are too many, or on a thread that is inside the list of them.
-pub(crate) fn statement(origin: &Origin<'_>, names: &[&str]) -> Option<&'static Statement> {
+pub(crate) fn statement(origin: &Origin<'_>, names: &[&str]) -> Option<&'static Foreign> {
     statement_among(STATEMENTS_MAX, origin, names)
 }
 
 /// The statement of records with a message alone whose places are too many to tell them apart.
-pub(crate) fn of_anywhere(level: Level) -> Option<&'static Statement> {
+pub(crate) fn of_anywhere(level: Level) -> Option<&'static Foreign> {
     let anywhere = Origin { level, target: "log", file: "", line: 0, module: "" };
     statement_among(usize::MAX, &anywhere, &[])
 }
@@ -38,12 +81,12 @@ fn statement_among(
     max: usize,
     origin: &Origin<'_>,
     names: &[&str],
-) -> Option<&'static Statement> {
+) -> Option<&'static Foreign> {
     let mut hasher = DefaultHasher::new();
     (origin, names).hash(&mut hasher);
     let hash = hasher.finish();
-    let is_it = |statement: &Statement| {
-        let always = statement.always();
+    let is_it = |foreign: &Foreign| {
+        let always = foreign.statement.always();
         let here = Origin {
             level: always.level,
             target: &always.target,
@@ -54,19 +97,7 @@ fn statement_among(
         let fields = always.fields[1..].iter().map(|(name, _)| &**name);
         here == *origin && fields.eq(names.iter().copied())
     };
-    let make = || {
-        let message = std::iter::once((String::new(), Role::Message));
-        let fields = names.iter().map(|name| ((*name).to_owned(), Role::Field));
-        Statement::new(Static {
-            level: origin.level,
-            target: origin.target.to_owned(),
-            name: "log event".to_owned(),
-            file: origin.file.to_owned(),
-            line: origin.line,
-            module: origin.module.to_owned(),
-            fields: message.chain(fields).collect(),
-        })
-    };
+    let make = || Foreign::new(origin, names);
     let found = STATEMENTS.find(hash, is_it);
     found.or_else(|| STATEMENTS.find_or_add(hash, max, is_it, make))
 }

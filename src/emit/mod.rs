@@ -9,20 +9,24 @@
 pub(crate) mod args;
 pub mod callsite;
 pub mod clock;
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 mod cut;
 pub mod field;
 pub(crate) mod filter;
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 pub(crate) mod foreign;
 pub(crate) mod level;
 pub(crate) mod raw;
 pub(crate) mod route;
 mod scratch;
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 pub(crate) mod table;
 pub(crate) mod template;
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
+#[cfg_attr(
+    not(feature = "tracing"),
+    expect(dead_code, reason = "what tells of spans is for the layer alone")
+)]
 pub(crate) mod told;
 pub(crate) mod value;
 

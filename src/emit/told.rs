@@ -107,12 +107,19 @@ impl Values<'_> {
         self.bytes.push(value.into());
     }
 
+    #[cfg(feature = "log")]
+    pub(crate) fn char(&mut self, field: usize, value: char) {
+        self.tell(field, Kind::Char);
+        self.bytes.extend_from_slice(&u32::from(value).to_le_bytes());
+    }
+
     #[inline]
     pub(crate) fn str(&mut self, field: usize, value: &str) {
         self.tell(field, Kind::Str);
         self.sized(value.as_bytes());
     }
 
+    #[cfg(feature = "tracing")]
     pub(crate) fn bytes(&mut self, field: usize, value: &[u8]) {
         self.tell(field, Kind::Bytes);
         self.sized(value);

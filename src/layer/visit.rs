@@ -113,6 +113,6 @@ pub(super) fn with_log_record(
     let statement = foreign::statement(&origin, &[]).or_else(|| foreign::of_anywhere(level));
     with_values(|values| {
         values.text(0, format_args!("{message}"));
-        job(statement.ok_or(NoRoom)?, values)
+        job(&statement.ok_or(NoRoom)?.statement, values)
     })
 }
