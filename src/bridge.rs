@@ -92,7 +92,7 @@ impl log::Log for Bridge {
 fn put(foreign: &'static Foreign, level: Level, fill: impl FnOnce(&mut Values<'_>)) {
     use crate::emit::route::Route as _;
     let Some(to) = foreign.callsite.enabled() else { return };
-    let result = with_values(|values| {
+    let result = with_values(&foreign.statement, |values| {
         fill(values);
         let what = What::Event { span: 0 };
         foreign.statement.record(what, values, |record| to.push_record(record))

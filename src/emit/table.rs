@@ -23,13 +23,17 @@ const TRIES: usize = 8;
 /// Values that are added and never removed.
 #[derive(Debug)]
 pub(crate) struct Table<T: 'static> {
-    first: OnceLock<Part<T>>,
+    /// The first part lies in the table itself: most looks end there.
+    first: [Slot<T>; SLOTS],
+    next: OnceLock<Box<Part<T>>>,
     n_values: Mutex<usize>,
 }
 
+type Slot<T> = OnceLock<&'static T>;
+
 #[derive(Debug)]
 struct Part<T: 'static> {
-    slots: Box<[OnceLock<&'static T>]>,
+    slots: Box<[Slot<T>]>,
     next: OnceLock<Box<Part<T>>>,
 }
 
@@ -39,21 +43,33 @@ thread_local! {
 
 impl<T: Send + Sync> Table<T> {
     pub(crate) const fn new() -> Self {
-        Self { first: OnceLock::new(), n_values: Mutex::new(0) }
+        let first = [const { OnceLock::new() }; SLOTS];
+        Self { first, next: OnceLock::new(), n_values: Mutex::new(0) }
     }
 
     /// The value with this hash that is the one meant.
     #[inline]
     pub(crate) fn find(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<&'static T> {
-        let mut part = self.first.get();
+        for slot in tries(&self.first, hash) {
+            let value = slot.get()?; // (L2)
+            if is_it(value) {
+                return Some(value);
+            }
+        }
+        self.find_behind(hash, is_it)
+    }
+
+    #[cold]
+    fn find_behind(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<&'static T> {
+        let mut part = self.next.get();
         while let Some(here) = part {
-            for slot in here.tries(hash) {
+            for slot in tries(&here.slots, hash) {
                 let value = slot.get()?; // (L2)
                 if is_it(value) {
                     return Some(value);
                 }
             }
-            part = here.next.get().map(|next| &**next);
+            part = here.next.get();
         }
         None
     }
@@ -87,15 +103,14 @@ impl<T: Send + Sync> Table<T> {
         }
         *n_values += 1;
         let value: &'static T = Box::leak(Box::new(make()));
-        let mut part = self.first.get_or_init(|| Part::new(SLOTS));
-        loop {
-            if part.tries(hash).any(|slot| slot.set(value).is_ok()) {
-                return Some(value);
-            }
+        let (mut slots, mut next) = (&self.first[..], &self.next);
+        while !tries(slots, hash).any(|slot| slot.set(value).is_ok()) {
             // Hashes that meet too often, in a part with room elsewhere, do not make it larger.
-            let len = part.slots.len() * if *n_values * 4 > part.slots.len() { 4 } else { 1 };
-            part = part.next.get_or_init(|| Box::new(Part::new(len)));
+            let len = slots.len() * if *n_values * 4 > slots.len() { 4 } else { 1 };
+            let part = next.get_or_init(|| Box::new(Part::new(len)));
+            (slots, next) = (&part.slots, &part.next);
         }
+        Some(value)
     }
 }
 
@@ -103,16 +118,18 @@ impl<T> Part<T> {
     fn new(len: usize) -> Self {
         Self { slots: (0..len).map(|_| OnceLock::new()).collect(), next: OnceLock::new() }
     }
+}
 
-    #[inline]
-    fn tries(&self, hash: u64) -> impl Iterator<Item = &OnceLock<&'static T>> {
-        let mask = self.slots.len() - 1;
-        let at = (hash >> 20) as usize;
-        (0..TRIES).map(move |i| &self.slots[(at + i) & mask])
-    }
+/// The slots of a part that a value with this hash may take.
+#[inline]
+fn tries<T>(slots: &[Slot<T>], hash: u64) -> impl Iterator<Item = &Slot<T>> {
+    let mask = slots.len() - 1;
+    let at = (hash >> 20) as usize;
+    (0..TRIES).map(move |i| &slots[(at + i) & mask])
 }
 
 /// Spreads the bits of a number over all of a hash.
+#[cfg(any(feature = "tracing", test))]
 #[inline]
 pub(crate) const fn hash(number: u64) -> u64 {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number >> 29

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use super::callsite;
 use super::clock;
 use super::cut::{self, split};
-use super::raw::{Chain, Encode as _, Format};
+use super::raw::{Chain, Cursor, Encode as _, Format};
 use super::scratch::{self, Scratch};
 use crate::lane::fill::Record;
 use crate::record::{
@@ -21,9 +21,6 @@ use crate::record::{
     RECORD_EVENT, RECORD_SPAN_CLOSE, RECORD_SPAN_ENTER, RECORD_SPAN_EXIT, RECORD_SPAN_FOLLOWS,
     RECORD_SPAN_OPEN, RECORD_SPAN_VALUES, Role,
 };
-
-/// Values that are remembered without an allocation.
-const FEW: usize = 24;
 
 /// What a statement of another front end always says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,19 +63,24 @@ struct Told {
 #[derive(Debug)]
 pub(crate) struct Values<'a> {
     bytes: &'a mut Vec<u8>,
-    few: [Told; FEW],
-    len: usize,
-    /// All of them when there are more than [`FEW`].
-    many: Vec<Told>,
+    /// What the statement's records are like; nothing once this one differs.
+    like: &'a [Told],
+    /// How many values were as `like` says.
+    n_alike: usize,
+    /// All of them once one was not.
+    others: Vec<Told>,
     truncated: bool,
 }
 
-/// Calls `job` with room for the values of one record.
+/// Calls `job` with room for the values of one record of a statement.
 #[inline]
-pub(crate) fn with_values<R>(job: impl FnOnce(&mut Values<'_>) -> R) -> R {
+pub(crate) fn with_values<R>(
+    statement: &Statement,
+    job: impl FnOnce(&mut Values<'_>) -> R,
+) -> R {
+    let like = statement.defined.get().map_or(&[][..], |defined| &defined.like);
     scratch::with(|bytes| {
-        let few = [Told::default(); FEW];
-        job(&mut Values { bytes, few, len: 0, many: Vec::new(), truncated: false })
+        job(&mut Values { bytes, like, n_alike: 0, others: Vec::new(), truncated: false })
     })
 }
 
@@ -131,11 +133,7 @@ impl Values<'_> {
         self.bytes.extend_from_slice(&[0; 4]);
         let at = self.bytes.len();
         let mut scratch = Scratch::new(self.bytes);
-        match value.as_str() {
-            // Most messages have no arguments.
-            Some(text) => drop(scratch.format(|out| out.write_str(text))),
-            None => drop(scratch.format(|out| Format::format(&value, out))),
-        }
+        let _ = scratch.format(|out| Format::format(&value, out));
         self.truncated |= scratch.truncated();
         let len = (self.bytes.len() - at) as u32;
         self.bytes[at - 4..at].copy_from_slice(&len.to_le_bytes());
@@ -178,24 +176,30 @@ impl Values<'_> {
     #[inline]
     fn tell(&mut self, field: usize, kind: Kind) {
         let told = Told { index: field as u16, kind: kind as u8 };
-        if let Some(place) = self.few.get_mut(self.len) {
-            *place = told;
-            self.len += 1;
+        if self.like.get(self.n_alike) == Some(&told) {
+            self.n_alike += 1;
         } else {
-            self.tell_many(told);
+            self.tell_other(told);
         }
     }
 
     #[cold]
-    fn tell_many(&mut self, told: Told) {
-        if self.many.is_empty() {
-            self.many.extend_from_slice(&self.few);
+    fn tell_other(&mut self, told: Told) {
+        if self.others.is_empty() {
+            self.others.extend_from_slice(&self.like[..self.n_alike]);
+            (self.like, self.n_alike) = (&[], 0);
         }
-        self.many.push(told);
+        self.others.push(told);
     }
 
     fn told(&self) -> &[Told] {
-        if self.many.is_empty() { &self.few[..self.len] } else { &self.many }
+        if self.others.is_empty() { &self.like[..self.n_alike] } else { &self.others }
+    }
+
+    /// True when all are as the definition has them.
+    #[inline]
+    fn is_like(&self, defined: &Defined) -> bool {
+        self.n_alike == defined.like.len() && self.others.is_empty()
     }
 
     /// The values in a definition's order, each behind its kind; of two for one field the later.
@@ -264,10 +268,8 @@ impl Words {
     }
 
     #[inline(always)]
-    fn write(&self, out: &mut [u8]) {
-        for (word, out) in self.words.iter().zip(out.chunks_exact_mut(8)) {
-            out.copy_from_slice(&word.to_le_bytes());
-        }
+    fn write(&self, out: &mut Cursor<'_>) {
+        self.words.iter().take(self.len).for_each(|word| out.put(word.to_le_bytes()));
     }
 }
 
@@ -362,7 +364,7 @@ impl Statement {
             flags |= FLAG_TRUNCATED;
         }
         let level = self.always.level;
-        if *values.told() == *defined.like {
+        if values.is_like(defined) {
             let (like, bytes) = (&*defined.like, &values.bytes[..]);
             push(ToldRecord { id: defined.id, level, kind, flags, words, like, bytes });
         } else {
@@ -428,16 +430,16 @@ impl Record for ToldRecord<'_> {
 
     #[inline(always)]
     fn payload(&self, out: &mut [u8]) {
-        let (words, values) = out.split_at_mut(self.words.bytes());
-        self.words.write(words);
-        values.copy_from_slice(self.bytes);
+        let mut out = Cursor::new(out);
+        self.words.write(&mut out);
+        out.put_slice(self.bytes);
     }
 
     fn cut(&self, limit: usize) -> Vec<u8> {
         let tells = self.flags & FLAG_DYNAMIC != 0;
         let kinds = (!tells).then(|| self.like.iter().map(|told| told.kind));
         let mut out = vec![0; self.words.bytes()];
-        self.words.write(&mut out);
+        self.words.write(&mut Cursor::new(&mut out));
         cut::put(kinds, self.bytes, limit.saturating_sub(out.len()), &mut out);
         out
     }

@@ -123,7 +123,7 @@ impl To {
             Some(site) if site.is_log => visit::with_log_record(event, |statement, values| {
                 statement.record(what, values, push)
             }),
-            Some(site) => with_values(|values| {
+            Some(site) => with_values(&site.statement, |values| {
                 event.record(&mut visit::Visitor(values));
                 site.statement.record(what, values, push)
             }),

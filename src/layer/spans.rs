@@ -156,7 +156,7 @@ impl To {
         let own = next_id();
         let statement = &site.statement;
         let what = What::Open { span: own, parent };
-        let opened = with_values(|values| {
+        let opened = with_values(statement, |values| {
             attributes.record(&mut visit::Visitor(values));
             statement.record(what, values, |record| self.push(record))
         });
@@ -196,7 +196,7 @@ impl To {
                 return;
             }
             let what = What::Values { span: state.id };
-            let told = with_values(|values| {
+            let told = with_values(state.statement, |values| {
                 new.record(&mut visit::Visitor(values));
                 state.statement.record(what, values, |record| self.push(record))
             });

@@ -111,8 +111,9 @@ pub(super) fn with_log_record(
     let Told { message, target, module, file, line } = &told;
     let origin = Origin { level, target, file, line: *line, module };
     let statement = foreign::statement(&origin, &[]).or_else(|| foreign::of_anywhere(level));
-    with_values(|values| {
+    let statement = &statement.ok_or(NoRoom)?.statement;
+    with_values(statement, |values| {
         values.text(0, format_args!("{message}"));
-        job(&statement.ok_or(NoRoom)?.statement, values)
+        job(statement, values)
     })
 }

@@ -74,6 +74,11 @@ impl Renderer {
         }
     }
 
+    /// Appends spans as they stand before a message: `request{id=7}:query`.
+    pub fn spans(spans: &[Span], out: &mut Vec<u8>) {
+        span::text(spans, out);
+    }
+
     /// Appends lost events: one line in the formats for people, one for each cause in the others.
     pub fn lost(&mut self, lost: &Lost<'_>, out: &mut Vec<u8>) {
         match self.format {
