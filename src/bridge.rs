@@ -206,6 +206,10 @@ impl<'v> VisitValue<'v> for OneValue<'_, '_> {
     }
 
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), KvError> {
+        #[cfg(feature = "serde")]
+        if self.values.nested(self.field, &value) {
+            return Ok(());
+        }
         self.values.text(self.field, format_args!("{value}"));
         Ok(())
     }

@@ -41,7 +41,8 @@
 //! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
 //! | `tracing` (default) | [`layer`](fn@layer) and [`Subscriber`]: events of tracing |
 //! | `log` (default) | [`bridge`]: records of log |
-//! | `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
+//! | `serde` | `serde(&value)`: maps and lists that nest |
+//! | `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
 
 /// What models of the lock-free parts do without: `--cfg loom` compiles `lane`, `record`, `sync`.
 macro_rules! without_loom {
@@ -84,6 +85,8 @@ without_loom! {
     pub use emit::field;
     pub use emit::filter::{Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;
+    #[cfg(feature = "serde")]
+    pub use emit::nested::{SerdeValue, serde};
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
     pub use io::IoChoice;

@@ -67,7 +67,9 @@ fn is_text(kind: u8) -> bool {
 fn shorten(kind: u8, value: &mut Vec<u8>, excess: usize) {
     let wanted = (value.len() - 4).saturating_sub(excess);
     let mut out = vec![0; 4];
-    if kind == Kind::Error as u8 {
+    if kind == Kind::Nested as u8 {
+        // A part of it would be no JSON.
+    } else if kind == Kind::Error as u8 {
         let (whole, part) = cut_chain(&value[4..], wanted);
         out.extend_from_slice(whole);
         if !part.is_empty() {

@@ -16,6 +16,8 @@ pub(crate) mod filter;
 #[cfg(any(feature = "tracing", feature = "log"))]
 pub(crate) mod foreign;
 pub(crate) mod level;
+#[cfg(feature = "serde")]
+pub(crate) mod nested;
 pub(crate) mod raw;
 pub(crate) mod route;
 mod scratch;

@@ -67,6 +67,8 @@ pub struct Layer {
 #[derive(Debug)]
 struct To {
     logger: Arc<Inner>,
+    /// The logger's number within the process.
+    serial: u32,
     /// True when this logger has the way that needs no look at what the thread keeps.
     is_hot: bool,
     /// True when a filter was given: without one everything is taken.
@@ -77,13 +79,9 @@ struct To {
 
 impl To {
     fn new(logger: Arc<Inner>, filters: bool, tells_enters: bool) -> Self {
-        let is_hot = living::claim_layer(logger.lanes.serial);
-        Self { logger, is_hot, filters, tells_enters }
-    }
-
-    /// The logger's number within the process.
-    fn serial(&self) -> u32 {
-        self.logger.lanes.serial
+        let serial = logger.lanes.serial;
+        let is_hot = living::claim_layer(serial);
+        Self { logger, serial, is_hot, filters, tells_enters }
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
@@ -92,10 +90,10 @@ impl To {
                 || self.logger.filter.enabled(metadata.target(), level_of(metadata.level())))
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&self, record: ToldRecord<'_>) {
         if self.is_hot {
-            handle::write_layer(self.logger.lanes.serial, record);
+            handle::write_layer(self.serial, record);
         } else {
             handle::write_local(&self.logger.lanes, &record);
         }
@@ -171,9 +169,9 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if let Some(to) = &self.to {
             let span = match event.parent() {
-                None if event.is_contextual() => spans::current(to.serial()),
+                None if event.is_contextual() => spans::current(to.serial),
                 None => 0,
-                Some(parent) => spans::id_of(to.serial(), parent, &context),
+                Some(parent) => spans::id_of(to.serial, parent, &context),
             };
             to.event(event, span);
         }

@@ -147,7 +147,7 @@ impl To {
         let (Some(site), Some(span)) = (sites::of(metadata), context.span(id)) else {
             return self.lose(level_of(metadata.level()));
         };
-        let serial = self.serial();
+        let serial = self.serial;
         let parent = match attributes.parent() {
             None if attributes.is_contextual() => current(serial),
             None => 0,
@@ -176,7 +176,7 @@ impl To {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        if let Some(state) = state(self.serial(), id, context) {
+        if let Some(state) = state(self.serial, id, context) {
             job(&state);
         }
     }
@@ -208,7 +208,7 @@ impl To {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let other = id_of(self.serial(), other, context);
+        let other = id_of(self.serial, other, context);
         if other != 0 {
             self.with_open(id, context, |state| self.step(state, Step::Follows { other }));
         }
@@ -226,7 +226,7 @@ impl To {
             let _ = STACK.try_with(|stack| {
                 let Ok(mut stack) = stack.try_borrow_mut() else { return };
                 let again = stack.iter().any(|entered| Arc::ptr_eq(&entered.state, state));
-                let (serial, state) = (self.serial(), state.clone());
+                let (serial, state) = (self.serial, state.clone());
                 if !again {
                     CURRENT.set((serial, state.id)); // (N1)
                 }

@@ -26,6 +26,7 @@
 mod anchor;
 pub mod compact;
 mod definition;
+mod json;
 mod kind;
 mod level;
 mod loss;
@@ -35,6 +36,7 @@ mod value;
 
 pub use anchor::{Anchor, Timeline};
 pub use definition::{Definition, Definitions, Field, Role};
+pub use json::is_json;
 pub use kind::Kind;
 pub use level::{Level, ParseLevelError};
 pub use loss::{CAUSES, Cause, LEVELS, Losses};

@@ -31,6 +31,8 @@ pub enum Value<'a> {
     Duration(Duration),
     /// The texts of an error and its sources: see [`error_chain`].
     Error(&'a [u8]),
+    /// Maps and lists as strict JSON on one line.
+    Nested(&'a str),
 }
 
 /// The texts of a [`Value::Error`], outermost first.
@@ -157,6 +159,10 @@ pub(crate) fn take_value<'a>(kind: u8, bytes: &mut &'a [u8]) -> Option<Value<'a>
         Kind::Str => Value::Str(std::str::from_utf8(take_sized(bytes)?).ok()?),
         Kind::Text => Value::Text(std::str::from_utf8(take_sized(bytes)?).ok()?),
         Kind::Bytes => Value::Bytes(take_sized(bytes)?),
+        Kind::Nested => match std::str::from_utf8(take_sized(bytes)?).ok()? {
+            "" => Value::Empty,
+            json => Value::Nested(super::is_json(json).then_some(json)?),
+        },
         Kind::Duration => {
             let seconds = u64::from_le_bytes(*take(bytes, 8)?.first_chunk()?);
             let nanos = u32::from_le_bytes(*take(bytes, 4)?.first_chunk()?);

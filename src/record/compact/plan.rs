@@ -60,7 +60,7 @@ impl Op {
             Kind::F64 => Self::Copy8,
             Kind::U128 | Kind::I128 => Self::Copy16,
             Kind::Duration => Self::Duration,
-            Kind::Str | Kind::Text | Kind::Bytes | Kind::Error => Self::Text,
+            Kind::Str | Kind::Text | Kind::Bytes | Kind::Error | Kind::Nested => Self::Text,
         }
     }
 
