@@ -77,8 +77,8 @@ pub(crate) struct Values<'a> {
 const KEPT_BYTES_MAX: usize = 256 << 10;
 
 thread_local! {
-    /// Where a thread's values are put together. It stays where it is: moving it out and back, as
-    /// `scratch` does, was a tenth of the whole call.
+    /// Where a thread's values are put together. It stays where it is, which costs less than moving
+    /// it out and back, as `scratch` does (BENCHMARKS.md).
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -288,3 +288,94 @@ impl Span {
         self.values().filter_map(|(name, value)| Some((name, Value::of(value)?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Definition, FLAG_SPAN, Level};
+
+    fn shape() -> Arc<Shape> {
+        Arc::new(Shape::new(Arc::new(Definition {
+            id: 7,
+            level: Level::Info,
+            dynamic: false,
+            target: String::new(),
+            name: "span".into(),
+            file: String::new(),
+            line: 0,
+            module: String::new(),
+            template: None,
+            fields: Vec::new(),
+        })))
+    }
+
+    fn record(kind: u8, ticks: u64, words: &[u64]) -> Vec<u8> {
+        let mut out = Head::encode(7, words.len() as u16, kind, FLAG_SPAN, ticks).to_vec();
+        words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+        out
+    }
+
+    fn open(spans: &mut Spans, id: u64, parent: u64) {
+        spans.note(1, &record(RECORD_SPAN_OPEN, 5, &[id, parent]), shape);
+    }
+
+    fn ids(spans: &Result<Arc<[Span]>, Arc<[Span]>>) -> Vec<u64> {
+        let (Ok(spans) | Err(spans)) = spans;
+        spans.iter().map(|span| span.id).collect()
+    }
+
+    #[test]
+    fn parents_in_a_circle_or_without_end_are_shown_up_to_a_bound() {
+        let mut spans = Spans::default();
+        open(&mut spans, 1, 2);
+        open(&mut spans, 2, 1);
+        open(&mut spans, 3, 3);
+        assert_eq!(ids(&spans.around(1, 1, 9)), [2, 1]);
+        assert_eq!(ids(&spans.around(1, 3, 9)), [3]);
+        (10..10_000).for_each(|id| open(&mut spans, id, id + 1));
+        let deep = spans.around(1, 10, 9);
+        assert_eq!(ids(&deep).len(), DEPTH_MAX);
+        // What nothing tells of is shown by its id, and known to be missing.
+        let lost = spans.around(1, 9_999, 9);
+        assert!(lost.is_err());
+        assert_eq!(ids(&lost), [10_000, 9_999]);
+        // Another logger's spans are others.
+        assert_eq!(ids(&spans.around(2, 1, 9)), [1]);
+    }
+
+    #[test]
+    fn what_is_told_again_counts_once_and_memory_is_bounded() {
+        let mut spans = Spans::default();
+        for _ in 0..3 {
+            open(&mut spans, 1, 0);
+            spans.note(1, &record(RECORD_SPAN_VALUES, 6, &[1, 0]), shape);
+        }
+        assert_eq!(spans.known[&(1, 1)].told.len(), 2);
+        for ticks in 0..2 * TOLD_MAX as u64 {
+            spans.note(1, &record(RECORD_SPAN_VALUES, ticks, &[1, 0]), shape);
+        }
+        assert_eq!(spans.known[&(1, 1)].told.len(), TOLD_MAX);
+        let long = vec![0; 4_000];
+        for id in 2..10_000 {
+            let words = [&[id, 0][..], &long].concat();
+            spans.note(1, &record(RECORD_SPAN_OPEN, 5, &words), shape);
+            // The one that events ask for stays.
+            assert_eq!(spans.around(1, 1, 9).map(|spans| spans[0].name.clone()).ok().as_deref(), Some("span"));
+        }
+        assert!(spans.bytes <= BYTES_MAX && spans.known.len() < 3_000);
+        assert_eq!(spans.known.len(), spans.order.len());
+    }
+
+    #[test]
+    fn records_that_are_too_short_tell_nothing() {
+        let mut spans = Spans::default();
+        for kind in 0..=255 {
+            for len in 0..4 {
+                spans.note(1, &record(kind, 1, &vec![9; len]), shape);
+                spans.note(1, &record(kind, 1, &vec![0; len]), shape);
+            }
+        }
+        spans.note(1, &[1, 2, 3], shape);
+        assert_eq!(spans.known.len(), 1);
+    }
+}
