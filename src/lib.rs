@@ -39,7 +39,10 @@
 //! | `cli` | builds the command `ttlog`, with the crates that it needs |
 //! | `max_level_off`, `…_error`, `…_warn`, `…_info`, `…_debug`, `…_trace` | calls that are more verbose are removed when the program is compiled |
 //! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
-//! | `tracing`, `log` (default), `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
+//! | `tracing` (default) | [`layer`](fn@layer) and [`Subscriber`]: events of tracing |
+//! | `log` (default) | [`bridge`]: records of log |
+//! | `serde` | `serde(&value)`: maps and lists that nest |
+//! | `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
 
 /// What models of the lock-free parts do without: `--cfg loom` compiles `lane`, `record`, `sync`.
 macro_rules! without_loom {
@@ -62,11 +65,15 @@ mod macros;
 
 without_loom! {
     mod adopt;
+    #[cfg(feature = "log")]
+    pub mod bridge;
     mod config;
     #[doc(hidden)]
     pub mod control;
     mod emit;
     mod handle;
+    #[cfg(feature = "tracing")]
+    mod layer;
     mod logger;
     mod notice;
     mod monitor;
@@ -88,9 +95,13 @@ without_loom! {
     pub use emit::filter::{Explanation, Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;
     pub use emit::redact::Redacted;
+    #[cfg(feature = "serde")]
+    pub use emit::nested::{SerdeValue, serde};
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
     pub use io::IoChoice;
+    #[cfg(feature = "tracing")]
+    pub use layer::{Layer, LayerBuilder, Subscriber, layer};
     pub use logger::{init, reinit_after_fork};
     pub use stats::{Health, Stats};
 }

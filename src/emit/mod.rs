@@ -10,17 +10,31 @@ pub(crate) mod args;
 pub mod callsite;
 pub mod clock;
 pub(crate) mod detour;
+#[cfg(any(feature = "tracing", feature = "log"))]
+mod cut;
 pub mod field;
 pub(crate) mod filter;
+#[cfg(any(feature = "tracing", feature = "log"))]
+pub(crate) mod foreign;
 pub(crate) mod level;
 pub(crate) mod limit;
 pub(crate) mod metadata;
+#[cfg(feature = "serde")]
+pub(crate) mod nested;
 pub(crate) mod raw;
 pub(crate) mod redact;
 pub(crate) mod route;
 mod scratch;
 pub(crate) mod sites;
+#[cfg(any(feature = "tracing", feature = "log"))]
+pub(crate) mod table;
 pub(crate) mod template;
+#[cfg(any(feature = "tracing", feature = "log"))]
+#[cfg_attr(
+    not(feature = "tracing"),
+    expect(dead_code, reason = "what tells of spans is for the layer alone")
+)]
+pub(crate) mod told;
 pub(crate) mod value;
 
 pub(crate) use filter::Filter;

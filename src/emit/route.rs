@@ -82,6 +82,14 @@ impl Global {
     }
 }
 
+#[cfg(feature = "log")]
+impl Global {
+    /// Hands over a record that is no statement's of ttlog.
+    pub(crate) fn push_record(self, record: impl Record) {
+        handle::write_global((self.0 >> 32) as u32, record);
+    }
+}
+
 impl Route for Global {
     #[inline(always)]
     fn id(self, _: &Callsite) -> u32 {

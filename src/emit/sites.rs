@@ -2,7 +2,7 @@
 //! definitions.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::callsite::{Callsite, Metadata, OFF};
@@ -10,7 +10,7 @@ use super::filter::Filter;
 use super::limit::{self, Limits};
 use super::redact::{self, Patterns};
 use crate::monitor::{Guard, Mutex};
-use crate::record::Definition;
+use crate::record::{Definition, Level};
 use crate::sync::fixed::Ordering;
 
 /// Learns each definition before the first record that names it. It is called under the lock of
@@ -146,6 +146,13 @@ impl Registry {
         for at in 0..self.callsites.len() {
             self.update(self.callsites[at]);
         }
+        if let Some(hook) = ON_CHANGE.get() {
+            hook(self.max_level());
+        }
+    }
+
+    fn max_level(&self) -> Option<Level> {
+        self.installed.as_ref().and_then(|installed| installed.filter.max_level())
     }
 
     /// Tells all sinks; false when one of them has no room, and is to be told again.
@@ -156,6 +163,28 @@ impl Registry {
         }
         is_known
     }
+}
+
+/// Is told of each change of what is wanted: the least severe level, `None` for nothing.
+static ON_CHANGE: OnceLock<fn(Option<Level>)> = OnceLock::new();
+
+/// Calls `hook` now and whenever what is wanted changes, under the lock of the list.
+#[cfg(feature = "log")]
+pub(crate) fn on_change(hook: fn(Option<Level>)) {
+    with_registry(|registry| {
+        let _ = ON_CHANGE.set(hook);
+        hook(registry.max_level());
+    });
+}
+
+/// True when the global logger wants events of this target and level; false on a thread that is in
+/// the list already.
+#[cfg(feature = "log")]
+pub(crate) fn wants(target: &str, level: Level) -> bool {
+    let wants = |registry: &mut Registry| {
+        registry.installed.as_ref().is_some_and(|i| i.filter.enabled(target, level))
+    };
+    with_registry(wants).unwrap_or(false)
 }
 
 /// Makes the logger with this epoch the global one, wanting what `filter` says, at most as often as

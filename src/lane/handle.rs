@@ -57,6 +57,8 @@ struct Kept(RefCell<Vec<Attachment>>);
 thread_local! {
     /// The producer for the global logger. No destructor, so that reaching it costs one load.
     static GLOBAL: Producer = const { Producer::new() };
+    /// The same for the one logger that has [claimed](living::claim_layer) it for calls by a layer.
+    static LAYER: Producer = const { Producer::new() };
     /// True on the logger's own threads: the logger never logs through itself.
     static INTERNAL: Cell<bool> = const { Cell::new(false) };
     /// True while this thread is on the cold way: what it calls there does not log.
@@ -84,9 +86,9 @@ impl Attachment {
         let serial = self.lanes.serial;
         match &self.local {
             Some(producer) => producer.detach(),
-            None => GLOBAL.with(|global| {
-                if global.owner() == serial {
-                    global.detach();
+            None => for_hot(|producer| {
+                if producer.owner() == serial {
+                    producer.detach();
                 }
             }),
         }
@@ -99,8 +101,11 @@ impl Attachment {
     fn is_busy(&self) -> bool {
         match &self.local {
             Some(producer) => producer.is_busy(),
-            None => GLOBAL
-                .with(|global| global.owner() == self.lanes.serial && global.is_busy()),
+            None => {
+                let mut is_busy = false;
+                for_hot(|hot| is_busy |= hot.owner() == self.lanes.serial && hot.is_busy());
+                is_busy
+            }
         }
     }
 }
@@ -133,9 +138,13 @@ pub(crate) fn is_internal() -> bool {
 
 /// Turns this thread off in a forked child: every call takes the cold way, which sees the fork.
 pub(crate) fn turn_off_this_thread() {
-    GLOBAL.with(|producer| {
-        producer.detach();
-    });
+    for_hot(Producer::detach);
+}
+
+/// Calls `job` with each of this thread's producers that need no look at what is kept.
+fn for_hot(mut job: impl FnMut(&Producer)) {
+    GLOBAL.with(&mut job);
+    LAYER.with(job);
 }
 
 /// This thread's producer for the global logger.
@@ -160,7 +169,21 @@ pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
     }
 }
 
-/// The same where reading the clock is a call.
+/// Writes a record into this thread's lane of the logger that has claimed this way.
+#[cfg(feature = "tracing")]
+#[inline]
+pub(crate) fn write_layer<R: Record>(serial: u32, record: R) {
+    let ticks = R::fast_ticks().unwrap_or_else(|| record.ticks());
+    let payload = record.payload_len();
+    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    LAYER.with(|producer| {
+        if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
+            refused(producer, serial, record);
+        }
+    });
+}
+
+/// The same as [`write_global`] where reading the clock is a call.
 #[cold]
 #[inline(never)]
 fn write_with_slow_clock<R: Record>(serial: u32, record: R) {
@@ -355,6 +378,10 @@ fn write_slowly(
     let Ok(Some(mut lane)) = lane else {
         return write_common(lanes, level, record);
     };
+    if producer.owner() != lanes.serial {
+        // A call that was late for its logger, whose producer serves the next one by now.
+        return write_common(lanes, level, record);
+    }
     let mut payload = record.payload_len();
     let limit = lanes.record_bytes_limit() - HEAD_BYTES;
     let cut = (payload > limit).then(|| record.cut(limit));

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fill::Record;
+#[cfg(feature = "tracing")]
+use super::handle::write_layer;
 use super::handle::{write_global, write_local};
 use super::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use super::living;
@@ -109,6 +111,26 @@ fn a_logger_may_be_named_and_be_the_global_one_on_the_same_thread() {
     }
     assert_eq!(bytes(&lanes), (6 * 24, 0));
     living::remove(lanes.serial);
+}
+
+/// The claim goes from one logger to the next, and a call may be late for the first.
+#[cfg(feature = "tracing")]
+#[test]
+fn a_late_call_does_not_write_into_the_lane_of_the_next_logger() {
+    let (first, second) = (lanes(), lanes());
+    living::add(first.clone());
+    living::add(second.clone());
+    write_layer(first.serial, Odd(|| ()));
+    write_layer(second.serial, Odd(|| ()));
+    for _ in 0..3 {
+        write_layer(first.serial, Odd(|| ()));
+        write_layer(second.serial, Odd(|| ()));
+    }
+    // The thread's producer is the second's; what comes late lies in the first's common lane.
+    let (own, common) = bytes(&first);
+    assert_eq!((own, common, bytes(&second)), (24, 3 * 32, (4 * 24, 0)));
+    living::remove(first.serial);
+    living::remove(second.serial);
 }
 
 #[test]

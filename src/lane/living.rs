@@ -101,6 +101,20 @@ pub(crate) fn find(serial: u32) -> Living {
     }
 }
 
+/// Serial number of the logger to which [`super::handle::write_layer`] writes.
+#[cfg(feature = "tracing")]
+static LAYER_OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// True when calls of this logger may take the way of [`super::handle::write_layer`]: one logger
+/// has it until it has ended. It must not be the global one.
+#[cfg(feature = "tracing")]
+pub(crate) fn claim_layer(serial: u32) -> bool {
+    let is_free = |owner| owner == 0 || matches!(find(owner), Living::Gone);
+    let claim = |owner| is_free(owner).then_some(serial);
+    // ord: Relaxed, only elects one of several loggers.
+    LAYER_OWNER.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok()
+}
+
 /// Events of signal handlers that came inside the list, by level: the logger's serial number in the
 /// upper half, how many in the lower one. Their logger's scribe moves them to where losses are told.
 static INTERRUPTED: [AtomicU64; LEVELS] = [const { AtomicU64::new(0) }; LEVELS];

@@ -68,6 +68,12 @@ pub fn init(dir: impl AsRef<Path>) -> Result<Handle, Error> {
     Builder::new(dir).env().init()
 }
 
+/// The global logger, if there is one.
+#[cfg(feature = "log")]
+pub(crate) fn global() -> Option<Handle> {
+    GLOBAL.lock().clone().map(|inner| Handle(Some(inner)))
+}
+
 impl Builder {
     /// Starts the logger as the global one, to which macros without `logger:` go.
     ///

@@ -10,7 +10,7 @@
 /// | `U64` `I64` `F64` | 8 |
 /// | `U128` `I128` | 16 |
 /// | `Duration` | 8 of seconds, 4 of nanoseconds |
-/// | `Str` `Text` `Bytes` | 4 of length, then as many |
+/// | `Str` `Text` `Bytes` `Nested` | 4 of length, then as many |
 /// | `Error` | 4 of length, then for each error of the chain, outermost first, 4 of length and text |
 /// | `Empty` | 0: the field has no value |
 ///
@@ -45,6 +45,8 @@ pub enum Kind {
     Duration = 19,
     /// An error with its chain of sources.
     Error = 20,
+    /// Maps and lists as strict JSON without blanks; of length 0 when they were too long.
+    Nested = 21,
 }
 
 impl Kind {
@@ -77,6 +79,7 @@ impl Kind {
             18 => Self::Bytes,
             19 => Self::Duration,
             20 => Self::Error,
+            21 => Self::Nested,
             _ => return None,
         })
     }
@@ -92,7 +95,7 @@ impl Kind {
             Self::U64 | Self::I64 | Self::F64 => 8,
             Self::U128 | Self::I128 => 16,
             Self::Duration => 12,
-            Self::Str | Self::Text | Self::Bytes | Self::Error => return None,
+            Self::Str | Self::Text | Self::Bytes | Self::Error | Self::Nested => return None,
         })
     }
 }

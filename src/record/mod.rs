@@ -17,12 +17,17 @@
 //! [`Definition::dynamic`], and one flagged [`FLAG_DYNAMIC`], tells kinds in the payload.
 //!
 //! A [`RECORD_PAD`] record fills the end of a lane's buffer; it is no event and no reader shows it.
-//! A record flagged [`FLAG_THREAD`] (common lane) has the thread's id as its payload's first word.
+//! Records of the kinds `RECORD_SPAN_…` tell of spans, and are no events either.
+//!
+//! Before the values stand, one word each: the id of the thread where [`FLAG_THREAD`] is set (common
+//! lane), the id of the span where [`FLAG_SPAN`] is, the ticks at which it was first told where
+//! [`FLAG_RETOLD`] is, and what a record of a span says beside its values.
 
 mod anchor;
 pub mod compact;
 mod definition;
 mod glob;
+mod json;
 mod kind;
 mod level;
 mod loss;
@@ -33,6 +38,7 @@ mod value;
 pub use anchor::{Anchor, Timeline};
 pub use definition::{Definition, Definitions, Field, Role};
 pub use glob::glob;
+pub use json::is_json;
 pub use kind::Kind;
 pub use level::{Level, ParseLevelError};
 pub use loss::{CAUSES, Cause, LEVELS, Losses};
@@ -51,12 +57,73 @@ pub const RECORD_EVENT: u8 = 0;
 /// Kind: nothing, fills the end of a lane's buffer.
 pub const RECORD_PAD: u8 = 1;
 
+/// Kind: a span was opened; the id of its parent, or 0, stands before the values.
+pub const RECORD_SPAN_OPEN: u8 = 2;
+/// Kind: fields of a span got values.
+pub const RECORD_SPAN_VALUES: u8 = 3;
+/// Kind: a thread entered a span.
+pub const RECORD_SPAN_ENTER: u8 = 4;
+/// Kind: a thread left a span.
+pub const RECORD_SPAN_EXIT: u8 = 5;
+/// Kind: a span was closed; two words say for how many ticks it was busy and idle.
+pub const RECORD_SPAN_CLOSE: u8 = 6;
+/// Kind: a span follows from another, whose id is the next word.
+pub const RECORD_SPAN_FOLLOWS: u8 = 7;
+
 /// Flag: the longest value was cut to fit.
 pub const FLAG_TRUNCATED: u8 = 1;
 /// Flag: the payload's first word is the id of the thread (records of the common lane).
 pub const FLAG_THREAD: u8 = 2;
 /// Flag: each value is preceded by one byte, its kind, since they differ from the definition's.
 pub const FLAG_DYNAMIC: u8 = 4;
+
+/// Flag: the next word of the payload is the id of the span that an event was logged in, or that a
+/// record of a span is about.
+pub const FLAG_SPAN: u8 = 8;
+/// Flag: a record of a span that was told before, the next word of the payload being its ticks then.
+pub const FLAG_RETOLD: u8 = 16;
+
+/// The lane of the runs in which the scribe tells open spans again; no lane has this number.
+pub const LANE_RETOLD: u32 = u32::MAX;
+
+/// The words before a record's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Prefix {
+    /// Id of the thread, in the common lane.
+    pub thread: Option<u32>,
+    /// Id of the span, 0 for none.
+    pub span: u64,
+    /// When it was told first, of a record that is told again.
+    pub retold: Option<u64>,
+    /// Id of an opened span's parent, 0 for none.
+    pub parent: u64,
+}
+
+impl Prefix {
+    /// Takes the prefix from the front of a payload; `None` when the payload is too short.
+    #[must_use]
+    pub fn take(head: &Head, payload: &mut &[u8]) -> Option<Self> {
+        let mut word = || {
+            let (word, rest) = payload.split_first_chunk()?;
+            *payload = rest;
+            Some(u64::from_le_bytes(*word))
+        };
+        let mut prefix = Self::default();
+        if head.flags & FLAG_THREAD != 0 {
+            prefix.thread = Some(word()? as u32);
+        }
+        if head.flags & FLAG_SPAN != 0 {
+            prefix.span = word()?;
+        }
+        if head.flags & FLAG_RETOLD != 0 {
+            prefix.retold = Some(word()?);
+        }
+        if head.kind == RECORD_SPAN_OPEN {
+            prefix.parent = word()?;
+        }
+        Some(prefix)
+    }
+}
 
 /// The first sixteen bytes of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +132,7 @@ pub struct Head {
     pub callsite: u32,
     /// Length of the payload in words of eight bytes.
     pub words: u16,
-    /// [`RECORD_EVENT`] or [`RECORD_PAD`].
+    /// One of the `RECORD_` constants.
     pub kind: u8,
     /// A sum of the `FLAG_` constants.
     pub flags: u8,

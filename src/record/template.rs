@@ -367,6 +367,7 @@ fn write_plain(value: &Value<'_>, out: &mut String) {
         Value::Bool(v) => write!(out, "{v}"),
         Value::Char(v) => out.write_char(v),
         Value::Str(v) | Value::Text(v) => out.write_str(v),
+        Value::Nested(v) => out.write_str(v),
         Value::Bytes(v) => v.iter().try_for_each(|byte| write!(out, "{byte:02x}")),
         Value::Duration(v) => write!(out, "{v:?}"),
         Value::Error(v) => error_chain(v).enumerate().try_for_each(|(i, text)| {

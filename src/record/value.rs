@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Definition, FLAG_DYNAMIC, FLAG_THREAD, Head, Kind};
+use super::{Definition, FLAG_DYNAMIC, Head, Kind, Prefix};
 
 /// One value of a record, borrowed from its payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +31,8 @@ pub enum Value<'a> {
     Duration(Duration),
     /// The texts of an error and its sources: see [`error_chain`].
     Error(&'a [u8]),
+    /// Maps and lists as strict JSON on one line.
+    Nested(&'a str),
 }
 
 /// The texts of a [`Value::Error`], outermost first.
@@ -49,7 +51,7 @@ pub struct Values<'a> {
     rest: &'a [u8],
     kinds: std::slice::Iter<'a, super::Field>,
     dynamic: bool,
-    thread: Option<u32>,
+    prefix: Prefix,
     damaged: bool,
 }
 
@@ -57,25 +59,32 @@ impl<'a> Values<'a> {
     /// The values of the record with this head whose payload is `payload`.
     #[must_use]
     pub fn new(definition: &'a Definition, head: &Head, mut payload: &'a [u8]) -> Self {
-        let mut thread = None;
-        if head.flags & FLAG_THREAD != 0 {
-            thread = take(&mut payload, 8)
-                .and_then(|word| word.first_chunk())
-                .map(|word| u32::from_le_bytes(*word));
-        }
+        let prefix = Prefix::take(head, &mut payload);
         Self {
-            damaged: head.flags & FLAG_THREAD != 0 && thread.is_none(),
+            damaged: prefix.is_none(),
             rest: payload,
             kinds: definition.fields.iter(),
             dynamic: definition.dynamic || head.flags & FLAG_DYNAMIC != 0,
-            thread,
+            prefix: prefix.unwrap_or_default(),
         }
     }
 
     /// The thread that a record of the common lane names.
     #[must_use]
     pub fn thread(&self) -> Option<u32> {
-        self.thread
+        self.prefix.thread
+    }
+
+    /// The words before the values.
+    #[must_use]
+    pub fn prefix(&self) -> &Prefix {
+        &self.prefix
+    }
+
+    /// True when each value stands behind its kind.
+    #[must_use]
+    pub fn tells_kinds(&self) -> bool {
+        self.dynamic
     }
 
     /// True when the payload did not hold what the kinds say.
@@ -150,6 +159,10 @@ pub(crate) fn take_value<'a>(kind: u8, bytes: &mut &'a [u8]) -> Option<Value<'a>
         Kind::Str => Value::Str(std::str::from_utf8(take_sized(bytes)?).ok()?),
         Kind::Text => Value::Text(std::str::from_utf8(take_sized(bytes)?).ok()?),
         Kind::Bytes => Value::Bytes(take_sized(bytes)?),
+        Kind::Nested => match std::str::from_utf8(take_sized(bytes)?).ok()? {
+            "" => Value::Empty,
+            json => Value::Nested(super::is_json(json).then_some(json)?),
+        },
         Kind::Duration => {
             let seconds = u64::from_le_bytes(*take(bytes, 8)?.first_chunk()?);
             let nanos = u32::from_le_bytes(*take(bytes, 4)?.first_chunk()?);

@@ -8,7 +8,7 @@ use crate::record::{
     template,
 };
 
-use super::escape;
+use super::{Span, escape};
 
 /// A definition with what all its events have in common made once.
 #[derive(Debug)]
@@ -158,6 +158,8 @@ pub struct Event<'a> {
     pub pid: u32,
     /// True when later events have been shown before it.
     pub late: bool,
+    /// The spans it was logged in, outermost first.
+    pub spans: &'a [Span],
 }
 
 impl<'a> Event<'a> {
@@ -167,7 +169,7 @@ impl<'a> Event<'a> {
         let head = Head::read(bytes).unwrap_or(Head::parse(0, 0));
         let payload = bytes.get(HEAD_BYTES..head.len()).unwrap_or_default();
         let thread = Thread::default();
-        Self { shape, head, payload, time_ns: 0, thread, pid: 0, late: false }
+        Self { shape, head, payload, time_ns: 0, thread, pid: 0, late: false, spans: &[] }
     }
 
     /// How severe it is.

@@ -4,7 +4,7 @@ use crate::record::{Cause, Level, Value};
 
 use super::escape;
 use super::time::Calendar;
-use super::{Event, Lost, Renderer, Thread, number, value};
+use super::{Event, Lost, Renderer, Thread, number, span, value};
 
 /// Appends one event as one line.
 pub(super) fn event(event: &Event<'_>, renderer: &mut Renderer, out: &mut Vec<u8>) {
@@ -18,6 +18,7 @@ pub(super) fn event(event: &Event<'_>, renderer: &mut Renderer, out: &mut Vec<u8
         out.push(b'"');
     }
     fields(event, out);
+    span::json(event.spans, out);
     if event.is_truncated() {
         out.extend_from_slice(br#","truncated":true"#);
     }

@@ -7,12 +7,14 @@ pub mod escape;
 mod event;
 mod json;
 mod number;
+mod span;
 mod text;
 mod time;
 pub mod value;
 mod zone;
 
 pub use event::{Event, Lost, Shape, Thread};
+pub use span::Span;
 pub use time::{Calendar, Zone, civil};
 pub use zone::{is_coloured, local_offset};
 
@@ -72,6 +74,11 @@ impl Renderer {
             Format::Logfmt => text::logfmt(event, self, out),
             _ => text::event(event, self, out),
         }
+    }
+
+    /// Appends spans as they stand before a message: `request{id=7}:query`.
+    pub fn spans(spans: &[Span], out: &mut Vec<u8>) {
+        span::text(spans, out);
     }
 
     /// Appends lost events: one line in the formats for people, one for each cause in the others.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::escape::is_hidden;
 use super::*;
 use crate::record::{
-    Cause, Definition, FLAG_TRUNCATED, Field, Head, Kind, Level, Losses, RECORD_EVENT, Role,
+    Cause, Definition, FLAG_DYNAMIC, FLAG_SPAN, FLAG_TRUNCATED, Field, Head, Kind, Level, Losses,
+    RECORD_EVENT, RECORD_SPAN_OPEN, RECORD_SPAN_VALUES, Role,
 };
 
 fn definition() -> Definition {
@@ -43,7 +44,11 @@ impl Sample {
         self.value(role, name, Kind::Str, &bytes)
     }
 
-    fn lines(mut self, format: Format, thread: &str) -> String {
+    fn lines(self, format: Format, thread: &str) -> String {
+        self.lines_in(&[], format, thread)
+    }
+
+    fn lines_in(mut self, spans: &[Span], format: Format, thread: &str) -> String {
         self.1.resize(self.1.len().next_multiple_of(8), 0);
         let words = (self.1.len() / 8) as u16;
         let head = Head { callsite: 7, words, kind: RECORD_EVENT, flags: self.2, ticks: 1 };
@@ -56,6 +61,7 @@ impl Sample {
             thread: Thread { id: 7, name: thread },
             pid: 4242,
             late: false,
+            spans,
         };
         let mut out = Vec::new();
         Renderer::new(format).event(&event, &mut out);
@@ -232,4 +238,37 @@ fn no_code_point_breaks_a_line_in_any_position_and_format() {
             }
         }
     }
+}
+
+/// A span as its opening and a later record told it.
+fn request() -> Span {
+    let field = |name: &str, kind| Field { name: name.into(), kind: kind as u8, role: Role::Field };
+    let mut definition = Sample::new().0;
+    definition.name = "request".into();
+    definition.fields = vec![field("user.id", Kind::U64), field("path", Kind::Empty)];
+    let shape = Shape::new(Arc::new(definition));
+    let opened = [&1u64.to_le_bytes()[..], &0u64.to_le_bytes(), &42u64.to_le_bytes()].concat();
+    let open = Head { callsite: 7, words: 3, kind: RECORD_SPAN_OPEN, flags: FLAG_SPAN, ticks: 1 };
+    let told = [1, Kind::Str as u8, 2, 0, 0, 0, b'/', b'"'];
+    let told = [&1u64.to_le_bytes()[..], &told].concat();
+    let flags = FLAG_SPAN | FLAG_DYNAMIC;
+    let values = Head { callsite: 7, words: 2, kind: RECORD_SPAN_VALUES, flags, ticks: 2 };
+    Span::told(&shape, 0xabcd, [(&open, &opened[..]), (&values, &told)])
+}
+
+#[test]
+fn spans_stand_behind_the_fields_outermost_first() {
+    let sample = || Sample::new().text(Role::Message, "", "hi").value(Role::Field, "n", Kind::U8, &[7]);
+    let spans = [request(), Span::unknown(u64::MAX)];
+    let json = sample().lines_in(&spans, Format::Json, "");
+    let expected = concat!(
+        r#""fields":{"n":7},"spans":[{"name":"request","id":"000000000000abcd","fields":"#,
+        r#"{"user.id":42,"path":"/\""}},{"id":"ffffffffffffffff"}],"thread":{"id":7}"#
+    );
+    assert!(json.contains(expected), "{json}");
+    let text = sample().lines_in(&spans, Format::Short, "");
+    let expected = " INFO  app::db: request{user.id=42 path=\"/\\\"\"}:#ffffffffffffffff: hi n=7\n";
+    assert!(text.ends_with(expected), "{text}");
+    let logfmt = sample().lines_in(&spans[1..], Format::Logfmt, "");
+    assert!(logfmt.contains(" msg=hi n=7 spans=#ffffffffffffffff thread="), "{logfmt}");
 }

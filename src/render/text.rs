@@ -3,7 +3,7 @@
 use crate::record::{Level, Value};
 
 use super::escape;
-use super::{Event, Format, Lost, Renderer, Thread, number, value};
+use super::{Event, Format, Lost, Renderer, Thread, number, span, value};
 
 const RESET: &[u8] = b"\x1b[0m";
 const DIM: &[u8] = b"\x1b[2m";
@@ -18,6 +18,13 @@ pub(super) fn event(event: &Event<'_>, renderer: &mut Renderer, out: &mut Vec<u8
     if !event.shape.text_target.is_empty() {
         paint(renderer, DIM, out);
         out.extend_from_slice(&event.shape.text_target);
+        out.push(b':');
+        unpaint(renderer, out);
+    }
+    if !event.spans.is_empty() {
+        out.push(b' ');
+        paint(renderer, DIM, out);
+        span::text(event.spans, out);
         out.push(b':');
         unpaint(renderer, out);
     }
@@ -126,6 +133,12 @@ pub(super) fn logfmt(event: &Event<'_>, renderer: &mut Renderer, out: &mut Vec<u
         escape::word(message, out);
     }
     fields(event, renderer, out);
+    if !event.spans.is_empty() {
+        out.extend_from_slice(b" spans=");
+        let mut spans = Vec::new();
+        span::text(event.spans, &mut spans);
+        escape::word(&String::from_utf8_lossy(&spans), out);
+    }
     if event.is_truncated() {
         out.extend_from_slice(b" truncated=true");
     }

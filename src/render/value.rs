@@ -14,7 +14,7 @@ use super::number;
 /// Fails when `out` does.
 pub fn display(value: Value<'_>, out: &mut dyn Write) -> fmt::Result {
     match value {
-        Value::Str(text) | Value::Text(text) => out.write_str(text),
+        Value::Str(text) | Value::Text(text) | Value::Nested(text) => out.write_str(text),
         Value::Char(c) => out.write_char(c),
         Value::Bool(flag) => out.write_str(if flag { "true" } else { "false" }),
         Value::F32(number) => write!(out, "{number}"),
@@ -45,6 +45,7 @@ pub fn json(value: Value<'_>, out: &mut Vec<u8>) {
             escape::json(text, out);
             out.push(b'"');
         }
+        Value::Nested(text) => nested(text, out),
         Value::F64(number) if !number.is_finite() => quote(|out| number::float(number, out), out),
         Value::F32(number) if !number.is_finite() => quote(|out| number::float32(number, out), out),
         Value::U128(_) | Value::I128(_) | Value::Bytes(_) => quote(|out| simple(value, out), out),
@@ -64,6 +65,7 @@ pub fn json(value: Value<'_>, out: &mut Vec<u8>) {
 pub fn text(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Str(text) | Value::Text(text) => escape::word(text, out),
+        Value::Nested(text) => nested(text, out),
         Value::Char(c) => escape::word(c.encode_utf8(&mut [0; 4]), out),
         Value::Error(_) => {
             let mut text = String::new();
@@ -75,6 +77,20 @@ pub fn text(value: Value<'_>, out: &mut Vec<u8>) {
             let _ = write!(text, "{duration:?}");
         }
         _ => simple(value, out),
+    }
+}
+
+/// Appends strict JSON, what is hidden in its texts escaped.
+fn nested(text: &str, out: &mut Vec<u8>) {
+    for piece in text.split_inclusive(|c: char| !c.is_ascii()) {
+        let at = piece.char_indices().next_back().map_or(0, |(at, _)| at);
+        match piece.split_at(at) {
+            (before, last) if !last.is_ascii() => {
+                out.extend_from_slice(before.as_bytes());
+                escape::json(last, out);
+            }
+            _ => out.extend_from_slice(piece.as_bytes()),
+        }
     }
 }
 

@@ -18,6 +18,8 @@ const DEFINITIONS_BYTES: usize = 128 << 10;
 pub(crate) struct Batch {
     buffer: Buffer,
     records: u32,
+    /// Those of them that are no events.
+    spans: u32,
     lost: u64,
     first_ticks: u64,
     last_ticks: u64,
@@ -33,7 +35,7 @@ pub(crate) struct Ready {
     pub(crate) block: Block,
     /// Length in the file.
     pub(crate) len: usize,
-    pub(crate) records: u32,
+    pub(crate) events: u32,
     pub(crate) entry: index::Entry,
 }
 
@@ -78,6 +80,7 @@ impl Batch {
         Self {
             buffer,
             records: 0,
+            spans: 0,
             lost: 0,
             first_ticks: u64::MAX,
             last_ticks: 0,
@@ -126,6 +129,7 @@ impl Batch {
         }
         self.n_sites = encoder.callsites().len();
         self.records += encoded.count;
+        self.spans += encoded.spans;
         self.lost += lost;
         self.levels |= encoded.levels;
         if encoded.count > 0 {
@@ -179,14 +183,14 @@ impl Batch {
         header.stored_len = len as u32;
         let entry = |header: &BlockHeader| index::Entry::new(offset, header, encoder.callsites());
         let entry = entry(&header);
-        let records = self.records;
+        let events = self.records - self.spans;
         let room = self.buffer.payload().len();
         if len + align <= room {
             block::put_sections(self.buffer.payload(), runs_len, definitions(), anchors)
                 .expect("the room was measured");
             let len = block::seal_aligned(self.buffer.bytes(), salt, offset, &header, align)
                 .expect("the room was measured");
-            return Ready { block: Block::Staged(self.buffer.seal(len)), len, records, entry };
+            return Ready { block: Block::Staged(self.buffer.seal(len)), len, events, entry };
         }
         let padded = (BLOCK_HEADER_BYTES + len).next_multiple_of(align);
         let mut bytes = PinnedBuffer::with_capacity_aligned(padded);
@@ -196,6 +200,6 @@ impl Batch {
         let len = block::seal_aligned(&mut bytes, salt, offset, &header, align)
             .expect("the room was measured");
         let sealed = self.buffer.seal(BLOCK_HEADER_BYTES + runs_len);
-        Ready { block: Block::Copied(sealed, bytes), len, records, entry }
+        Ready { block: Block::Copied(sealed, bytes), len, events, entry }
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Flying {
     len: usize,
     pub(super) offset: u64,
     pub(super) moved: Moved,
-    pub(super) records: u32,
+    pub(super) events: u32,
     /// The block, when it is back, and how many of its bytes were written.
     back: Option<(Block, io::Result<usize>)>,
 }
@@ -82,12 +82,12 @@ impl Flight {
         fd: &IoFd,
         block: Block,
         (offset, moved): (u64, Moved),
-        records: u32,
+        events: u32,
     ) -> Result<(), Block> {
         let len = block.bytes().len();
         match self.queue.begin(fd, LentBuffer::new(block), moved.place(offset)) {
             Ok(id) => {
-                self.flying.push_back(Flying { id, len, offset, moved, records, back: None });
+                self.flying.push_back(Flying { id, len, offset, moved, events, back: None });
                 Ok(())
             }
             Err((bytes, _)) => Err(owner(bytes)),

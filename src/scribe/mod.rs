@@ -27,6 +27,7 @@ mod queue;
 mod segments;
 mod sync;
 pub(crate) mod tap;
+mod spans;
 mod writer;
 #[cfg(test)]
 mod writer_tests;
@@ -48,6 +49,7 @@ use self::queue::Op;
 pub(crate) use self::queue::Queue;
 pub(crate) use self::writer::{WriterSetup, run as run_writer};
 use self::tap::Tap;
+use self::spans::OpenSpans;
 use crate::config::Durability;
 use crate::lane::catalog::{Catalog, CatalogView};
 use crate::lane::hand_out::Lane;
@@ -111,6 +113,9 @@ pub(crate) struct Scribe {
     /// The place's round that lanes and staging were brought to.
     round: u64,
     segments: Segments,
+    spans: OpenSpans,
+    /// The segment in which open spans were told last, and how often they were told.
+    retold: (u64, u32),
     pending: Vec<Pending>,
     /// Blocks handed to the file thread.
     n_blocks: u64,
@@ -152,6 +157,8 @@ impl Scribe {
             n_joined: 0,
             round: 0,
             segments: Segments::new(setup.plan.clone(), setup.lanes.logger),
+            spans: OpenSpans::default(),
+            retold: (0, 0),
             pending: Vec::new(),
             n_blocks: 0,
             next_timer: now,
@@ -360,10 +367,15 @@ impl Scribe {
             if !self.has_batch() {
                 return false;
             }
+            if self.retold.0 != self.segments.next_number() {
+                self.retell();
+            }
             let Some(batch) = &mut self.batch else { return false };
             let (encoder, catalog) = (&mut self.encoder, &self.catalog);
             let intake = &mut self.intakes[index];
-            match intake.take(until, batch, encoder, catalog, self.setup.codec) {
+            let taken = intake.take(until, batch, encoder, catalog, self.setup.codec);
+            self.encoder.take_spans(|records| self.spans.note(records));
+            match taken {
                 Taken::BlockFull => self.seal(),
                 Taken::All => return true,
             }
@@ -411,7 +423,7 @@ impl Scribe {
         queue.push(Op::Write {
             block: ready.block,
             offset: ready.entry.offset,
-            records: ready.records,
+            events: ready.events,
         });
         self.n_blocks += 1;
         self.unsynced_blocks = true;

@@ -16,7 +16,7 @@ pub(crate) enum Op {
     /// page cache.
     Begin { path: PathBuf, header: SegmentHeader },
     /// Write a block.
-    Write { block: Block, offset: u64, records: u32 },
+    Write { block: Block, offset: u64, events: u32 },
     /// End the segment with its index and cut what was reserved beyond it.
     Seal { index: Vec<u8>, offset: u64, sync: bool },
     /// Make everything so far durable.

@@ -71,11 +71,14 @@ impl Segments {
 
     /// Seals the segment when it is full, or when it was begun for a flood that is over.
     pub(crate) fn roll_if_due(&mut self, durability: Durability) -> Option<Op> {
-        let is_full = self.offset >= self.plan.bytes_max;
+        if self.is_due() { self.roll(durability) } else { None }
+    }
+
+    fn is_due(&self) -> bool {
         let is_calm = self.plan.direct == Direct::Auto
             && self.align == DIRECT_ALIGN
             && self.n_small >= CALM_BLOCKS;
-        if is_full || is_calm { self.roll(durability) } else { None }
+        is_calm || self.offset >= self.plan.bytes_max
     }
 
     /// Seals the segment, if one is open.
@@ -96,6 +99,11 @@ impl Segments {
         self.is_open = false;
         self.offset = 0;
         self.entries.clear();
+    }
+
+    /// Number of the segment that the next block goes to.
+    pub(crate) fn next_number(&self) -> u64 {
+        if self.is_open && !self.is_due() { self.number } else { self.number + 1 }
     }
 
     /// The disk was so slow that the scribe had no buffer left; without the page cache, if this

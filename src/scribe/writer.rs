@@ -129,8 +129,8 @@ impl Writer {
         }
         match op {
             Op::Begin { path, header } => self.begin(path, header),
-            Op::Write { block, offset, records } => {
-                self.take_off(block, offset, records);
+            Op::Write { block, offset, events } => {
+                self.take_off(block, offset, events);
                 if self.kept.is_due() {
                     self.land_all();
                     self.sync();
@@ -218,7 +218,7 @@ impl Writer {
     }
 
     /// Begins to write a block, or writes it.
-    fn take_off(&mut self, mut block: Block, offset: u64, records: u32) {
+    fn take_off(&mut self, mut block: Block, offset: u64, events: u32) {
         let direct = self.current.as_ref().and_then(|current| current.direct.clone());
         if let Some(fd) = direct {
             while self.flight.as_ref().is_some_and(Flight::is_full) {
@@ -233,16 +233,16 @@ impl Writer {
                 if moved != Moved::default() {
                     moved.seal(&current.header, block.bytes_mut(), Moved::default(), offset);
                 }
-                match flight.begin(&fd, block, (offset, moved), records) {
+                match flight.begin(&fd, block, (offset, moved), events) {
                     Ok(()) => return self.land(Some(Duration::ZERO)),
                     Err(back) => block = back,
                 }
                 self.land_all();
                 self.set_plain();
-                return self.write_block(block, offset, moved, records);
+                return self.write_block(block, offset, moved, events);
             }
         }
-        self.write_block(block, offset, Moved::default(), records);
+        self.write_block(block, offset, Moved::default(), events);
     }
 
     /// Takes in what has landed; waits until something has, or the time has passed.
@@ -258,15 +258,15 @@ impl Writer {
         }
         while let Some(flying) = self.flight.as_mut().and_then(Flight::pop_landed) {
             let is_linked = self.current.as_ref().is_some_and(|current| current.file.is_linked());
-            let Flying { offset, moved, records, .. } = flying;
+            let Flying { offset, moved, events, .. } = flying;
             let (block, result) = flying.into_block();
             if result.is_ok() && is_linked && moved == self.moved {
-                self.written(block, offset, records);
+                self.written(block, offset, events);
                 continue;
             }
             // Something is wrong: this block and those behind it are written one by one, each until
             // the disk agrees.
-            let mut again = vec![(block, offset, moved, records)];
+            let mut again = vec![(block, offset, moved, events)];
             let flight = self.flight.as_mut().expect("looked at above");
             while !flight.has_landed() {
                 if flight.reap(None).is_err() {
@@ -274,12 +274,12 @@ impl Writer {
                 }
             }
             while let Some(flying) = flight.pop_landed() {
-                let Flying { offset, moved, records, .. } = flying;
-                again.push((flying.into_block().0, offset, moved, records));
+                let Flying { offset, moved, events, .. } = flying;
+                again.push((flying.into_block().0, offset, moved, events));
             }
             self.set_plain();
-            for (block, offset, moved, records) in again {
-                self.write_block(block, offset, moved, records);
+            for (block, offset, moved, events) in again {
+                self.write_block(block, offset, moved, events);
             }
         }
     }
@@ -292,7 +292,7 @@ impl Writer {
 
     /// Writes a block where a reader finds it: in a file that has a name. It is sealed as it `was`
     /// moved.
-    fn write_block(&mut self, mut block: Block, offset: u64, was: Moved, records: u32) {
+    fn write_block(&mut self, mut block: Block, offset: u64, was: Moved, events: u32) {
         let mut was = was;
         loop {
             let Some(current) = &self.current else { return };
@@ -309,16 +309,16 @@ impl Writer {
             let Some(current) = &self.current else { return };
             self.moved.restart(&current.header, offset, was.seq(&header));
         }
-        self.written(block, offset, records);
+        self.written(block, offset, events);
     }
 
     /// Says that a block is written, and gives its buffer back, or keeps it until it is durable.
-    fn written(&mut self, block: Block, offset: u64, records: u32) {
+    fn written(&mut self, block: Block, offset: u64, events: u32) {
         let len = block.bytes().len() as u64;
         if let Some(current) = &mut self.current {
             current.end = self.moved.place(offset) + len;
         }
-        self.setup.progress.add_written(u64::from(records), len);
+        self.setup.progress.add_written(u64::from(events), len);
         let buffer = match self.setup.durability {
             Durability::Never => Some(block.into_buffer()),
             _ => self.kept.keep(block, offset, self.moved),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::record::{Anchor, Definition, Head};
-use crate::render::Shape;
+use crate::render::{Shape, Span};
 
 use super::item::{Logger, Origin, Record, Tables};
 
@@ -42,6 +42,7 @@ pub(crate) fn captured(
         bytes.extend_from_slice(&captive.bytes);
     }
     let (tables, bytes) = (Arc::new(tables), Arc::new(bytes));
+    let no_spans: Arc<[Span]> = Arc::new([]);
     let record = |(at, origin, shape, time_ns)| Record {
         tables: tables.clone(),
         bytes: bytes.clone(),
@@ -50,6 +51,7 @@ pub(crate) fn captured(
         shape,
         time_ns,
         late: false,
+        spans: no_spans.clone(),
     };
     places.into_iter().map(record).collect()
 }

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::record::{Anchor, Level, Losses, Timeline};
-use crate::render::{self, Event, Shape, Thread};
+use crate::record::{
+    Anchor, HEAD_BYTES, Head, Level, Losses, Prefix, RECORD_SPAN_CLOSE, Timeline,
+};
+use crate::render::{self, Event, Shape, Span, Thread};
 
 use super::Value;
 use super::once::{LaneId, Skipped};
@@ -20,6 +22,8 @@ pub enum Item {
     Lost(Lost),
     /// A part of a file that cannot be read; what follows goes on behind it.
     Damage(Damage),
+    /// A span that was opened or closed; only where the query asks for them.
+    Span(SpanChange),
 }
 
 /// One process's logger, as its files tell.
@@ -48,6 +52,8 @@ pub(super) struct Tables {
     pub(super) shapes: Vec<Arc<Shape>>,
     pub(super) marks: Vec<Mark>,
     pub(super) timeline: Timeline,
+    /// The number of the segment, `None` for lanes and staging.
+    pub(super) segment: Option<u64>,
 }
 
 /// What stands between records.
@@ -83,6 +89,7 @@ pub struct Record {
     pub(super) shape: u32,
     pub(super) time_ns: i64,
     pub(super) late: bool,
+    pub(super) spans: Arc<[Span]>,
 }
 
 impl Record {
@@ -154,10 +161,13 @@ impl Record {
         self.event().fields().filter_map(|(name, value)| Some((name, Value::of(value)?)))
     }
 
-    /// The spans it was logged in, outermost first; none yet.
+    /// The spans it was logged in, outermost first, with their fields as they were known then.
+    ///
+    /// Of a span that nothing tells of any more, such as one whose segment is gone, there is the id
+    /// alone.
     #[must_use]
     pub fn spans(&self) -> &[Span] {
-        &[]
+        &self.spans
     }
 
     /// The operating system's id of the thread and its name, empty when it has none.
@@ -200,8 +210,16 @@ impl Record {
             thread: self.tables.thread(self.origin),
             pid: self.tables.logger.pid,
             late: self.late,
+            spans: &self.spans,
             ..Event::from_record(self.shape(), bytes)
         }
+    }
+
+    /// Head and payload.
+    pub(super) fn parts(&self) -> (Head, &[u8]) {
+        let bytes = self.bytes.get(self.at as usize..).unwrap_or_default();
+        let head = Head::read(bytes).unwrap_or(Head::parse(0, 0));
+        (head, bytes.get(HEAD_BYTES..head.len()).unwrap_or_default())
     }
 
     fn shape(&self) -> &Shape {
@@ -209,12 +227,56 @@ impl Record {
     }
 }
 
-/// A span that an event was logged in.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Span {
+/// A span that was opened or closed, as [`Query::spans`](super::Query::spans) asks for.
+#[derive(Debug, Clone)]
+pub struct SpanChange {
+    pub(super) record: Record,
+}
+
+impl SpanChange {
+    /// When, in nanoseconds since 1970 UTC.
+    #[must_use]
+    pub fn time_ns(&self) -> i64 {
+        self.record.time_ns
+    }
+
     /// The span's name.
-    pub name: String,
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.record.name()
+    }
+
+    /// The span and those around it, outermost first, with their fields as they were known then.
+    #[must_use]
+    pub fn spans(&self) -> &[Span] {
+        &self.record.spans
+    }
+
+    /// For how long threads were in the span and for how long none was, in nanoseconds; `None` for
+    /// one that was opened.
+    #[must_use]
+    pub fn times_ns(&self) -> Option<(u64, u64)> {
+        let (head, payload) = self.record.parts();
+        if head.kind != RECORD_SPAN_CLOSE {
+            return None;
+        }
+        let mut payload = payload;
+        Prefix::take(&head, &mut payload)?;
+        let ticks = |at: usize| payload.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b));
+        let timeline = &self.record.tables.timeline;
+        let end_ns = timeline.wall_ns(head.ticks);
+        let ns = |ticks: u64| {
+            let before_ns = timeline.wall_ns(head.ticks.saturating_sub(ticks));
+            end_ns.saturating_sub(before_ns).max(0).unsigned_abs()
+        };
+        Some((ns(ticks(0)?), ns(ticks(8)?)))
+    }
+
+    /// The statement that opened it, as an event.
+    #[must_use]
+    pub fn event(&self) -> Event<'_> {
+        self.record.event()
+    }
 }
 
 /// Events that were not accepted.

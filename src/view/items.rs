@@ -15,6 +15,7 @@ use super::once::Lanes;
 use super::plan::{Axis, Files, Planned, Read, Unit, Walk};
 use super::query::Query;
 use super::source::Source;
+use super::spans::{self, Spans};
 use super::stream::Spool;
 use super::weave::{Loom, Place, Shapes};
 
@@ -67,6 +68,7 @@ pub struct Items {
     merge: Merge,
     lanes: Lanes,
     shapes: Shapes,
+    spans: Spans,
     /// Events that damage is known to have cost, by logger, until a gap shows them missing.
     told: HashMap<u64, u64>,
     ready: VecDeque<Result<Item, Error>>,
@@ -95,6 +97,7 @@ impl Items {
             merge: Merge::new(axis),
             lanes: Lanes::default(),
             shapes: Shapes::default(),
+            spans: Spans::default(),
             told: HashMap::new(),
             ready: VecDeque::new(),
             notes: Vec::new(),
@@ -138,17 +141,13 @@ impl Items {
         self.look();
     }
 
-    /// From now on the query's own times decide: what is new is not compared with the start.
-    fn pass_start(&mut self) {
+    /// Lists lanes and staging, then files (S5), and plans what is new.
+    fn look(&mut self) {
         if let Some(since_ns) = self.start_ns.filter(|_| self.plan.is_empty()) {
+            // From now on the query's own times decide: what is new is not compared with the start.
             self.query.since_ns = since_ns;
             self.start_ns = None;
         }
-    }
-
-    /// Lists lanes and staging, then files (S5), and plans what is new.
-    fn look(&mut self) {
-        self.pass_start();
         self.look_at_lanes();
         for index in 0..self.files.files.len() {
             if !self.files.files[index].sealed {
@@ -233,7 +232,7 @@ impl Items {
                     owners
                 }
                 Err(error) => {
-                    self.note(format!("{}: owner files: {error}", dir.display()));
+                    self.notes.push(format!("{}: owner files: {error}", dir.display()));
                     continue;
                 }
             };
@@ -249,7 +248,7 @@ impl Items {
         for (logger, note) in std::mem::take(&mut self.gone) {
             let own = self.files.files.iter().filter(|file| file.logger.id == logger);
             if own.max_by_key(|file| file.number).is_none_or(|last| !last.sealed) {
-                self.note(note);
+                self.notes.push(note);
             }
         }
     }
@@ -263,10 +262,11 @@ impl Items {
         }
         let Some(place) = owner.lanes.as_ref().map(|lanes| lanes.path.clone()) else { return };
         if let Some(why) = outside::unseen(&owner) {
-            return self.note(format!("process {}: {why}", owner.pid));
+            return self.notes.push(format!("process {}: {why}", owner.pid));
         }
-        let mut runs = Vec::new();
+        let (mut runs, mut told) = (Vec::new(), Vec::new());
         let snapshot = outside::each_run(&owner, &mut |run| {
+            spans::collect(&run.bytes, &mut told);
             let id = (owner.logger, run.head.lane, run.head.generation);
             if !self.lanes.has_all(id, run.head.position, run.head.end) {
                 let ticks = Head::read(&run.bytes).map(|head| head.ticks);
@@ -276,6 +276,8 @@ impl Items {
         match snapshot {
             Ok(snapshot) => {
                 self.files.staged.insert(owner.logger);
+                let (definitions, shapes) = (&snapshot.definitions, &mut self.shapes);
+                self.spans.note_all(owner.logger, &told, definitions, shapes);
                 return self.plan_shot(place, &owner, snapshot, runs);
             }
             // Its logger has ended, or its lanes have been adopted, since the owner file was read.
@@ -287,7 +289,7 @@ impl Items {
                     std::io::ErrorKind::NotFound if !found.alive => {
                         self.gone.push((owner.logger, note));
                     }
-                    _ => self.note(note),
+                    _ => self.notes.push(note),
                 }
             }
         }
@@ -303,7 +305,7 @@ impl Items {
         mut found: Vec<(Option<u64>, Run)>,
     ) {
         for note in std::mem::take(&mut snapshot.notes) {
-            self.note(note);
+            self.notes.push(note);
         }
         let mut timeline = Timeline::default();
         for anchor in &snapshot.anchors {
@@ -365,10 +367,6 @@ impl Items {
         (records > 0).then_some(Damage { records: Some(records), ..damage })
     }
 
-    fn note(&mut self, note: String) {
-        self.notes.push(note);
-    }
-
     /// A file could not be read. When retention has removed it or a new name replaced it, that is
     /// no error, but there may be names that were not listed yet (S5).
     fn miss(&mut self, index: usize, error: Error) {
@@ -390,17 +388,15 @@ impl Items {
     /// Opens the unit that is due next.
     fn open(&mut self) {
         let Some(planned) = self.plan.pop() else { return };
-        let result = match planned.unit {
-            Unit::File(index) => self.open_file(index).map_err(|error| (Some(index), error)),
-            Unit::Block(index, block) => {
-                self.open_block(index, &block).map_err(|error| (Some(index), error))
-            }
-            Unit::Run(shot, run) => self.open_run(shot, run).map_err(|error| (None, error)),
+        let (file, result) = match planned.unit {
+            Unit::File(index) => (Some(index), self.open_file(index)),
+            Unit::Block(index, block) => (Some(index), self.open_block(index, &block)),
+            Unit::Run(shot, run) => (None, self.open_run(shot, run)),
         };
-        match result {
-            Ok(()) => {}
-            Err((Some(index), error)) => self.miss(index, error),
-            Err((None, error)) => self.tell(error),
+        match (file, result) {
+            (_, Ok(())) => {}
+            (Some(index), Err(error)) => self.miss(index, error),
+            (None, Err(error)) => self.tell(error),
         }
     }
 
@@ -432,10 +428,11 @@ impl Items {
             logger: &file.logger,
             file: &file.path,
             offset: block.offset,
+            segment: Some(file.number),
             tells_gaps: self.query.is_gapless() && !lives,
         };
-        let (query, lanes, shapes) = (&self.query, &mut self.lanes, &mut self.shapes);
-        let mut loom = Loom { query, lanes, shapes };
+        let (query, lanes) = (&self.query, &mut self.lanes);
+        let mut loom = Loom { query, lanes, shapes: &mut self.shapes, spans: &mut self.spans };
         let stream = loom.block(place, &block.header, &payload);
         self.payload = payload;
         self.merge.add((file.logger.boot, file.logger.clock), stream)
@@ -454,9 +451,10 @@ impl Items {
             }
             Run::Taken => return Ok(()),
         };
-        let place = Place { logger: &shot.logger, file: &shot.place, offset: 0, tells_gaps: false };
-        let (query, lanes, shapes) = (&self.query, &mut self.lanes, &mut self.shapes);
-        let mut loom = Loom { query, lanes, shapes };
+        let (logger, file) = (&shot.logger, &shot.place);
+        let place = Place { logger, file, offset: 0, segment: None, tells_gaps: false };
+        let (query, lanes) = (&self.query, &mut self.lanes);
+        let mut loom = Loom { query, lanes, shapes: &mut self.shapes, spans: &mut self.spans };
         let (definitions, anchors) = (&shot.snapshot.definitions, &shot.snapshot.anchors);
         let stream = loom.run(place, &head, &bytes, definitions, anchors);
         self.merge.add((shot.logger.boot, shot.logger.clock), stream)
@@ -480,7 +478,10 @@ impl Iterator for Items {
                         return None;
                     }
                     match self.merge.take(group, place) {
-                        Ok(Some(Shown::Item(item))) => return Some(Ok(item)),
+                        Ok(Some(Shown::Item(item))) => {
+                            let (files, shapes) = (&self.files.files, &mut self.shapes);
+                            return Some(Ok(self.spans.complete(item, files, shapes)));
+                        }
                         Ok(Some(Shown::Gap(gap))) => {
                             if let Some(damage) = self.gap(gap) {
                                 return Some(Ok(Item::Damage(damage)));

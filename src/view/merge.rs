@@ -187,6 +187,7 @@ impl Merge {
                 shape: entry.shape,
                 time_ns,
                 late,
+                spans: Arc::default(),
             }))
         };
         let was_aside = slot.stream.is_set_aside();

@@ -17,13 +17,15 @@ mod once;
 mod plan;
 mod query;
 mod source;
+mod spans;
 mod stream;
 mod value;
 mod weave;
 
 pub(crate) use captured::{Captive, captured};
 pub use error::Error;
-pub use item::{Damage, Item, Lost, Record, Span};
+pub use crate::render::Span;
+pub use item::{Damage, Item, Lost, Record, SpanChange};
 pub use items::Items;
 pub use query::Query;
 pub use source::Source;

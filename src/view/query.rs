@@ -10,6 +10,7 @@ pub struct Query {
     pub(super) until_ns: i64,
     pub(super) targets: Vec<String>,
     pub(super) reverse: bool,
+    pub(super) spans: bool,
     /// Only looks for damage: everything is read, no event is shown.
     pub(super) check: bool,
 }
@@ -30,6 +31,7 @@ impl Query {
             until_ns: i64::MAX,
             targets: Vec::new(),
             reverse: false,
+            spans: false,
             check: false,
         }
     }
@@ -76,6 +78,13 @@ impl Query {
     #[must_use]
     pub const fn reverse(mut self) -> Self {
         self.reverse = true;
+        self
+    }
+
+    /// Gives spans too, when they are opened and closed, as [`Item::Span`](super::Item::Span).
+    #[must_use]
+    pub const fn spans(mut self) -> Self {
+        self.spans = true;
         self
     }
 

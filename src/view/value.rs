@@ -27,6 +27,8 @@ pub enum Value {
     Duration(Duration),
     /// The texts of an error and its sources, outermost first.
     Error(Vec<String>),
+    /// Maps and lists as strict JSON without blanks.
+    Nested(String),
 }
 
 impl Value {
@@ -64,6 +66,7 @@ impl Value {
             Raw::Error(chain) => {
                 Self::Error(record::error_chain(chain).map(str::to_owned).collect())
             }
+            Raw::Nested(json) => Self::Nested(json.to_owned()),
             Raw::Empty => return None,
         })
     }
@@ -110,6 +113,7 @@ impl PartialEq for Value {
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
             (Self::Duration(a), Self::Duration(b)) => a == b,
             (Self::Error(a), Self::Error(b)) => a == b,
+            (Self::Nested(a), Self::Nested(b)) => a == b,
             _ => matches!((self.as_str(), other.as_str()), (Some(a), Some(b)) if a == b),
         }
     }
@@ -126,7 +130,7 @@ impl fmt::Display for Value {
             Self::F64(n) => n.fmt(f),
             Self::Bool(flag) => flag.fmt(f),
             Self::Char(c) => c.fmt(f),
-            Self::Str(text) => text.fmt(f),
+            Self::Str(text) | Self::Nested(text) => text.fmt(f),
             Self::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
             Self::Duration(duration) => fmt::Debug::fmt(duration, f),
             Self::Error(chain) => f.write_str(&chain.join(": ")),

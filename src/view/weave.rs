@@ -5,13 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::record::compact::Decoder;
-use crate::record::{Definitions, Head, Losses, RECORD_EVENT, RunHead};
+use crate::record::{
+    Definitions, FLAG_RETOLD, Head, Losses, RECORD_EVENT, RECORD_SPAN_CLOSE, RECORD_SPAN_OPEN,
+    RunHead,
+};
 use crate::render::Shape;
 use crate::store::block::{BlockHeader, sections};
 
 use super::item::{Damage, Logger, Mark, Origin, Tables};
 use super::once::{Lane, LaneId, Lanes, Told};
 use super::query::{Query, bit};
+use super::spans::Spans;
 use super::stream::{Entry, MARK, Stream};
 
 /// Definitions kept prepared, by logger and callsite; past this all are made again.
@@ -25,7 +29,7 @@ pub(super) struct Shapes {
 
 impl Shapes {
     /// The definition, prepared; the one that was prepared before when it is the same.
-    fn get(&mut self, logger: u64, definition: &Arc<crate::record::Definition>) -> Arc<Shape> {
+    pub(super) fn get(&mut self, logger: u64, definition: &Arc<crate::record::Definition>) -> Arc<Shape> {
         if self.shapes.len() >= SHAPES_MAX {
             self.shapes.clear();
         }
@@ -47,6 +51,7 @@ pub(super) struct Loom<'a> {
     pub(super) query: &'a Query,
     pub(super) lanes: &'a mut Lanes,
     pub(super) shapes: &'a mut Shapes,
+    pub(super) spans: &'a mut Spans,
 }
 
 /// Where runs come from.
@@ -55,6 +60,8 @@ pub(super) struct Place<'a> {
     pub(super) logger: &'a Arc<Logger>,
     pub(super) file: &'a Path,
     pub(super) offset: u64,
+    /// The number of the segment, `None` for lanes and staging.
+    pub(super) segment: Option<u64>,
     /// True when numbers that are skipped mean damage.
     pub(super) tells_gaps: bool,
 }
@@ -138,7 +145,8 @@ impl Loom<'_> {
 
 impl<'l, 'a> Weave<'l, 'a> {
     fn new(loom: &'l mut Loom<'a>, place: Place<'l>) -> Self {
-        let tables = Tables { logger: Arc::clone(place.logger), ..Tables::default() };
+        let (logger, segment) = (Arc::clone(place.logger), place.segment);
+        let tables = Tables { logger, segment, ..Tables::default() };
         Self {
             loom,
             place,
@@ -224,7 +232,10 @@ impl<'l, 'a> Weave<'l, 'a> {
             let key = floor.map_or(record.ticks, |floor| floor.max(record.ticks));
             floor = Some(key);
             if record.kind != RECORD_EVENT {
-                continue;
+                self.note_span(record.callsite, bytes, definitions);
+                if !self.shows_span(&record) {
+                    continue;
+                }
             }
             let Use::Shown(shape) = self.use_of(record.callsite, definitions) else { continue };
             if self.checks_time && !self.is_in_time(record.ticks) {
@@ -238,6 +249,21 @@ impl<'l, 'a> Weave<'l, 'a> {
             (false, true) => lane.key = floor.or(lane.key),
             _ => {}
         }
+    }
+
+    #[cold]
+    fn note_span(&mut self, callsite: u32, record: &[u8], definitions: &Definitions) {
+        let logger = self.place.logger.id;
+        if let Some(definition) = definitions.get(callsite) {
+            self.loom.spans.note(logger, record, || self.loom.shapes.get(logger, definition));
+        }
+    }
+
+    /// True for a record that is no event and is shown all the same.
+    fn shows_span(&self, head: &Head) -> bool {
+        self.loom.query.spans
+            && head.flags & FLAG_RETOLD == 0
+            && matches!(head.kind, RECORD_SPAN_OPEN | RECORD_SPAN_CLOSE)
     }
 
     /// In reverse no key of a run may be above those of the run that was read before.

@@ -5,8 +5,8 @@ use crate::workload::{Random, Workload, push};
 use proptest::prelude::*;
 use ttlog::record::compact::{Decoder, Encoder, RAW_BYTES_MAX, Schemas};
 use ttlog::record::{
-    CODEC_COMPACT, CODEC_RAW, Definitions, FLAG_DYNAMIC, FLAG_THREAD, Head, Kind, RECORD_PAD,
-    RawRun, RunHead,
+    CODEC_COMPACT, CODEC_RAW, Definitions, FLAG_DYNAMIC, FLAG_SPAN, FLAG_THREAD, Head, Kind,
+    RECORD_PAD, RawRun, RunHead,
 };
 
 fn definitions() -> Definitions {
@@ -64,7 +64,7 @@ fn record() -> impl Strategy<Value = Vec<u8>> {
         out
     });
     let garbage =
-        (0..8u32, any::<u8>(), 0..9u8, any::<u64>(), prop::collection::vec(any::<u8>(), 0..80))
+        (0..8u32, any::<u8>(), 0..33u8, any::<u64>(), prop::collection::vec(any::<u8>(), 0..80))
             .prop_map(|(id, kind, flags, ticks, mut payload)| {
                 payload.truncate(payload.len() & !7);
                 let mut out = Vec::new();
@@ -85,13 +85,16 @@ fn record() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![6 => valid, 4 => flagged(), 2 => garbage, 2 => spoiled]
 }
 
-/// A record with flags, as they may stand: a thread's id first, kinds told or not.
+/// A record with flags, as they may stand: ids of a thread and a span first, kinds told or not.
 fn flagged() -> impl Strategy<Value = Vec<u8>> {
-    (1..=6u32, 0..8u8, any::<u64>(), 0..1u64 << 20).prop_map(|(id, flags, seed, ticks)| {
+    (1..=6u32, 0..16u8, any::<u64>(), 0..1u64 << 20).prop_map(|(id, flags, seed, ticks)| {
         let mut random = Random(seed);
         let mut payload = Vec::new();
         if flags & FLAG_THREAD != 0 {
             payload.extend_from_slice(&random.below(4).to_le_bytes());
+        }
+        if flags & FLAG_SPAN != 0 {
+            payload.extend_from_slice(&random.below(1 << 40).to_le_bytes());
         }
         if flags & FLAG_DYNAMIC != 0 {
             for _ in 0..random.below(4) {

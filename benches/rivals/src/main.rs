@@ -10,6 +10,7 @@ mod compare;
 mod event;
 #[path = "../../common/floor.rs"]
 mod floor;
+mod layers;
 mod logger;
 mod measure;
 mod readback;
@@ -45,6 +46,10 @@ enum Command {
     Disabled(One),
     /// Every logger, workload and thread count, interleaved; prints medians and ratios
     All(All),
+    /// An event and a span of tracing through a layer on a registry
+    Layer(layers::One),
+    /// The same with every layer, number of fields, spans and threads, interleaved
+    Layers(layers::Many),
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +131,8 @@ fn main() -> Result<()> {
         Command::Sustained(one) => (Measure::Sustained, one),
         Command::Disabled(one) => (Measure::Disabled, one),
         Command::All(all) => return all_of(all),
+        Command::Layer(one) => return one.run(),
+        Command::Layers(many) => return many.run(),
     };
     println!("{}", serde_json::to_string(&one.task(measure).run()?)?);
     Ok(())

@@ -22,6 +22,7 @@ Examples:
   ttlog -n 50 logs                     the last 50 events, also of a process that was killed
   ttlog -f -l warn -t 'app::db*'       follow warnings and errors of app::db
   ttlog -S -15m -g timeout -o json     the last quarter of an hour, as JSON lines
+  ttlog --tree logs                    events below their spans
   ttlog -S '2026-11-21 10:00' -U '15 min ago' logs
   ttlog verify logs && echo clean      look for damage
   other-program | ttlog record logs    store the lines of any program
@@ -39,6 +40,9 @@ pub(crate) enum Verb {
     /// Reads everything and tells damage, a line each; exit status 1 when there is any
     #[command(after_help = "Examples:\n  ttlog verify logs && echo clean")]
     Verify(PathArgs),
+    /// Tells how many spans there were of each name, and how long threads were in them
+    #[command(after_help = "Examples:\n  ttlog spans logs\n  ttlog spans -S -15m -o json logs")]
+    Spans(SpansArgs),
     /// Stores the lines of any program from standard input
     #[command(after_help = RECORD_HELP)]
     Record(RecordArgs),
@@ -76,6 +80,27 @@ pub(crate) struct RecordArgs {
     /// The directory to log into
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpansArgs {
+    #[command(flatten)]
+    pub(crate) paths: PathArgs,
+    /// From this time on, as for cat
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) since: Option<String>,
+    /// Up to this time, not included
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) until: Option<String>,
+    /// A target and those below it, or a glob; may be repeated
+    #[arg(short, long, value_name = "GLOB")]
+    pub(crate) target: Vec<String>,
+    /// How it is told: a table, or one JSON object a name
+    #[arg(short, long, value_enum, default_value_t = Report::Text, value_name = "MODE")]
+    pub(crate) output: Report,
+    /// Reads times in UTC rather than in the local zone
+    #[arg(long)]
+    pub(crate) utc: bool,
 }
 
 #[derive(Debug, Args)]
@@ -128,6 +153,9 @@ pub(crate) struct CatArgs {
     /// Events that do not match RE
     #[arg(short = 'v', long, requires = "grep")]
     pub(crate) invert_match: bool,
+    /// Below the spans that they were logged in, each outermost span by itself when it has closed
+    #[arg(long, conflicts_with_all = ["follow", "lines", "reverse"])]
+    pub(crate) tree: bool,
     /// How events are shown
     #[arg(short, long, value_enum, default_value_t = Mode::Short, value_name = "MODE")]
     pub(crate) output: Mode,

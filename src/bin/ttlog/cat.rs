@@ -2,14 +2,14 @@
 
 use std::io;
 
-use ttlog::render::Renderer;
+use ttlog::render::{Event, Renderer};
 use ttlog::view::{Error, Item, Items, Query};
 
-use crate::args::{CatArgs, Lines};
+use crate::args::{CatArgs, Lines, Mode};
 use crate::backwards::Backwards;
 use crate::grep::Grep;
 use crate::output::{self, Output};
-use crate::{EXIT_ERROR, EXIT_NONE, Failure, clock, follow, paths};
+use crate::{EXIT_ERROR, EXIT_NONE, Failure, clock, follow, paths, tree};
 
 /// What to do with each item, and what came of it.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ pub(crate) struct Shower {
 /// Shows the events that the command line asks for.
 pub(crate) fn run(args: &CatArgs) -> Result<u8, Failure> {
     let query = query(args)?;
+    if args.tree && matches!(args.output, Mode::Json | Mode::Logfmt) {
+        let why = "--tree is for people; with -o json each event has its spans";
+        return Err(Failure::Usage(why.into()));
+    }
     let mut renderer = Renderer::new(args.output.format());
     if !args.utc {
         renderer = renderer.in_zone(clock::local_offset);
@@ -36,6 +40,11 @@ pub(crate) fn run(args: &CatArgs) -> Result<u8, Failure> {
     let mut out = Output::new();
     if input.source.is_empty() {
         return Ok(EXIT_ERROR);
+    }
+    if args.tree {
+        tree::show(input.source.query(&query.spans()), &mut shower, &mut out)?;
+        out.flush()?;
+        return Ok(shower.exit_code(args.exit_status));
     }
     if args.follow {
         follow::run(&input.source, &query, args.lines, &mut shower, &mut out)?;
@@ -126,8 +135,7 @@ impl Shower {
         match item {
             Ok(Item::Record(record)) => {
                 let event = record.event();
-                if self.grep.as_mut().is_none_or(|grep| grep.wants(&event)) {
-                    self.n_matched += 1;
+                if self.wants(&event) {
                     self.renderer.event(&event, out);
                 }
             }
@@ -136,6 +144,13 @@ impl Shower {
             Ok(_) => {}
             Err(error) => self.fail(&error.to_string()),
         }
+    }
+
+    /// True when the event is to be seen; it counts as a match then.
+    pub(crate) fn wants(&mut self, event: &Event<'_>) -> bool {
+        let wants = self.grep.as_mut().is_none_or(|grep| grep.wants(event));
+        self.n_matched += u64::from(wants);
+        wants
     }
 
     fn fail(&mut self, message: &str) {

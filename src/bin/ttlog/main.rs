@@ -16,7 +16,9 @@ mod paths;
 mod ps;
 mod record;
 mod sink;
+mod spans;
 mod temp;
+mod tree;
 mod verify;
 
 use std::process::ExitCode;
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Some(Verb::Cat(args)) => cat::run(&args),
         Some(Verb::Info(args)) => info::run(&args),
         Some(Verb::Verify(args)) => verify::run(&args),
+        Some(Verb::Spans(args)) => spans::run(&args),
         Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Filter(args)) => filter::run(&args),

@@ -27,8 +27,10 @@ pub struct Encoded {
     pub consumed: usize,
     /// Bytes written; 0 when not even the run's head and its first record fitted.
     pub written: usize,
-    /// Events among the records.
+    /// Records, pads left out.
     pub count: u32,
+    /// Those of them that are no events but tell of spans.
+    pub spans: u32,
     /// Lowest ticks of the records, 0 when there is none.
     pub first_ticks: u64,
     /// Highest ticks of the records, 0 when there is none.
@@ -52,6 +54,8 @@ pub struct Encoder {
     /// Counts how often the state was emptied.
     pub(super) epoch: u32,
     raw_bytes: usize,
+    /// Records of spans since they were last taken.
+    spans: Vec<u8>,
 }
 
 pub(super) const GUESSES: usize = 256;
@@ -78,6 +82,7 @@ impl Encoder {
             n_numbered: 0,
             epoch: 1,
             raw_bytes: 0,
+            spans: Vec::new(),
         }
     }
 
@@ -87,7 +92,16 @@ impl Encoder {
         self.site_by_id.clear();
         self.ids.clear();
         self.raw_bytes = 0;
+        self.spans.clear();
         self.forget();
+    }
+
+    /// Calls `job` with the records of spans that were encoded since the last call or reset.
+    pub fn take_spans(&mut self, job: impl FnOnce(&[u8])) {
+        if !self.spans.is_empty() {
+            job(&self.spans);
+            self.spans.clear();
+        }
     }
 
     /// The callsites of the records since the last reset, each once.
@@ -155,6 +169,7 @@ impl Encoder {
             consumed: walk.consumed,
             written: walk.at - at,
             count: walk.count,
+            spans: walk.spans,
             first_ticks,
             last_ticks,
             levels: walk.levels,
@@ -214,6 +229,9 @@ impl Encoder {
                 walk.at += record.len();
                 walk.accept(1, record.len(), head.ticks);
                 self.ticks = head.ticks;
+                if head.kind != RECORD_EVENT {
+                    self.note_span(record, walk);
+                }
                 continue;
             };
             if index == current {
@@ -253,8 +271,18 @@ impl Encoder {
             current = index;
             walk.see(head.ticks, self.sites[index].level);
             walk.accept(1, record.len(), head.ticks);
+            if head.kind != RECORD_EVENT {
+                self.note_span(record, walk);
+            }
         }
         Ok(())
+    }
+
+    /// Keeps a record that is no event for who follows the spans.
+    #[cold]
+    fn note_span(&mut self, record: &[u8], walk: &mut Walk) {
+        self.spans.extend_from_slice(record);
+        walk.spans += 1;
     }
 
     /// Index of the first entry of the callsite, `None` when the block names too many.

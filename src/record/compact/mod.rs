@@ -25,7 +25,8 @@
 //! stored as it lay. Numbers count from 1 as they come: each stands for a callsite, its records'
 //! flags, and the kinds of their values. `n` is 255, and no kinds follow, when the kinds are the
 //! definition's; else the records tell them, and each value lies behind its kind. Records with the
-//! flag for a thread have one more argument before the others, a U64 that nothing tells. A slot
+//! flag for a thread or a span have one more argument for each before the others, a U64 that nothing
+//! tells. A slot
 //! keeps the bytes that were last spelled out for it. All of this is empty at a block's start and
 //! behind a raw run.
 //!

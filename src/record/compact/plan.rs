@@ -3,10 +3,15 @@
 use super::short::TEXTS_MAX;
 use super::varint::{load4, load8};
 use super::{ARGUMENTS_MAX, Form, Schema};
-use crate::record::{FLAG_DYNAMIC, FLAG_THREAD, FLAG_TRUNCATED, Kind};
+use crate::record::{FLAG_DYNAMIC, FLAG_SPAN, FLAG_THREAD, FLAG_TRUNCATED, Kind};
 
 /// Flags that the encoding knows; a record with others is stored as it lies.
-const KNOWN_FLAGS: u8 = FLAG_TRUNCATED | FLAG_THREAD | FLAG_DYNAMIC;
+const KNOWN_FLAGS: u8 = FLAG_TRUNCATED | FLAG_THREAD | FLAG_DYNAMIC | FLAG_SPAN;
+
+/// Words before the values that no kind tells: a thread's id, a span's.
+const fn n_words(flags: u8) -> usize {
+    (flags & (FLAG_THREAD | FLAG_SPAN)).count_ones() as usize
+}
 
 /// How one argument is coded: a [`Kind`] without the differences that coding does not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +60,7 @@ impl Op {
             Kind::F64 => Self::Copy8,
             Kind::U128 | Kind::I128 => Self::Copy16,
             Kind::Duration => Self::Duration,
-            Kind::Str | Kind::Text | Kind::Bytes | Kind::Error => Self::Text,
+            Kind::Str | Kind::Text | Kind::Bytes | Kind::Error | Kind::Nested => Self::Text,
         }
     }
 
@@ -151,12 +156,11 @@ impl Plan {
     }
 
     fn new(kinds: &[u8], flags: u8, told: bool) -> Self {
-        let thread = usize::from(flags & FLAG_THREAD != 0);
-        if flags & !KNOWN_FLAGS != 0 || kinds.len() + thread > ARGUMENTS_MAX {
+        if flags & !KNOWN_FLAGS != 0 || kinds.len() + n_words(flags) > ARGUMENTS_MAX {
             return Self::RAW;
         }
         let mut plan = Self { flags, tells: told, shape: Shape::Words, ..Self::RAW };
-        if thread == 1 {
+        for _ in 0..n_words(flags) {
             plan.push(Op::Delta64, 0);
         }
         for &kind in kinds {
@@ -219,8 +223,7 @@ impl Plan {
 
     /// The kinds that the records tell, `None` when they are the definition's.
     pub(super) fn told_kinds(&self) -> Option<&[u8]> {
-        let thread = usize::from(self.flags & FLAG_THREAD != 0);
-        self.tells.then(|| &self.kinds[thread..self.n_ops])
+        self.tells.then(|| &self.kinds[n_words(self.flags)..self.n_ops])
     }
 
     /// True when the payload is exactly as the plan says, zero padding included.
@@ -268,7 +271,7 @@ pub(super) fn read_told(
     flags: u8,
     kinds: &mut [u8; ARGUMENTS_MAX],
 ) -> Option<usize> {
-    let mut at = if flags & FLAG_THREAD != 0 { 8 } else { 0 };
+    let mut at = 8 * n_words(flags);
     let mut n = 0;
     // Behind the last value there is at most padding.
     while let Some(&kind) = payload.get(at).filter(|&&kind| kind != Kind::NONE) {

@@ -11,6 +11,8 @@ pub(super) struct Walk {
     pub(super) raw_len: usize,
     pub(super) raw_room: usize,
     pub(super) count: u32,
+    /// Those that are no events.
+    pub(super) spans: u32,
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) levels: u8,
@@ -24,7 +26,7 @@ pub(super) struct Next<'a> {
 impl Walk {
     pub(super) fn new(at: usize, raw_room: usize) -> Self {
         let (first, last) = (u64::MAX, 0);
-        Self { at, consumed: 0, raw_len: 0, raw_room, count: 0, first, last, levels: 0 }
+        Self { at, consumed: 0, raw_len: 0, raw_room, count: 0, spans: 0, first, last, levels: 0 }
     }
 
     /// The record after those taken, `None` when there is no more.

@@ -1,0 +1,147 @@
+//! Tree: events below the spans that they were logged in, one outermost span after another.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use ttlog::render::Renderer;
+use ttlog::view::{Item, Items, Span};
+
+use crate::Failure;
+use crate::cat::Shower;
+use crate::output::Output;
+use crate::spans::shown;
+
+/// An outermost span: its process and id.
+type Root = (u32, u64);
+
+/// The trees whose outermost span has not closed yet.
+#[derive(Debug, Default)]
+struct Trees {
+    roots: HashMap<Root, Vec<Node>>,
+    /// In the order in which they began.
+    order: Vec<Root>,
+}
+
+/// A span; the first of a tree is the outermost.
+#[derive(Debug)]
+struct Node {
+    span: Span,
+    below: Vec<Below>,
+    /// Busy and idle time, once it has closed.
+    times_ns: Option<(u64, u64)>,
+}
+
+#[derive(Debug)]
+enum Below {
+    Line(Vec<u8>),
+    /// Index of a span in its tree.
+    Span(usize),
+}
+
+/// Shows all items as trees: each when its outermost span has closed, the others at the end.
+pub(crate) fn show(mut items: Items, shower: &mut Shower, out: &mut Output) -> Result<(), Failure> {
+    let mut trees = Trees::default();
+    for item in &mut items {
+        match item {
+            Ok(Item::Record(record)) if record.spans().is_empty() => {
+                shower.render(Ok(Item::Record(record)), &mut out.buffer);
+            }
+            Ok(Item::Record(record)) => {
+                let mut event = record.event();
+                if shower.wants(&event) {
+                    event.spans = &[];
+                    let mut line = Vec::new();
+                    shower.renderer.event(&event, &mut line);
+                    if let Some(node) = trees.node(record.pid(), record.spans()) {
+                        node.below.push(Below::Line(line));
+                    }
+                }
+            }
+            Ok(Item::Span(change)) => {
+                let (pid, spans) = (change.event().pid, change.spans());
+                if let Some(node) = trees.node(pid, spans) {
+                    node.times_ns = change.times_ns();
+                }
+                if let ([root], Some(_)) = (spans, change.times_ns()) {
+                    trees.close((pid, root.id), out)?;
+                }
+            }
+            other => shower.render(other, &mut out.buffer),
+        }
+        out.pass()?;
+    }
+    for root in std::mem::take(&mut trees.order) {
+        trees.close(root, out)?;
+    }
+    shower.notes(&mut items);
+    Ok(())
+}
+
+impl Trees {
+    /// The node of the innermost of these spans.
+    fn node(&mut self, pid: u32, spans: &[Span]) -> Option<&mut Node> {
+        let root = (pid, spans.first()?.id);
+        let order = &mut self.order;
+        let nodes = self.roots.entry(root).or_insert_with(|| {
+            order.push(root);
+            Vec::new()
+        });
+        let mut at: Option<usize> = None;
+        for span in spans {
+            let found = match at {
+                None => (!nodes.is_empty()).then_some(0),
+                Some(at) => nodes[at].below.iter().find_map(|below| match below {
+                    Below::Span(index) if nodes[*index].span.id == span.id => Some(*index),
+                    _ => None,
+                }),
+            };
+            let index = found.unwrap_or(nodes.len());
+            match nodes.get_mut(index) {
+                // With the fields as they are known by now.
+                Some(node) => node.span.clone_from(span),
+                None => {
+                    let (span, below) = (span.clone(), Vec::new());
+                    nodes.push(Node { span, below, times_ns: None });
+                    if let Some(parent) = at {
+                        nodes[parent].below.push(Below::Span(index));
+                    }
+                }
+            }
+            at = Some(index);
+        }
+        nodes.get_mut(at?)
+    }
+
+    fn close(&mut self, root: Root, out: &mut Output) -> Result<(), Failure> {
+        self.order.retain(|other| *other != root);
+        if let Some(nodes) = self.roots.remove(&root) {
+            put(&nodes, 0, 0, out)?;
+        }
+        Ok(())
+    }
+}
+
+fn put(nodes: &[Node], index: usize, depth: usize, out: &mut Output) -> Result<(), Failure> {
+    let node = &nodes[index];
+    let indent = "  ".repeat(depth);
+    out.buffer.extend_from_slice(indent.as_bytes());
+    Renderer::spans(std::slice::from_ref(&node.span), &mut out.buffer);
+    match node.times_ns {
+        Some((busy, idle)) => {
+            writeln!(out.buffer, " busy {} idle {}", shown(busy), shown(idle))?;
+        }
+        None => writeln!(out.buffer, " open")?,
+    }
+    for below in &node.below {
+        match below {
+            Below::Span(index) => put(nodes, *index, depth + 1, out)?,
+            Below::Line(line) => {
+                out.buffer.extend_from_slice(indent.as_bytes());
+                out.buffer.extend_from_slice(b"  ");
+                out.buffer.extend_from_slice(line);
+            }
+        }
+    }
+    out.pass()?;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Builder: prepares a layer, with the setters of [`Builder`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Layer, Subscriber, To};
+use crate::config::{Builder, Compression, Console, Direct, Durability, Rotate};
+use crate::io::IoChoice;
+use crate::error::Error;
+use crate::handle::Handle;
+
+/// Prepares a layer that logs into `dir`.
+///
+/// # Examples
+///
+/// ```no_run
+/// use tracing_subscriber::prelude::*;
+///
+/// # fn main() -> Result<(), ttlog::Error> {
+/// let (layer, _handle) = ttlog::layer("/var/log/app").app("orders", "1.4.2").build()?;
+/// tracing_subscriber::registry().with(layer).init();
+/// # Ok(())
+/// # }
+/// ```
+pub fn layer(dir: impl AsRef<Path>) -> LayerBuilder {
+    LayerBuilder { config: Builder::new(dir), tells_enters: false }
+}
+
+/// Prepares a [`Layer`]; has the setters of [`Builder`]. Without a filter it takes everything.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct LayerBuilder {
+    config: Builder,
+    tells_enters: bool,
+}
+
+macro_rules! setters {
+    ($($(#[$on:meta])? $name:ident($($argument:ident: $type:ty),*);)*) => {
+        impl LayerBuilder { $(
+            #[doc = concat!("As [`Builder::", stringify!($name), "`].")]
+            $(#[$on])?
+            pub fn $name(mut self, $($argument: $type),*) -> Self {
+                self.config = self.config.$name($($argument),*);
+                self
+            }
+        )* }
+    };
+}
+
+// tests/layer_builder.rs compares them with those of `Builder`.
+setters! {
+    app(name: impl Into<String>, version: impl Into<String>);
+    filter(directives: impl Into<String>);
+    env_filter();
+    env();
+    lane_bytes(bytes: usize);
+    lanes_bytes_max(bytes: usize);
+    crash_safe(crash_safe: bool);
+    lanes_in(dir: impl AsRef<Path>);
+    write_within(within: Duration);
+    durability(durability: Durability);
+    rotate(rotate: Rotate);
+    compress(compression: Compression);
+    io(choice: IoChoice);
+    #[doc(hidden)]
+    direct(direct: Direct);
+    console(console: Console);
+    limit(target: impl Into<String>, n: u32, per: Duration);
+    redact(keys: impl IntoIterator<Item = impl Into<String>>);
+    log_panics();
+    flush_on_signals();
+}
+
+impl LayerBuilder {
+    /// With true, each time that a thread enters or leaves a span is in the log; by default false:
+    /// how long a span was busy is told when it closes.
+    pub fn span_enters(mut self, told: bool) -> Self {
+        self.tells_enters = told;
+        self
+    }
+
+    /// Starts the logger. It is not the global one: ttlog's own macros reach it as
+    /// `info!(logger: &handle, …)`.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made or written to, or when a setting makes no sense.
+    pub fn build(self) -> Result<(Layer, Handle), Error> {
+        let filters = self.config.filter.is_some();
+        let config = if filters { self.config } else { self.config.filter("trace") };
+        let handle = config.build()?;
+        let to = handle.0.clone().map(|logger| To::new(logger, filters, self.tells_enters));
+        Ok((Layer { to }, handle))
+    }
+
+    /// Starts the logger, and makes a subscriber that does nothing but log to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`LayerBuilder::build`].
+    pub fn subscriber(self) -> Result<(Subscriber, Handle), Error> {
+        let (layer, handle) = self.build()?;
+        Ok((Subscriber::new(layer), handle))
+    }
+}

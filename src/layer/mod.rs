@@ -1,0 +1,199 @@
+//! Layer: events of tracing become records in lanes.
+//!
+//! ```text
+//! tracing::info!(…) ─► Registry and other layers ─► Layer::on_event
+//!                                                     │ sites: the callsite's statement, one look
+//!                                                     │ visit: values as they will lie in the lane
+//!                                                     │ spans: the span it is in, by its own id
+//!                                                     └─► lane
+//! ```
+//!
+//! A callsite of tracing is met once and known from then on by the address of its metadata. (Its
+//! `Identifier` will not do: it is the address of a callsite, and callsites without size, such as
+//! those of tracing-log, may have the same.)
+//!
+//! # Failure
+//!
+//! Nothing here returns an error to tracing: what could not be taken is counted as lost and told in
+//! the stream, as for ttlog's own macros.
+
+mod builder;
+mod sites;
+mod spans;
+mod subscriber;
+mod visit;
+
+use std::sync::Arc;
+
+use tracing_core::span::{self, Attributes, Id};
+use tracing_core::{Event, Metadata, Subscriber as CoreSubscriber};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::emit::told::{NoRoom, ToldRecord, What, with_values};
+use crate::lane::{handle, living, process};
+use crate::logger::Inner;
+use crate::record::{Cause, Level};
+
+pub use builder::{LayerBuilder, layer};
+pub use subscriber::Subscriber;
+
+/// A [`tracing_subscriber::Layer`] that logs what a `Registry` sees; made by [`layer`].
+///
+/// It takes every event that reaches it: a filter is put on it like on any other layer, with
+/// `with_filter`, or with [`LayerBuilder::filter`], which concerns this layer alone.
+///
+/// # Examples
+///
+/// ```
+/// use tracing_subscriber::prelude::*;
+///
+/// # fn main() -> Result<(), ttlog::Error> {
+/// # let dir = tempfile::tempdir().expect("a directory");
+/// let (layer, handle) = ttlog::layer(dir.path()).build()?;
+/// let _default = tracing_subscriber::registry().with(layer).set_default();
+/// tracing::info!(user.id = 42, "hello");
+/// # handle.shutdown(std::time::Duration::from_secs(5))?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Layer {
+    /// `None`: the environment has disabled the logger.
+    to: Option<To>,
+}
+
+/// The way to a logger.
+#[derive(Debug)]
+struct To {
+    logger: Arc<Inner>,
+    /// The logger's number within the process.
+    serial: u32,
+    /// True when this logger has the way that needs no look at what the thread keeps.
+    is_hot: bool,
+    /// True when a filter was given: without one everything is taken.
+    filters: bool,
+    /// True when each time that a thread enters or leaves a span is told.
+    tells_enters: bool,
+}
+
+impl To {
+    fn new(logger: Arc<Inner>, filters: bool, tells_enters: bool) -> Self {
+        let serial = logger.lanes.serial;
+        let is_hot = living::claim_layer(serial);
+        Self { logger, serial, is_hot, filters, tells_enters }
+    }
+
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        !self.logger.is_ended()
+            && (!self.filters
+                || self.logger.filter.with(|filter| {
+                    filter.enabled(metadata.target(), level_of(metadata.level()))
+                }))
+    }
+
+    #[inline(always)]
+    fn push(&self, record: ToldRecord<'_>) {
+        if self.is_hot {
+            handle::write_layer(self.serial, record);
+        } else {
+            handle::write_local(&self.logger.lanes, &record);
+        }
+    }
+
+    /// Counts an event whose definition found no room.
+    #[cold]
+    fn lose(&self, level: Level) {
+        match process::is_forked() {
+            true => process::count_forked(level),
+            false => self.logger.lanes.count_loss(Cause::Full, level),
+        }
+    }
+
+    #[inline]
+    fn event(&self, event: &Event<'_>, span: u64) {
+        let metadata = event.metadata();
+        if !self.wants(metadata) {
+            return;
+        }
+        let push = |record: ToldRecord<'_>| self.push(record);
+        let what = What::Event { span };
+        let result = match sites::of(metadata) {
+            None => Err(NoRoom),
+            Some(site) if site.is_log => visit::with_log_record(event, |statement, values| {
+                statement.record(what, values, push)
+            }),
+            Some(site) => with_values(&site.statement, |values| {
+                event.record(&mut visit::Visitor(values));
+                site.statement.record(what, values, push)
+            }),
+        };
+        if result.is_err() {
+            self.lose(level_of(metadata.level()));
+        }
+    }
+}
+
+/// A level of tracing as ttlog's.
+fn level_of(level: &tracing_core::Level) -> Level {
+    match *level {
+        tracing_core::Level::TRACE => Level::Trace,
+        tracing_core::Level::DEBUG => Level::Debug,
+        tracing_core::Level::INFO => Level::Info,
+        tracing_core::Level::WARN => Level::Warn,
+        tracing_core::Level::ERROR => Level::Error,
+    }
+}
+
+impl<S> tracing_subscriber::Layer<S> for Layer
+where
+    S: CoreSubscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.open(attributes, id, &context);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &span::Record<'_>, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.record(id, values, &context);
+        }
+    }
+
+    fn on_follows_from(&self, id: &Id, other: &Id, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.follows_from(id, other, &context);
+        }
+    }
+
+    #[inline]
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            let span = match event.parent() {
+                None if event.is_contextual() => spans::current(to.serial),
+                None => 0,
+                Some(parent) => spans::id_of(to.serial, parent, &context),
+            };
+            to.event(event, span);
+        }
+    }
+
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.enter(id, &context);
+        }
+    }
+
+    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.exit(id, &context);
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        if let Some(to) = &self.to {
+            to.close(&id, &context);
+        }
+    }
+}
