@@ -38,7 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["emit", "error", "lane", "record"]),
     ("adopt", &["emit", "io", "lane", "notice", "record", "store"]),
     ("handle", &["emit", "error", "lane", "logger", "record", "scribe", "stats"]),
-    ("bridge", &["emit", "error", "logger", "record"]),
+    ("bridge", &["emit", "error", "lane", "logger", "record"]),
     ("layer", &["config", "emit", "error", "handle", "lane", "logger", "record"]),
     ("pipe", &["config", "emit", "error", "handle", "lane", "record"]),
     (

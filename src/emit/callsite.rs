@@ -318,19 +318,23 @@ impl Callsite {
     /// Counts an event of a forked child, whose parent's list of callsites it must not touch: a
     /// thread that is not there may hold its lock, and the table of definitions is the parent's.
     fn count_forked(&self) {
-        let Metadata { target, level, .. } = self.metadata;
-        let wanted = REGISTRY.try_lock().is_none_or(|registry| {
-            let filter = registry.installed.as_ref().map(|(_, filter)| filter);
-            filter.is_some_and(|filter| filter.enabled(target, level))
-        });
-        if wanted {
-            process::count_forked(level);
-        }
+        count_forked(self.metadata.target, self.metadata.level);
     }
 
     fn count_reentrant(&self) {
         // ord: counter.
         REENTRANT[self.metadata.level as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts an event of a forked child if the global logger would have wanted it.
+pub(crate) fn count_forked(target: &str, level: Level) {
+    let wanted = REGISTRY.try_lock().is_none_or(|registry| {
+        let filter = registry.installed.as_ref().map(|(_, filter)| filter);
+        filter.is_some_and(|filter| filter.enabled(target, level))
+    });
+    if wanted {
+        process::count_forked(level);
     }
 }
 
@@ -389,12 +393,8 @@ impl Registry {
             self.update(self.callsites[at]);
         }
         if let Some(hook) = ON_CHANGE.get() {
-            hook(self.max_level());
+            hook(self.installed.as_ref().and_then(|(_, filter)| filter.max_level()));
         }
-    }
-
-    fn max_level(&self) -> Option<Level> {
-        self.installed.as_ref().and_then(|(_, filter)| filter.max_level())
     }
 
     /// Tells all sinks; false when one of them has no room, and is to be told again.
@@ -408,25 +408,13 @@ impl Registry {
 }
 
 /// Is told of each change of what is wanted: the least severe level, `None` for nothing.
-static ON_CHANGE: OnceLock<fn(Option<Level>)> = OnceLock::new();
+pub(super) static ON_CHANGE: OnceLock<fn(Option<Level>)> = OnceLock::new();
 
-/// Calls `hook` now and whenever what is wanted changes, under the lock of the list.
+/// Calls `job` with what the global logger wants, under the lock of the list; `None` on a thread
+/// that is in the list already.
 #[cfg(feature = "log")]
-pub(crate) fn on_change(hook: fn(Option<Level>)) {
-    with_registry(|registry| {
-        let _ = ON_CHANGE.set(hook);
-        hook(registry.max_level());
-    });
-}
-
-/// True when the global logger wants events of this target and level; false on a thread that is in
-/// the list already.
-#[cfg(feature = "log")]
-pub(crate) fn wants(target: &str, level: Level) -> bool {
-    let wants = |registry: &mut Registry| {
-        registry.installed.as_ref().is_some_and(|(_, filter)| filter.enabled(target, level))
-    };
-    with_registry(wants).unwrap_or(false)
+pub(super) fn with_filter<T>(job: impl FnOnce(Option<&Filter>) -> T) -> Option<T> {
+    with_registry(|registry| job(registry.installed.as_ref().map(|(_, filter)| &**filter)))
 }
 
 /// Makes the logger with this epoch the global one, wanting what `filter` says; a second call
