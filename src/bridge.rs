@@ -14,8 +14,9 @@ use log::kv::{Error as KvError, Key, Value, VisitSource, VisitValue};
 
 use crate::emit::foreign::{self, Foreign, Origin};
 use crate::emit::told::{Values, What, with_values};
-use crate::emit::sites;
+use crate::emit::callsite;
 use crate::error::Error;
+use crate::lane::process;
 use crate::logger;
 use crate::record::Level;
 
@@ -48,7 +49,7 @@ const FLUSH_WAIT: Duration = Duration::from_secs(5);
 pub fn init() -> Result<(), Error> {
     let taken = "log has a logger already; start one only, and call bridge::init once";
     log::set_logger(&Bridge).map_err(|_| Error::config(taken))?;
-    sites::on_change(|level| log::set_max_level(max_level(level)));
+    foreign::on_change(|level| log::set_max_level(max_level(level)));
     Ok(())
 }
 
@@ -57,7 +58,7 @@ struct Bridge;
 
 impl log::Log for Bridge {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        sites::wants(metadata.target(), level_of(metadata.level()))
+        foreign::wants(metadata.target(), level_of(metadata.level()))
     }
 
     fn log(&self, record: &log::Record<'_>) {
@@ -112,7 +113,10 @@ fn put_plain(origin: &Origin<'_>, record: &log::Record<'_>) {
             Ok(())
         }
     }
-    if !sites::wants(origin.target, origin.level) {
+    if process::is_forked() {
+        return callsite::count_forked(origin.target, origin.level);
+    }
+    if !foreign::wants(origin.target, origin.level) {
         return;
     }
     let Some(foreign) = foreign::of_anywhere(origin.level) else { return };

@@ -1,10 +1,12 @@
 //! Fork: a child of a process in which another thread holds the list of callsites (R37).
+#![cfg(all(feature = "tracing", feature = "log"))]
 #![expect(unsafe_code, reason = "forks, and waits for the child")]
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tracing_subscriber::prelude::*;
 use ttlog::__private::callsite::{self, DefinitionSink};
 use ttlog::record::{Cause, Definition};
 use ttlog::{Builder, Handle, Level};
@@ -26,20 +28,30 @@ impl DefinitionSink for Slow {
 }
 
 /// What a child does: each line would wait for ever for the lock that nobody gives back.
-fn child(handle: &Handle) -> bool {
+fn child(handle: &Handle, layer: &tracing::Dispatch) -> bool {
+    tracing::dispatcher::with_default(layer, || {
+        let _span = tracing::info_span!("a span that nobody has met").entered();
+        tracing::info!("through the layer");
+    });
+    log::info!(n = 1; "through the bridge");
+    log::logger().flush();
     ttlog::info!("a statement that nobody has met");
     ttlog::info!(logger: handle, "another");
     ttlog::trace!("one that nobody wants");
     let lost = handle.stats().lost_by(Cause::Forked, Level::INFO);
     let refused = handle.flush(LONG).is_err() && handle.shutdown(LONG).is_err();
     let starts = Builder::new("/nonexistent").init().is_err();
-    lost == 2 && refused && starts && handle.health().ended
+    lost == 5 && refused && starts && handle.health().ended
 }
 
 #[test]
 fn r37_a_child_does_not_wait_for_the_list_of_callsites() {
     let dir = tempfile::tempdir().expect("a directory");
     let handle = Builder::new(dir.path()).filter("info").init().expect("a logger");
+    ttlog::bridge::init().expect("log has no logger");
+    let other = tempfile::tempdir().expect("a directory");
+    let (layer, logger) = ttlog::layer(other.path()).build().expect("another logger");
+    let layer = tracing::Dispatch::new(tracing_subscriber::registry().with(layer));
     let (inside, begins) = channel();
     let (go_on, told) = channel();
     callsite::add_sink(Arc::new(Slow(Mutex::new((inside, told))))).expect("a sink");
@@ -49,7 +61,7 @@ fn r37_a_child_does_not_wait_for_the_list_of_callsites() {
     // SAFETY: the child makes calls of this process's one thread alone, then ends.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        let right = child(&handle);
+        let right = child(&handle, &layer);
         // SAFETY: ends the child without its parent's destructors.
         unsafe { libc::_exit(if right { 0 } else { 1 }) };
     }
@@ -65,5 +77,6 @@ fn r37_a_child_does_not_wait_for_the_list_of_callsites() {
     assert_eq!(status, 0, "9: it waited; 256: it was told something else");
     go_on.send(()).expect("it waits");
     holder.join().expect("it ends");
+    assert_eq!(logger.shutdown(LONG).expect("the end").events, 0);
     assert_eq!(handle.shutdown(LONG).expect("the end").events, 1);
 }

@@ -43,7 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("control", &["error", "handle", "lane", "logger", "monitor", "store"]),
     // The one that hands out what `view` reads, for tests.
     ("test", &["emit", "lane", "record", "view"]),
-    ("bridge", &["emit", "error", "logger", "record"]),
+    ("bridge", &["emit", "error", "lane", "logger", "record"]),
     ("layer", &["config", "emit", "error", "handle", "io", "lane", "logger", "record"]),
     ("pipe", &["config", "emit", "error", "handle", "lane", "record"]),
     (

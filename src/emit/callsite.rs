@@ -288,14 +288,7 @@ impl Callsite {
     /// Counts an event of a forked child, whose parent's list of callsites it must not touch: a
     /// thread that is not there may hold its lock, and the table of definitions is the parent's.
     fn count_forked(&self) {
-        let Metadata { target, level, .. } = self.metadata;
-        let wanted = REGISTRY.try_lock().is_none_or(|registry| {
-            let installed = registry.installed.as_ref();
-            installed.is_some_and(|installed| installed.filter.enabled(target, level))
-        });
-        if wanted {
-            process::count_forked(level);
-        }
+        count_forked(self.metadata.target, self.metadata.level);
     }
 
     fn count_reentrant(&self) {
@@ -309,4 +302,15 @@ impl Callsite {
 pub fn reentrant_losses(level: Level) -> u64 {
     // ord: counter.
     REENTRANT[level as usize].load(Ordering::Relaxed)
+}
+
+/// Counts an event of a forked child if the global logger would have wanted it.
+pub(crate) fn count_forked(target: &str, level: Level) {
+    let wanted = REGISTRY.try_lock().is_none_or(|registry| {
+        let installed = registry.installed.as_ref();
+        installed.is_some_and(|installed| installed.filter.enabled(target, level))
+    });
+    if wanted {
+        process::count_forked(level);
+    }
 }

@@ -4,8 +4,13 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 #[cfg(feature = "log")]
 use super::callsite::{Callsite, Metadata};
+#[cfg(feature = "log")]
+use super::filter::Filter;
+use super::sites;
 use super::table::Table;
 use super::told::{Statement, Static};
+#[cfg(feature = "log")]
+use crate::lane::process;
 use crate::record::{Level, Role};
 
 /// Statements that are told apart: a program whose targets are made at run time could have any
@@ -100,4 +105,22 @@ fn statement_among(
     let make = || Foreign::new(origin, names);
     let found = STATEMENTS.find(hash, is_it);
     found.or_else(|| STATEMENTS.find_or_add(hash, max, is_it, make))
+}
+
+/// Calls `hook` now and whenever what the global logger wants changes, with the least severe level
+/// that is wanted. It must not log.
+#[cfg(feature = "log")]
+pub(crate) fn on_change(hook: fn(Option<Level>)) {
+    sites::with_filter(|filter| {
+        let _ = sites::ON_CHANGE.set(hook);
+        hook(filter.and_then(Filter::max_level));
+    });
+}
+
+/// True when the global logger wants events of this target and level; false on a thread that is in
+/// the list of callsites already, and in a forked child.
+#[cfg(feature = "log")]
+pub(crate) fn wants(target: &str, level: Level) -> bool {
+    let wants = |filter: Option<&Filter>| filter.is_some_and(|it| it.enabled(target, level));
+    !process::is_forked() && sites::with_filter(wants).unwrap_or(false)
 }

@@ -166,25 +166,13 @@ impl Registry {
 }
 
 /// Is told of each change of what is wanted: the least severe level, `None` for nothing.
-static ON_CHANGE: OnceLock<fn(Option<Level>)> = OnceLock::new();
+pub(super) static ON_CHANGE: OnceLock<fn(Option<Level>)> = OnceLock::new();
 
-/// Calls `hook` now and whenever what is wanted changes, under the lock of the list.
+/// Calls `job` with what the global logger wants, under the lock of the list; `None` on a thread
+/// that is in the list already.
 #[cfg(feature = "log")]
-pub(crate) fn on_change(hook: fn(Option<Level>)) {
-    with_registry(|registry| {
-        let _ = ON_CHANGE.set(hook);
-        hook(registry.max_level());
-    });
-}
-
-/// True when the global logger wants events of this target and level; false on a thread that is in
-/// the list already.
-#[cfg(feature = "log")]
-pub(crate) fn wants(target: &str, level: Level) -> bool {
-    let wants = |registry: &mut Registry| {
-        registry.installed.as_ref().is_some_and(|i| i.filter.enabled(target, level))
-    };
-    with_registry(wants).unwrap_or(false)
+pub(super) fn with_filter<T>(job: impl FnOnce(Option<&Filter>) -> T) -> Option<T> {
+    with_registry(|registry| job(registry.installed.as_ref().map(|it| &*it.filter)))
 }
 
 /// Makes the logger with this epoch the global one, wanting what `filter` says, at most as often as

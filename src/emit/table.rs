@@ -15,6 +15,8 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 
+use crate::lane::process;
+
 /// Slots of the first part; a further one has four times as many when that was full.
 const SLOTS: usize = 1024;
 /// Slots that a hash may take in a part.
@@ -75,7 +77,7 @@ impl<T: Send + Sync> Table<T> {
     }
 
     /// The value with this hash that is the one meant, made if it is not there; `None` when this
-    /// thread is inside, or when there are `max` values.
+    /// thread is inside, in a forked child, or when there are `max` values.
     #[cold]
     pub(crate) fn find_or_add(
         &self,
@@ -89,6 +91,9 @@ impl<T: Send + Sync> Table<T> {
             fn drop(&mut self) {
                 let _ = INSIDE.try_with(|inside| inside.set(false));
             }
+        }
+        if process::is_forked() {
+            return None; // who held the lock may not be there
         }
         if INSIDE.try_with(|inside| inside.replace(true)).unwrap_or(true) {
             return None;

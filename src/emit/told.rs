@@ -17,6 +17,7 @@ use super::cut::{self, split};
 use super::raw::{Chain, Cursor, Encode as _, Format};
 use super::scratch::{Scratch, TEXT_BYTES_MAX};
 use crate::lane::fill::Record;
+use crate::lane::process;
 use crate::record::{
     Definition, FLAG_DYNAMIC, FLAG_SPAN, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Kind, Level,
     RECORD_EVENT, RECORD_SPAN_CLOSE, RECORD_SPAN_ENTER, RECORD_SPAN_EXIT, RECORD_SPAN_FOLLOWS,
@@ -350,6 +351,9 @@ impl Statement {
 
     #[cold]
     fn define(&self, values: &Values<'_>) -> Result<&Defined, NoRoom> {
+        if process::is_forked() {
+            return Err(NoRoom); // who held the list of callsites may not be there
+        }
         let always = &self.always;
         let n_fields = always.fields.len().min(usize::from(u16::MAX)) as u16;
         let mut like = values.told().to_vec();

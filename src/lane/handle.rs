@@ -205,6 +205,9 @@ fn refused<R: Record>(producer: &Producer, serial: u32, record: R) {
 /// Counts an event of the global logger whose definition found no room.
 #[cold]
 pub(crate) fn lose_global(serial: u32, level: Level) {
+    if process::is_forked() {
+        return process::count_forked(level);
+    }
     match living::find(serial) {
         Living::Found(lanes) => lanes.count_loss(Cause::Full, level),
         Living::Gone => process::count_unplaced(Cause::Full, level),

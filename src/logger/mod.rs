@@ -71,6 +71,9 @@ pub fn init(dir: impl AsRef<Path>) -> Result<Handle, Error> {
 /// The global logger, if there is one.
 #[cfg(feature = "log")]
 pub(crate) fn global() -> Option<Handle> {
+    if process::is_forked() {
+        return None;
+    }
     GLOBAL.lock().clone().map(|inner| Handle(Some(inner)))
 }
 
