@@ -125,9 +125,9 @@ impl Handle {
     /// # }
     /// ```
     pub fn set_filter(&self, directives: &str, ttl: Option<Duration>) -> Result<(), Error> {
-        let Some(inner) = self.inner()? else { return Ok(()) };
         let filter = Filter::parse(directives)
             .map_err(|error| Error::new(Kind::Filter(error.to_string())))?;
+        let Some(inner) = self.inner()? else { return Ok(()) };
         if inner.set_filter(filter, ttl) {
             return Ok(());
         }

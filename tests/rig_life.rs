@@ -161,3 +161,17 @@ fn r36_events_of_drop_are_kept() {
     assert_eq!((tally.missing, tally.read), (0, 300), "{tally:?}");
     assert_eq!(read.others.len(), 100);
 }
+
+#[test]
+fn an_end_leaves_segments_alone() {
+    for how in ["return", "exit", "shutdown"] {
+        let mut rig = Rig::new();
+        let (_, outcome) = rig.run(&format!("do=end how={how} threads=1 events=10"));
+        assert!(outcome.status.success(), "{outcome:?}");
+        let names = std::fs::read_dir(rig.dir()).expect("the directory").flatten();
+        let names: Vec<_> = names.map(|entry| entry.file_name().into_string()).collect();
+        let is_segment =
+            |name: &Result<String, _>| name.as_ref().is_ok_and(|n| n.ends_with(".ttlog"));
+        assert!(names.len() == 1 && names.iter().all(is_segment), "{how}: {names:?}");
+    }
+}

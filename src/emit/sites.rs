@@ -9,6 +9,7 @@ use super::callsite::{Callsite, Metadata, OFF};
 use super::filter::Filter;
 use super::limit::{self, Limits};
 use super::redact::{self, Patterns};
+use crate::lane::capture;
 use crate::monitor::{Guard, Mutex};
 use crate::record::{Definition, Level};
 use crate::sync::fixed::Ordering;
@@ -32,7 +33,7 @@ pub(crate) struct Registry {
     last_id: u32,
     pub(super) installed: Option<Installed>,
     /// Captures that are under way: while there is one, every statement takes the cold way.
-    captures: usize,
+    captures: u32,
 }
 
 /// The global logger.
@@ -207,10 +208,11 @@ pub(crate) fn end_capture() {
     change_captures(|captures| captures - 1);
 }
 
-fn change_captures(change: impl FnOnce(usize) -> usize) {
+fn change_captures(change: impl FnOnce(u32) -> u32) {
     with_registry(|registry| {
         let before = std::mem::replace(&mut registry.captures, 0);
         registry.captures = change(before);
+        capture::set_active(registry.captures);
         if (before == 0) != (registry.captures == 0) {
             registry.update_all();
         }

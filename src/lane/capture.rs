@@ -11,6 +11,7 @@ use super::fill::Record;
 use super::handle;
 use crate::monitor::Mutex;
 use crate::record::{FLAG_TRUNCATED, HEAD_BYTES, RECORD_BYTES_MAX};
+use crate::sync::fixed::{AtomicU32, Ordering};
 
 /// Stands for the capture where a logger's serial number stands.
 pub(crate) const SERIAL: u32 = u32::MAX;
@@ -27,6 +28,10 @@ pub(crate) struct Taken {
 #[derive(Debug, Default)]
 pub(crate) struct Sink(Mutex<Vec<Taken>>);
 
+/// How many captures are under way. While there is none, the thread-local below, whose first use
+/// may allocate, is not touched: a signal handler may ask.
+static N_ACTIVE: AtomicU32 = AtomicU32::new(0);
+
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Sink>>> = const { RefCell::new(None) };
 }
@@ -40,7 +45,17 @@ impl Sink {
 
 /// Where this thread's events go, if it is captured.
 pub(crate) fn current() -> Option<Arc<Sink>> {
+    // ord: Relaxed, a check; a captured thread has stored it itself.
+    if N_ACTIVE.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
     CURRENT.try_with(|current| current.try_borrow().ok()?.clone()).ok().flatten()
+}
+
+/// Says how many captures are under way.
+pub(crate) fn set_active(n: u32) {
+    // ord: Relaxed, as in `current`.
+    N_ACTIVE.store(n, Ordering::Relaxed);
 }
 
 /// This thread captured, or not any more, until this is dropped.

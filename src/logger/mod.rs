@@ -416,6 +416,7 @@ extern "C" fn at_exit() {
     for inner in running {
         // ord: Relaxed, only elects one of several calls.
         if !inner.ended.swap(true, Ordering::Relaxed) {
+            inner.control.stop();
             inner.limits.tell(true, &inner.lanes);
             let _ = inner.finish(Ask::Exit(handle::thread_id()), EXIT_WAIT);
         }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::identity::make_dir;
+use crate::control;
 use crate::lane::lanes::Lanes;
 use crate::lane::owner::{self, Owner};
 use crate::lane::process;
@@ -57,8 +58,12 @@ impl OwnerLock {
 
     /// Lets go of the lock, and removes the file when nothing is left to be adopted.
     pub(super) fn release(&self, remove: bool) {
+        // Not below the other lock: `check` takes them the other way round.
+        let logger = self.owner.lock().logger;
         if let Some(file) = self.file.lock().take() {
             let path = self.dir.join(&self.name);
+            // Nobody listens any more.
+            let _ = std::fs::remove_file(control::path(&self.dir, logger));
             if remove && owner::still_named(&file, &path) {
                 let _ = std::fs::remove_file(path);
             }
