@@ -1,8 +1,5 @@
 //! Handle: how a thread reaches its lane: one thread-local on the hot way, everything else cold.
-#![expect(
-    unsafe_code,
-    reason = "attaches producers to lanes that the thread keeps; proof in T1-T2"
-)]
+#![expect(unsafe_code, reason = "attaches producers to lanes that the thread keeps; T1 to T3")]
 //!
 //! # Invariants
 //!
@@ -17,8 +14,7 @@
 //! # Failure
 //!
 //! Whatever stands between an event and its lane, the call returns: the event is counted as lost in
-//! the lane, in the common lane when there is none, in the process's counter when there is no
-//! logger to ask.
+//! the lane, else in the common lane, in the process's counter when there is no logger to ask.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

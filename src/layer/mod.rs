@@ -86,7 +86,7 @@ impl To {
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         !self.logger.is_ended()
-            && (!self.filters
+            && (!self.filters && !self.logger.filter.was_set()
                 || self.logger.filter.with(|filter| {
                     filter.enabled(metadata.target(), level_of(metadata.level()))
                 }))

@@ -1,6 +1,7 @@
 //! Live: the filter of a running logger, which can be changed for good or for a while.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::monitor::Mutex;
@@ -12,6 +13,8 @@ use crate::emit::Filter;
 #[derive(Debug)]
 pub(crate) struct Live {
     current: ArcSwap<Filter>,
+    /// It was set since the start.
+    was_set: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -26,7 +29,7 @@ struct State {
 impl Live {
     pub(super) fn new(filter: Arc<Filter>) -> Self {
         let state = Mutex::new(State { base: filter.clone(), until: None });
-        Self { current: ArcSwap::new(filter), state }
+        Self { current: ArcSwap::new(filter), was_set: AtomicBool::new(false), state }
     }
 
     /// The filter that stands.
@@ -38,6 +41,13 @@ impl Live {
     #[inline]
     pub(crate) fn with<R>(&self, look: impl FnOnce(&Filter) -> R) -> R {
         look(&self.current.load())
+    }
+
+    /// True when the filter was set since the start, for who had none of its own.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn was_set(&self) -> bool {
+        // ord: Relaxed, as in `set`.
+        self.was_set.load(Ordering::Relaxed)
     }
 
     /// When the filter falls back.
@@ -58,6 +68,8 @@ impl Live {
             return false;
         }
         self.current.store(filter.clone());
+        // ord: Relaxed, a hint: the filter is looked at behind it.
+        self.was_set.store(true, Ordering::Relaxed);
         // A time that no clock reaches is for good, but for the filter that is kept beneath.
         state.until = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         if ttl.is_none() {

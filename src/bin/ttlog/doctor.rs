@@ -109,7 +109,7 @@ fn backend() -> Finding {
             let why = match stats.reason {
                 Some(_) => "everything works, at more system calls; the cause stands above",
                 None => {
-                    "for programs that use ttlog::io; segments go by pwrite, from a thread of their own"
+                    "for segments of a flood, written past the page cache; others go by pwrite, from the same thread"
                 }
             };
             Finding::new("io", state, stats.kind.name(), why)
