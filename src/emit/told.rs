@@ -11,6 +11,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::OnceLock;
 
+use super::redact;
 use super::callsite;
 use super::clock;
 use super::cut::{self, split};
@@ -71,6 +72,8 @@ pub(crate) struct Values<'a> {
     n_alike: usize,
     /// All of them once one was not.
     others: Vec<Told>,
+    /// Names by field, while some may be secret.
+    secrets: Option<&'a [(String, Role)]>,
     truncated: bool,
 }
 
@@ -91,8 +94,10 @@ pub(crate) fn with_values<R>(
 ) -> R {
     let like = statement.defined.get().map_or(&[][..], |defined| &defined.like);
     let mut job = Some(job);
+    let secrets = redact::is_any().then_some(&*statement.always.fields);
     let mut with = |bytes: &mut Vec<u8>| {
-        let values = Values { bytes, like, n_alike: 0, others: Vec::new(), truncated: false };
+        let others = Vec::new();
+        let values = Values { bytes, like, n_alike: 0, others, secrets, truncated: false };
         job.take().map(|job| job(&mut { values }))
     };
     let done = BUFFER.try_with(|buffer| {
@@ -115,6 +120,9 @@ macro_rules! numbers {
     ($($put:ident $type:ty, $kind:ident;)*) => { $(
         #[inline]
         pub(crate) fn $put(&mut self, field: usize, value: $type) {
+            if self.hides(field) {
+                return;
+            }
             self.tell(field, Kind::$kind);
             self.bytes.extend_from_slice(&value.to_le_bytes());
         }
@@ -132,30 +140,45 @@ impl Values<'_> {
 
     #[inline]
     pub(crate) fn bool(&mut self, field: usize, value: bool) {
+        if self.hides(field) {
+            return;
+        }
         self.tell(field, Kind::Bool);
         self.bytes.push(value.into());
     }
 
     #[cfg(feature = "log")]
     pub(crate) fn char(&mut self, field: usize, value: char) {
+        if self.hides(field) {
+            return;
+        }
         self.tell(field, Kind::Char);
         self.bytes.extend_from_slice(&u32::from(value).to_le_bytes());
     }
 
     #[inline]
     pub(crate) fn str(&mut self, field: usize, value: &str) {
+        if self.hides(field) {
+            return;
+        }
         self.tell(field, Kind::Str);
         self.sized(value.as_bytes());
     }
 
     #[cfg(feature = "tracing")]
     pub(crate) fn bytes(&mut self, field: usize, value: &[u8]) {
+        if self.hides(field) {
+            return;
+        }
         self.tell(field, Kind::Bytes);
         self.sized(value);
     }
 
     /// What a format trait makes of a value.
     pub(crate) fn text(&mut self, field: usize, value: fmt::Arguments<'_>) {
+        if self.hides(field) {
+            return;
+        }
         self.tell(field, Kind::Text);
         self.bytes.extend_from_slice(&[0; 4]);
         let at = self.bytes.len();
@@ -170,6 +193,9 @@ impl Values<'_> {
     /// false.
     #[cfg(all(feature = "serde", feature = "log"))]
     pub(crate) fn nested(&mut self, field: usize, value: &impl serde::Serialize) -> bool {
+        if self.hides(field) {
+            return true;
+        }
         let Ok(json) = serde_json::to_string(value) else { return false };
         if !json.starts_with(['{', '[']) || json.len() > TEXT_BYTES_MAX {
             return false;
@@ -181,6 +207,9 @@ impl Values<'_> {
 
     /// An error with its sources.
     pub(crate) fn error(&mut self, field: usize, value: &(dyn Error + 'static)) {
+        if self.hides(field) {
+            return;
+        }
         self.tell(field, Kind::Error);
         self.bytes.extend_from_slice(&[0; 4]);
         let at = self.bytes.len();
@@ -211,6 +240,22 @@ impl Values<'_> {
         }
         self.bytes.extend_from_slice(&(len as u32).to_le_bytes());
         self.bytes.extend_from_slice(&value[..len]);
+    }
+
+    /// True when the field's values are secret: then `[redacted]` is put instead.
+    #[inline]
+    fn hides(&mut self, field: usize) -> bool {
+        self.secrets.is_some_and(|names| self.hide(names, field))
+    }
+
+    #[cold]
+    fn hide(&mut self, names: &[(String, Role)], field: usize) -> bool {
+        let is_secret = names.get(field).is_some_and(|(name, _)| redact::is_secret(name));
+        if is_secret {
+            self.tell(field, Kind::Str);
+            self.sized(redact::REDACTED.as_bytes());
+        }
+        is_secret
     }
 
     #[inline]
