@@ -1,4 +1,5 @@
 //! What is redacted by its key stays out of the log by whatever way it comes: tracing and log (R34).
+#![cfg(all(feature = "tracing", feature = "log"))]
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
 use std::path::Path;
