@@ -202,10 +202,12 @@ impl Builder {
         {
             match text.to_string_lossy().parse::<IoChoice>() {
                 // What cannot be is a reason for another way here, and not to have no log.
-                Ok(IoChoice::Uring) if crate::io::probe().uring.is_err() => {
-                    let reason = crate::io::probe().uring.err().unwrap_or_default();
-                    this.warnings.push(format!("TTLOG_IO=uring: {reason}; it is done portably"));
-                }
+                Ok(IoChoice::Uring) => match crate::io::probe().uring {
+                    Ok(_) => this.io = Some(IoChoice::Uring),
+                    Err(reason) => this
+                        .warnings
+                        .push(format!("TTLOG_IO=uring: {reason}; it is done portably")),
+                },
                 Ok(choice) => this.io = Some(choice),
                 Err(error) => this.warnings.push(format!("TTLOG_IO: {error}; it stays auto")),
             }

@@ -1,4 +1,4 @@
-//! R08, R12, R13: the power goes, the disk has no room behind its promises, or is torn out.
+//! R08, R12, R13: the power goes, the disk has no room behind its promises, or hangs.
 //!
 //! CI cuts the power 30 times; a hundred times as often: `RIG_CUTS=3000 cargo test --release --test
 //! rig_power -- --nocapture`.
@@ -137,7 +137,7 @@ fn resumes(running: &mut Running, what: &str) {
     println!("{what}: written again {:.1?} after it was back", began.elapsed());
 }
 
-/// A log directory that is read-only for a while, then replaced, then gone.
+/// A disk that hangs, three times, while events come.
 #[test]
 fn r13_a_disk_that_comes_back_is_written_to_again() {
     in_namespace(|| {
@@ -153,7 +153,6 @@ fn r13_a_disk_that_comes_back_is_written_to_again() {
         for round in 0..3 {
             running.ask("log 500");
             running.ask("flush 20000");
-            // Its open file keeps it from being read-only in the ordinary way.
             assert!(run("fsfreeze", &["-f", &at]), "it hangs");
             let slowest = number(&running.ask("log 500"), "slowest_ms");
             assert!(slowest < 2_500, "{slowest} ms");

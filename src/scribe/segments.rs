@@ -1,10 +1,9 @@
 //! Segments: which segment the next block goes to, where in it, and how it is written.
 //!
 //! A logger begins with segments that are written through the page cache, which takes small blocks
-//! for little and bursts at once. When blocks are full one after the other, the next segment is
-//! written past it: that costs the machine a third of the work for each byte, for 4 KiB that a block
-//! is aligned to. When blocks become small again, or the disk cannot keep up without the page cache's
-//! help, the next segment goes through it again.
+//! for little and bursts at once. When blocks have been full for a gibibyte, the next segment is
+//! written past it: less work for each byte, for the 4 KiB that a block is aligned to. When blocks
+//! become small again, or the scribe ran out of buffers there, the next goes through it again.
 
 use std::path::PathBuf;
 
