@@ -31,6 +31,7 @@
 //! A full lane is exchanged for a larger one; then its thread waits while the disk makes progress.
 //! After one second without any, events are lost at once, counted in [`Stats`] by level and
 //! [`Cause`], and told in the log where they are missing, until there is progress again.
+//! [`Builder::back_pressure`] chooses otherwise, for all events or for those at and above a level.
 //!
 //! # Features
 //!
@@ -57,6 +58,7 @@ mod sync;
 
 without_loom! {
     mod adopt;
+    mod back_pressure;
     mod config;
     mod emit;
     mod handle;
@@ -74,6 +76,7 @@ without_loom! {
     pub mod store;
     pub mod view;
 
+    pub use back_pressure::Fallback;
     pub use config::{Builder, Compression, Durability, Rotate};
     pub use emit::field;
     pub use emit::filter::{Filter, FilterError};
@@ -87,6 +90,7 @@ without_loom! {
 
 pub use error::Error;
 pub use record::{Cause, Level};
+pub use ring::BackPressurePolicy;
 
 /// What the macros expand to, and hooks for the project's own tests. No part of the interface.
 #[cfg(not(loom))]

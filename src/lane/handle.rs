@@ -23,7 +23,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::common::write_common;
 use super::hand_out::Lane;
@@ -31,11 +30,9 @@ use super::lanes::Lanes;
 use super::living::{self, Living};
 use super::process;
 use super::fill::{Record, fill, fill_cut};
+use super::full::Attempts;
 use super::ring::{Producer, Room};
 use crate::record::{Cause, HEAD_BYTES, Level};
-
-/// Rounds of looking at the head before a thread parks.
-const SPINS: u32 = 300;
 
 /// What a thread keeps for one logger and one way to it.
 #[derive(Debug)]
@@ -43,8 +40,6 @@ struct Attachment {
     lanes: Arc<Lanes>,
     /// `None`: there was no room, this thread uses the common lane.
     lane: Option<Arc<Lane>>,
-    /// The head at which a wait ran out: until it moves, calls lose at once.
-    gave_up_at: Cell<Option<u64>>,
     /// The producer for calls that name their logger.
     local: Option<Rc<Producer>>,
 }
@@ -273,7 +268,6 @@ impl Kept {
         kept.push(Attachment {
             lanes: lanes.clone(),
             lane: None,
-            gave_up_at: Cell::new(None),
             local: local.then(|| Rc::new(Producer::new())),
         });
         drop(kept);
@@ -298,20 +292,7 @@ impl Kept {
     fn set_lane(&self, serial: u32, local: bool, lane: Arc<Lane>) -> Option<Arc<Lane>> {
         let mut kept = self.0.borrow_mut();
         let mine = kept.iter_mut().find(|a| a.is_for(serial, local))?;
-        mine.gave_up_at.set(None);
         mine.lane.replace(lane)
-    }
-
-    fn gave_up_at(&self, serial: u32, local: bool) -> Option<u64> {
-        let kept = self.0.try_borrow().ok()?;
-        kept.iter().find(|a| a.is_for(serial, local))?.gave_up_at.get()
-    }
-
-    fn give_up_at(&self, serial: u32, local: bool, head: Option<u64>) {
-        let Ok(kept) = self.0.try_borrow() else { return };
-        if let Some(mine) = kept.iter().find(|a| a.is_for(serial, local)) {
-            mine.gave_up_at.set(head);
-        }
     }
 }
 
@@ -351,7 +332,11 @@ fn write_slowly(
         lane.count_truncated();
     }
     let len = HEAD_BYTES + payload.next_multiple_of(8);
+    let mut attempts = Attempts::new(level);
     loop {
+        // Before the look for room, so that what the scribe gives back afterwards is no reason to
+        // wait for more.
+        let head = lane.memory().head();
         // Looked at behind each join (see `Lanes::join`), and when the producer was stopped.
         if lanes.is_closed() {
             return lane.count_loss(Cause::Shutdown, level, 1);
@@ -389,7 +374,7 @@ fn write_slowly(
         } else if too_small {
             // No lane of its own will ever take it: the bound is reached.
             return write_common(lanes, level, record);
-        } else if !wait(lanes, local, &lane) {
+        } else if !attempts.make_room(lanes, &lane, head, len) {
             lane.count_loss(Cause::Full, level, 1);
             lanes.ready.set(lane.id as usize);
             return;
@@ -420,33 +405,6 @@ fn attach(producer: &Producer, local: bool, lanes: &Lanes, lane: Arc<Lane>) {
         old.end();
     }
     lanes.join(lane);
-}
-
-/// Waits for room while the consumer makes progress; false when the event is to be lost.
-fn wait(lanes: &Lanes, local: bool, lane: &Arc<Lane>) -> bool {
-    let head = lane.memory().head();
-    let gave_up_at = KEPT.try_with(|kept| kept.gave_up_at(lanes.serial, local)).ok().flatten();
-    if gave_up_at == Some(head) || lanes.waits_in_vain() {
-        return false;
-    }
-    lanes.ready.set(lane.id as usize);
-    for _ in 0..SPINS {
-        std::hint::spin_loop();
-        if lane.memory().head() != head {
-            return true;
-        }
-    }
-    let began = Instant::now();
-    while lane.memory().head() == head && !lanes.waits_in_vain() {
-        let left = lanes.patience.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            let _ = KEPT.try_with(|kept| kept.give_up_at(lanes.serial, local, Some(head)));
-            return false;
-        }
-        lane.wait_for_room(head, left.min(Duration::from_millis(50)));
-        lanes.ready.set(lane.id as usize);
-    }
-    lane.memory().head() != head
 }
 
 /// The operating system's id of this thread.

@@ -7,8 +7,8 @@
 //! byte  0  magic, version, logger id, lane | pid, capacity, generation, thread id, thread name
 //!     128  tail: position behind the last committed record      written by the producer alone
 //!     256  head: position of the oldest record not yet taken    written by the consumer alone
-//!     512  consumer slot 0: head, records taken, losses told    valid is the slot whose head is
-//!     768  consumer slot 1                                      the head at 256 (rule S4)
+//!     512  consumer slot 0: head, records taken, evicted by     valid is the slot whose head is
+//!     768  consumer slot 1  level                               the head at 256 (rule S4)
 //!    1024  losses by cause and level, their version, cut records
 //!    4096  data: position p lies at p % capacity
 //! ```
@@ -72,13 +72,18 @@ pub(crate) mod word {
 pub(crate) mod word {
     pub(crate) const TAIL: usize = 0;
     pub(crate) const HEAD: usize = 1;
-    pub(crate) const SLOTS: [usize; 2] = [2, 4];
+    pub(crate) const SLOTS: [usize; 2] = [2, 5];
     /// Words of a staging buffer stand here too, and one for its bytes.
-    pub(crate) const WORDS: usize = 7;
+    pub(crate) const WORDS: usize = 9;
 }
 
 /// Words that hold losses by cause and level.
 pub(crate) const LOSS_WORDS: usize = crate::record::CAUSES * crate::record::LEVELS;
+/// Words of a slot that count evicted records, by level; a model tells no levels apart.
+pub(crate) const EVICTED_WORDS: usize =
+    if crate::sync::MODELLED { 1 } else { crate::record::LEVELS };
+/// Evicted records by level.
+pub(crate) type Evicted = [u64; EVICTED_WORDS];
 /// First word of every lane: "TTLGLANE".
 pub(crate) const LANE_MAGIC: u64 = u64::from_le_bytes(*b"TTLGLANE");
 /// Version of the lane's layout.
@@ -374,12 +379,16 @@ impl Memory {
     }
 
     /// Gives the bytes before `head` back to the producer. `n_taken` counts the records taken
-    /// since the hand-out; `slot` alternates.
-    pub(crate) fn publish_head(&self, head: u64, n_taken: u64, slot: usize) {
+    /// since the hand-out, `evicted` those that went otherwise; `slot` alternates.
+    pub(crate) fn publish_head(&self, head: u64, n_taken: u64, evicted: &Evicted, slot: usize) {
         let slot = word::SLOTS[slot & 1];
         // ord: Release, behind the head that made the other slot the valid one: who sees this count
         // sees that head too when it looks again (S4).
         self.word(slot + 1).store(n_taken, weaken!("slot_store", Ordering::Release));
+        for (at, count) in evicted.iter().enumerate() {
+            // ord: Release, as above.
+            self.word(slot + 2 + at).store(*count, Ordering::Release);
+        }
         if mutant("slot_late") {
             // ord: Release, a mutant.
             self.word(word::HEAD).store(head, Ordering::Release);

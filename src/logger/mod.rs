@@ -197,7 +197,7 @@ impl Inner {
             logger: owner.owner.lock().logger,
             place,
             lane_bytes: config.lane_bytes_used(),
-            patience: config.patience,
+            on_full: config.on_full()?,
         })
         .map_err(memory)?;
         let lanes = Arc::new(lanes);

@@ -1,11 +1,11 @@
 //! What intake does about a lane that the program itself has written over.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::batch::Batch;
 use super::intake::{Intake, Taken};
 use crate::lane::catalog::{Catalog, CatalogView};
+use crate::lane::full::OnFull;
 use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use crate::lane::place::{LanesChoice, Place};
 use crate::lane::ring::Room;
@@ -17,8 +17,8 @@ const KNOWN: u32 = 1;
 
 fn lanes() -> Lanes {
     let (place, _) = Place::create(&LanesChoice::Private, 5, 64 << 20, 0).unwrap();
-    let patience = Duration::from_millis(1);
-    let setup = LanesSetup { serial: 1, logger: 5, place, lane_bytes: FIRST_BYTES, patience };
+    let on_full = OnFull::default();
+    let setup = LanesSetup { serial: 1, logger: 5, place, lane_bytes: FIRST_BYTES, on_full };
     Lanes::new(setup).unwrap().0
 }
 

@@ -209,7 +209,7 @@ impl Scribe {
             self.setup.lanes.prepare_spares(1);
             self.tell_losses();
         }
-        if (timer || !self.pending.is_empty()) && drained {
+        if timer || !self.pending.is_empty() && drained {
             self.seal();
         }
         self.sync_when_due(now);
@@ -281,7 +281,8 @@ impl Scribe {
         }
     }
 
-    /// Drains the lanes that called, or all; false when staging ran out.
+    /// Drains the lanes that called, or all; false when staging ran out, or a producer was in the
+    /// way for a moment.
     fn drain(&mut self, all: bool) -> bool {
         let called = std::mem::take(&mut self.called);
         if all {
@@ -335,6 +336,7 @@ impl Scribe {
             match intake.take(until, batch, encoder, catalog, self.setup.codec) {
                 Taken::BlockFull => self.seal(),
                 Taken::All => return true,
+                Taken::Busy => return false,
             }
         }
     }
@@ -410,6 +412,7 @@ impl Scribe {
         if !self.intakes.iter().any(is_done) {
             return;
         }
+        let is_done = |intake: &Intake| is_done(intake) && intake.lane.outlet.close();
         let (done, kept) = std::mem::take(&mut self.intakes).into_iter().partition(is_done);
         self.intakes = kept;
         // Their numbers change; all lanes were looked at in this turn.

@@ -121,6 +121,9 @@ pub(crate) fn builder(args: &Args) -> ttlog::Builder {
     if let Some(ms) = args.text("within") {
         builder = builder.write_within(Duration::from_millis(ms.parse().expect("ms")));
     }
+    if let Some(bytes) = args.text("lane") {
+        builder = builder.lane_bytes(bytes.parse().expect("bytes"));
+    }
     if args.text("durability") == Some("never") {
         builder = builder.durability(ttlog::Durability::Never);
     }
