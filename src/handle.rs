@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::emit::args::Args;
-use crate::emit::callsite::{self, Callsite};
+use crate::emit::callsite::Callsite;
 use crate::emit::route::{LaneRecord, LoggerRef};
 use crate::error::{Error, Kind};
 use crate::lane::lanes::Lanes;
@@ -105,10 +105,6 @@ impl Handle {
         let Some(inner) = &self.0 else { return Stats::default() };
         let (mut losses, truncated) = inner.lanes.losses();
         losses.add_all(&process::unplaced());
-        for level in Level::ALL {
-            let count = callsite::reentrant_losses(level);
-            losses.add(Cause::Reentrant, level, count);
-        }
         let (bytes_written, segments) = inner.progress.sums();
         let mut lanes = 0;
         inner.lanes.registry.walk(|_| lanes += 1);
@@ -170,6 +166,12 @@ impl LoggerRef for Handle {
     fn lose(&self, level: Level) {
         if let Some(inner) = &self.0 {
             inner.lanes.count_loss(Cause::Full, level);
+        }
+    }
+
+    fn lose_interrupted(&self, level: Level) {
+        if let Some(inner) = &self.0 {
+            inner.lanes.count_loss(Cause::Reentrant, level);
         }
     }
 }

@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use super::args::{COUNT_MAX, KEY_NONE, List};
 use super::filter::Filter;
 use super::route::{Global, Local, LoggerRef};
-use crate::lane::process;
-use crate::record::{Definition, Field, Level, Role};
+use crate::lane::{handle, process};
+use crate::record::{Cause, Definition, Field, Level, Role};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 
 /// What is known of a statement when it is compiled.
@@ -100,8 +100,8 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
     installed: None,
 });
 
-/// Events lost because their callsite's first use came while its thread held the list.
-static REENTRANT: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+/// Epoch of the logger that is installed, 0 without one, for who cannot enter the list.
+static INSTALLED: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
@@ -128,6 +128,8 @@ fn with_registry<T>(job: impl FnOnce(&mut Registry) -> T) -> Option<T> {
 pub(super) enum Lost {
     /// The event is counted as lost by now.
     Counted,
+    /// The thread is inside the list of callsites: the logger counts the event.
+    Reentrant,
     /// There is no room for the definition: the logger counts the event.
     NoRoom,
 }
@@ -268,10 +270,7 @@ impl Callsite {
             self.other.store(id, Ordering::Release);
             Ok((id, true))
         });
-        resolved.unwrap_or_else(|| {
-            self.count_reentrant();
-            Err(Lost::Counted)
-        })
+        resolved.unwrap_or(Err(Lost::Reentrant))
     }
 
     fn known(&self, shape: &Shape) -> Option<(u32, bool)> {
@@ -328,9 +327,13 @@ impl Callsite {
         }
     }
 
+    /// Counts an event of a callsite that nobody knows yet: whether it was wanted is not known.
     fn count_reentrant(&self) {
-        // ord: counter.
-        REENTRANT[self.metadata.level as usize].fetch_add(1, Ordering::Relaxed);
+        // ord: Relaxed, a number that says itself whether its logger lives.
+        let installed = INSTALLED.load(Ordering::Relaxed);
+        if installed != 0 {
+            handle::lose_global(installed, Cause::Reentrant, self.metadata.level);
+        }
     }
 }
 
@@ -405,6 +408,8 @@ impl Registry {
 pub fn install(epoch: u32, filter: Arc<Filter>) {
     with_registry(|registry| {
         registry.installed = Some((epoch, filter));
+        // ord: Relaxed, see `count_reentrant`.
+        INSTALLED.store(epoch, Ordering::Relaxed);
         registry.update_all();
     });
 }
@@ -413,6 +418,8 @@ pub fn install(epoch: u32, filter: Arc<Filter>) {
 pub fn uninstall() {
     with_registry(|registry| {
         registry.installed = None;
+        // ord: Relaxed, as above.
+        INSTALLED.store(0, Ordering::Relaxed);
         registry.update_all();
     });
 }
@@ -461,11 +468,4 @@ pub fn define(mut definition: Definition) -> Option<u32> {
         registry.define(definition).then_some(id)
     })
     .flatten()
-}
-
-/// Events of this level lost because a callsite was first used inside the list of callsites.
-#[must_use]
-pub fn reentrant_losses(level: Level) -> u64 {
-    // ord: counter.
-    REENTRANT[level as usize].load(Ordering::Relaxed)
 }

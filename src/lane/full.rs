@@ -66,16 +66,29 @@ pub(super) struct Attempts {
     level: Level,
     /// Since when it waits, and how far the scribe had come then.
     since: Option<(Instant, u64)>,
+    /// The same call would fare better, though the head has not moved.
+    may_differ: bool,
 }
 
 impl Attempts {
     pub(super) fn new(level: Level) -> Self {
-        Self { level, since: None }
+        Self { level, since: None, may_differ: false }
     }
 
     /// True when the call has waited.
     pub(super) fn has_waited(&self) -> bool {
         self.since.is_some()
+    }
+
+    /// The levels, a bit each, whose records are lost at once like this one, while the head stays
+    /// where it is.
+    pub(super) fn levels_lost_at_once(&self, lanes: &Lanes) -> u8 {
+        if self.may_differ {
+            return 0;
+        }
+        let is_kept = |level: Level| lanes.on_full.is_kept(level);
+        let alike = |level: &Level| is_kept(*level) == is_kept(self.level);
+        Level::ALL.into_iter().filter(alike).fold(0, |levels, level| levels | 1 << level as u8)
     }
 
     /// Makes room for `len` bytes in a lane that was full when its head was at `head`, or waits for
@@ -89,7 +102,7 @@ impl Attempts {
         })
     }
 
-    fn evict(&self, lanes: &Lanes, lane: &Lane, head: u64, len: usize) -> bool {
+    fn evict(&mut self, lanes: &Lanes, lane: &Lane, head: u64, len: usize) -> bool {
         let (len, capacity) = (len as u64, lane.memory().data_len() as u64);
         let kept = lanes.on_full.kept.as_ref().map(|(from, _)| *from);
         let kept = kept.filter(|_| !lanes.on_full.is_kept(self.level));
@@ -109,6 +122,7 @@ impl Attempts {
                 Evicting::Busy => std::hint::spin_loop(),
             }
         }
+        self.may_differ = true;
         false
     }
 

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
+
 use super::fill::Record;
 use super::full::{OnFull, Step};
 use super::hand_out::Lane;
@@ -319,7 +321,6 @@ fn take_some(lane: &Lane) -> Vec<(Level, u64)> {
 /// `cargo test --release --lib what_a_call_costs -- --ignored --nocapture`
 #[test]
 #[ignore = "measures; see the line above"]
-#[expect(clippy::print_stderr, reason = "tells what it measured")]
 fn what_a_call_costs_while_nobody_empties_the_lane() {
     const CALLS: u64 = 1 << 17;
     let policies = [
@@ -332,8 +333,8 @@ fn what_a_call_costs_while_nobody_empties_the_lane() {
         let lane_bytes = if name == "unsaturated" { 16 << 20 } else { 1 << 20 };
         let lanes = lanes(OnFull { steps, kept: None }, lane_bytes, 256 << 20);
         living::add(lanes.clone());
-        let call = |number| {
-            write_global(lanes.serial, Numbered { level: Level::Info, number, len: 24 });
+        let call = |_| {
+            write_global(lanes.serial, Numbered { level: Level::Info, number: 1, len: 24 });
         };
         lanes.prepare_spares(1);
         // The lane becomes as large as it may; then it is emptied, or full.
@@ -352,5 +353,83 @@ fn what_a_call_costs_while_nobody_empties_the_lane() {
         }
         eprintln!("{name}: {best:.1} ns a call");
         living::remove(lanes.serial);
+    }
+}
+
+/// What happens to the lanes of a thread: it logs, or a consumer that may stall takes from them.
+#[derive(Debug, Clone)]
+enum Op {
+    Write(Level, usize, u32),
+    TakeOldest,
+    TakeAll,
+    MakeSpares,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let write = (0_usize..5, 0_usize..250, 1_u32..200)
+        .prop_map(|(level, len, count)| Op::Write(Level::ALL[level], 8 * len, count));
+    let op = prop_oneof![
+        8 => write, 1 => Just(Op::TakeOldest), 1 => Just(Op::TakeAll), 1 => Just(Op::MakeSpares),
+    ];
+    proptest::collection::vec(op, 1..60)
+}
+
+fn on_full() -> impl Strategy<Value = OnFull> {
+    let steps = || {
+        prop_oneof![
+            Just(Vec::new()),
+            Just(vec![Step::Evict]),
+            Just(vec![Step::Wait(Some(Duration::ZERO))]),
+            Just(vec![Step::Wait(Some(Duration::ZERO)), Step::Evict]),
+            Just(vec![Step::WaitForProgress(Duration::ZERO)]),
+        ]
+    };
+    let kept = proptest::option::of((0_usize..5, steps()));
+    (steps(), kept).prop_map(|(steps, kept)| {
+        let kept = kept.map(|(level, steps)| (Level::ALL[level], steps));
+        OnFull { steps, kept }
+    })
+}
+
+proptest! {
+    /// pushed = taken + Σ lost by level, order, and which losses each policy may have.
+    #[test]
+    fn whatever_stalls_the_law_holds(on_full in on_full(), ops in ops(), size in 0_u32..6) {
+        let lanes = lanes(on_full.clone(), FIRST_BYTES << size, 64 << 20);
+        let (mut pushed, mut found, mut number) = ([0; 5], Vec::new(), 0);
+        for op in ops {
+            match op {
+                Op::Write(level, len, count) => {
+                    for _ in 0..count {
+                        write_local(&lanes, &Numbered { level, number, len });
+                        number += 1;
+                    }
+                    pushed[level as usize] += u64::from(count);
+                }
+                Op::TakeOldest => {
+                    let with_records = |lane: &&Arc<Lane>| lane.older_with_records().is_none()
+                        && lane.memory().head() < lane.memory().tail();
+                    let oldest = hand_outs(&lanes);
+                    found.extend(oldest.iter().find(with_records).map(|l| take(l)).unwrap_or_default());
+                }
+                Op::TakeAll => found.extend(take_all(&lanes)),
+                Op::MakeSpares => lanes.prepare_spares(1),
+            }
+        }
+        found.extend(take_all(&lanes));
+        prop_assert!(numbers(&found).windows(2).all(|pair| pair[0] < pair[1]), "order");
+        let losses = lanes.losses().0;
+        for level in Level::ALL {
+            let taken = found.iter().filter(|(l, _)| *l == level).count() as u64;
+            let lost: u64 = Cause::ALL.iter().map(|cause| losses.get(*cause, level)).sum();
+            prop_assert_eq!(taken + lost, pushed[level as usize], "{:?}", level);
+            let is_kept = on_full.kept.as_ref().is_some_and(|(from, _)| level >= *from);
+            let evicts = |steps: &[Step]| steps.contains(&Step::Evict);
+            let may_go = match &on_full.kept {
+                Some((_, steps)) if is_kept => evicts(steps),
+                kept => evicts(&on_full.steps) || kept.iter().any(|(_, steps)| evicts(steps)),
+            };
+            prop_assert!(may_go || losses.get(Cause::Evicted, level) == 0, "{:?}", level);
+        }
     }
 }

@@ -147,11 +147,7 @@ impl Lane {
 
     /// Counts events that this lane did not accept, or whose bytes its consumer cannot read.
     pub(crate) fn count_loss(&self, cause: Cause, level: Level, count: u64) {
-        let at = word::LOSSES + cause as usize * LEVELS + level as usize;
-        // ord: Relaxed, a counter with several writers.
-        self.memory.word(at).fetch_add(count, Ordering::Relaxed);
-        // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
-        self.memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
+        count_loss(&self.memory, cause, level, count);
     }
 
     /// Counts a record that was cut.
@@ -251,6 +247,15 @@ impl Lane {
             stopped: AtomicBool::new(false),
         }
     }
+}
+
+/// Counts events that a lane did not accept, where its readers find it.
+pub(super) fn count_loss(memory: &Memory, cause: Cause, level: Level, count: u64) {
+    let at = word::LOSSES + cause as usize * LEVELS + level as usize;
+    // ord: Relaxed, a counter with several writers.
+    memory.word(at).fetch_add(count, Ordering::Relaxed);
+    // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
+    memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
 }
 
 const _: () = assert!(CAUSES * LEVELS == LOSS_WORDS);

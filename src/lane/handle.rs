@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::common::write_common;
-use super::hand_out::Lane;
+use super::hand_out::{Lane, count_loss};
 use super::lanes::Lanes;
 use super::living::{self, Living};
 use super::process;
@@ -145,7 +145,7 @@ pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let producer = global_producer();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-        refused(producer, serial, record);
+        refused(producer, serial, len, record);
     }
 }
 
@@ -158,22 +158,30 @@ fn write_with_slow_clock<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let producer = global_producer();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-        refused(producer, serial, record);
+        refused(producer, serial, len, record);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn refused<R: Record>(producer: &Producer, serial: u32, record: R) {
-    cold(producer, serial, &record);
+fn refused<R: Record>(producer: &Producer, serial: u32, len: usize, record: R) {
+    if !is_lost_at_once(producer, serial, len, record.level()) {
+        cold(producer, serial, &record);
+    }
 }
 
-/// Counts an event of the global logger whose definition found no room.
+/// Counts a record as lost for which nothing can be done until the consumer has taken something.
+fn is_lost_at_once(producer: &Producer, serial: u32, len: usize, level: Level) -> bool {
+    let full = producer.full(serial, len, level as u8);
+    full.inspect(|memory| count_loss(memory, Cause::Full, level, 1)).is_some()
+}
+
+/// Counts an event of the global logger that came to no lane.
 #[cold]
-pub(crate) fn lose_global(serial: u32, level: Level) {
+pub(crate) fn lose_global(serial: u32, cause: Cause, level: Level) {
     match living::find(serial) {
-        Living::Found(lanes) => lanes.count_loss(Cause::Full, level),
-        Living::Gone => process::count_unplaced(Cause::Full, level),
+        Living::Found(lanes) => lanes.count_loss(cause, level),
+        Living::Gone => process::count_unplaced(cause, level),
         Living::Inside => living::count_interrupted(serial, level),
     }
 }
@@ -189,7 +197,9 @@ pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     let payload = record.payload_len();
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let ticks = record.ticks();
-    if !producer.write(lanes.serial, len, |out| fill(record, ticks, out, payload)) {
+    if !producer.write(lanes.serial, len, |out| fill(record, ticks, out, payload))
+        && !is_lost_at_once(&producer, lanes.serial, len, record.level())
+    {
         cold_local(lanes, record);
     }
 }
@@ -205,11 +215,7 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     }
     let Some(_cold) = Cold::enter() else {
         // Called by a signal handler that interrupted the cold way.
-        return match living::find(serial) {
-            Living::Found(lanes) => lanes.count_loss(Cause::Reentrant, level),
-            Living::Gone => process::count_unplaced(Cause::Reentrant, level),
-            Living::Inside => living::count_interrupted(serial, level),
-        };
+        return lose_global(serial, Cause::Reentrant, level);
     };
     let lanes = match KEPT.try_with(|kept| kept.lanes(serial)) {
         Ok(Some(lanes)) => Living::Found(lanes),
@@ -377,6 +383,9 @@ fn write_slowly(
         } else if !attempts.make_room(lanes, &lane, head, len) {
             lane.count_loss(Cause::Full, level, 1);
             lanes.ready.set(lane.id as usize);
+            if lanes.is_largest(&lane) {
+                producer.set_full(head, len, attempts.levels_lost_at_once(lanes));
+            }
             return;
         }
     }

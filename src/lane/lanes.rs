@@ -211,6 +211,11 @@ impl Lanes {
         Some(self.lane(spare, old.tid, old.thread.clone(), Some(old.clone())))
     }
 
+    /// True for a lane that is not exchanged for a larger one.
+    pub(crate) fn is_largest(&self, lane: &Lane) -> bool {
+        lane.memory.data_len() >= self.lane_bytes
+    }
+
     /// True when the scribe looks at lanes that are on the list without being woken.
     pub(crate) fn is_scribe_awake(&self) -> bool {
         !self.ready.is_sleeping()

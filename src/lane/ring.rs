@@ -119,6 +119,18 @@ pub(crate) struct Producer {
     serial: AtomicU32,
     /// The same, whether it is stopped or not.
     owner: Cell<u32>,
+    full: Cell<Full>,
+}
+
+/// When calls lose their records at once: nothing that they could do for room has changed.
+#[derive(Debug, Clone, Copy)]
+struct Full {
+    /// While the head is here,
+    head: u64,
+    /// for records of this length and longer,
+    len: usize,
+    /// of these levels, one bit each.
+    levels: u8,
 }
 
 /// Makes a function constant where no model looks on: the model checker's atomics cannot be.
@@ -162,8 +174,30 @@ impl Producer {
                 record_bytes_max: Cell::new(0),
                 serial: AtomicU32::new(0),
                 owner: Cell::new(0),
+                full: Cell::new(Full { head: 0, len: 0, levels: 0 }),
             }
         }
+    }
+
+    /// Notes that records of these levels, a bit each, and of this length are lost at once while
+    /// the head is at `head`.
+    #[cfg(not(loom))]
+    pub(crate) fn set_full(&self, head: u64, len: usize, levels: u8) {
+        self.full.set(Full { head, len, levels });
+    }
+
+    /// The lane, if a record of this length and level is lost at once (see `set_full`).
+    #[cfg(not(loom))]
+    pub(crate) fn full(&self, serial: u32, len: usize, level: u8) -> Option<&Memory> {
+        let full = self.full.get();
+        // ord: Relaxed, a hint: the count is told while the lane is there, stopped or not.
+        let is_mine = serial == self.serial.load(Ordering::Relaxed) && !self.is_busy();
+        if !is_mine || full.levels >> level & 1 == 0 || len < full.len {
+            return None;
+        }
+        // SAFETY: (attach) the mapping is alive while the producer has it.
+        let memory = unsafe { &*self.memory.get() };
+        (memory.head() == full.head).then_some(memory)
     }
 
     /// Serial number of the logger whose lane this is, stopped or not; 0 without a lane.
@@ -221,6 +255,7 @@ impl Producer {
         // ord: Relaxed, its thread's own until the lane has joined.
         self.serial.store(serial, Ordering::Relaxed);
         self.owner.set(serial);
+        self.full.set(Full { head: 0, len: 0, levels: 0 });
         start
     }
 
@@ -234,6 +269,7 @@ impl Producer {
     pub(crate) fn detach(&self) {
         self.stop();
         self.owner.set(0);
+        self.full.set(Full { head: 0, len: 0, levels: 0 });
         self.set_gate(CLOSED.max(self.tail.get()));
         self.memory.set(std::ptr::null());
     }

@@ -8,6 +8,7 @@ use super::progress::{Ask, Ticket};
 use super::writer::Op;
 use crate::config::Durability;
 use crate::lane::hand_out::Lane;
+use crate::notice;
 
 /// What an ended logger left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,10 @@ impl Scribe {
             if self.setup.queue.is_ended() {
                 break;
             }
+        }
+        self.tell_losses();
+        if let Some(line) = self.loss_notice.end(&self.setup.plan.dir) {
+            notice::say(&line);
         }
         self.seal();
         if let Some(end) = self.segments.roll(self.setup.durability) {

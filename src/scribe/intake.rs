@@ -31,6 +31,8 @@ pub(crate) enum Taken {
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) lane: Arc<Lane>,
+    /// Losses as of the last look, and their version.
+    noted: (u64, Losses),
     losses_version: u64,
     told: Losses,
     /// Losses told since `take_lost`.
@@ -39,7 +41,8 @@ pub(crate) struct Intake {
 
 impl Intake {
     pub(crate) fn new(lane: Arc<Lane>) -> Self {
-        Self { lane, losses_version: 0, told: Losses::NONE, lost: 0 }
+        let noted = (0, Losses::NONE);
+        Self { lane, noted, losses_version: 0, told: Losses::NONE, lost: 0 }
     }
 
     /// Position behind the last record that was taken, or evicted.
@@ -58,13 +61,25 @@ impl Intake {
         memory.tail().saturating_sub(self.head()) > memory.data_len() as u64 / 4
     }
 
+    /// Notes what was lost so far, then how far the lane is committed: every record up to there
+    /// comes before the next loss, and those that were noted behind no record beyond it.
+    pub(crate) fn look(&mut self) -> u64 {
+        let version = self.lane.losses_version();
+        self.noted = (version, self.lane.losses());
+        self.lane.memory().tail()
+    }
+
     /// How many losses were told since the last call.
     pub(crate) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
 
-    /// Encodes what is committed up to `until` into the batch and gives the bytes back to the
-    /// producer, stride by stride. Losses that were not told yet are told with the first run.
+    /// Encodes what is committed up to `until`, the answer of a look, into the batch and gives the
+    /// bytes back to the producer, stride by stride.
+    ///
+    /// Losses are told where they happened: what was evicted was older than what is left, so it
+    /// stands before the first run; what found no room came when the lane was full, so it stands, in
+    /// a run of its own, behind the last of those that the look saw.
     pub(crate) fn take(
         &mut self,
         until: u64,
@@ -74,11 +89,9 @@ impl Intake {
         codec: u8,
     ) -> Taken {
         let capacity = self.lane.memory().data_len() as u64;
-        let mut version = self.lane.losses_version();
-        while self.head() < until || version != self.losses_version {
+        while self.head() < until || self.noted.0 != self.losses_version {
             // For one stride: a producer that wants to evict something gets in between.
             let Some(mut taking) = try_take(&self.lane) else { return Taken::Busy };
-            version = self.lane.losses_version();
             let was = taking.head();
             let committed = taking.committed(until);
             let at_end = (was + committed.len() as u64).is_multiple_of(capacity);
@@ -88,7 +101,8 @@ impl Intake {
                 continue;
             }
             let stride = &committed[..committed.len().min(stride_end(committed))];
-            let losses = self.lane.losses();
+            let before = if stride.is_empty() { &self.noted.1 } else { &self.told };
+            let losses = before.with(Cause::Evicted, &self.lane.losses());
             let lost = losses.since(&self.told).total();
             let head = run_head(&self.lane, was, taking.n_taken(), losses);
             let encoded = match batch.add(encoder, catalog, head, stride, lost, codec) {
@@ -100,17 +114,19 @@ impl Intake {
                     let unread = committed.len() as u64;
                     self.lane.count_loss(Cause::Damaged, Level::Error, 1);
                     taking.give_back(unread, 0);
-                    version = self.lane.losses_version();
+                    drop(taking);
+                    self.look();
                     continue;
                 }
             };
             self.told = losses;
             self.lost += lost;
-            self.losses_version = version;
+            if stride.is_empty() {
+                self.losses_version = self.noted.0;
+            }
             taking.give_back(encoded.consumed as u64, u64::from(encoded.count));
             drop(taking);
             self.wake_early(until, was);
-            version = self.lane.losses_version();
         }
         Taken::All
     }

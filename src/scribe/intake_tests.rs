@@ -54,7 +54,7 @@ fn records_that_cannot_be_read_are_told_as_lost_and_the_others_are_kept() {
     let (mut encoder, view) = (Encoder::new(), CatalogView::new(catalog));
     let mut batch = Batch::new(staging.take(&lanes).unwrap(), &mut encoder);
     let take = |intake: &mut Intake, batch: &mut Batch, encoder: &mut Encoder| {
-        let until = intake.lane.memory().tail();
+        let until = intake.look();
         intake.take(until, batch, encoder, &view, CODEC_COMPACT)
     };
     let lost = || lanes.losses().0.get(Cause::Damaged, Level::Error);

@@ -17,6 +17,7 @@ mod end;
 mod intake;
 #[cfg(test)]
 mod intake_tests;
+mod loss_notice;
 pub(crate) mod progress;
 mod moved;
 mod segments;
@@ -31,6 +32,7 @@ use crossbeam_utils::sync::Parker;
 use self::batch::Batch;
 pub(crate) use self::end::End;
 use self::intake::{Intake, Taken};
+use self::loss_notice::LossNotice;
 use self::progress::{Ask, Progress, Ticket};
 pub(crate) use self::segments::SegmentPlan;
 use self::segments::Segments;
@@ -43,7 +45,7 @@ use crate::lane::lanes::Lanes;
 use crate::lane::park;
 use crate::lane::ready::Ready;
 use crate::lane::staging::Staging;
-use crate::notice::Seldom;
+use crate::notice;
 use crate::record::Anchor;
 use crate::record::compact::Encoder;
 
@@ -54,8 +56,6 @@ const NAP: Duration = Duration::from_micros(100);
 const QUIET_TURNS: u32 = 20;
 /// How often owner file and segment are looked for.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How often stderr is told of losses, at most.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 /// What a scribe needs from its logger.
 #[derive(Debug)]
 pub(crate) struct ScribeSetup {
@@ -99,9 +99,7 @@ pub(crate) struct Scribe {
     quiet_turns: u32,
     /// Indices of the intakes by the bit with which their producers call.
     by_bit: HashMap<usize, Vec<usize>>,
-    /// Losses that stderr has not been told of.
-    lost: u64,
-    seldom: Seldom,
+    loss_notice: LossNotice,
     n_joined: u64,
     /// The place's round that lanes and staging were brought to.
     round: u64,
@@ -140,8 +138,7 @@ impl Scribe {
             is_behind: false,
             quiet_turns: 0,
             by_bit: HashMap::new(),
-            lost: 0,
-            seldom: Seldom::new(TELL_EVERY),
+            loss_notice: LossNotice::default(),
             n_joined: 0,
             round: 0,
             segments: Segments::new(setup.plan.clone(), setup.lanes.logger),
@@ -205,9 +202,10 @@ impl Scribe {
         self.hear_ready();
         let drained = self.drain(timer || !self.pending.is_empty());
         if timer {
+            // Before lanes go with what they have not told yet.
+            self.tell_losses();
             self.take_back_ended();
             self.setup.lanes.prepare_spares(1);
-            self.tell_losses();
         }
         if timer || !self.pending.is_empty() && drained {
             self.seal();
@@ -322,7 +320,7 @@ impl Scribe {
             }
         }
         // What comes after this tail waits for the next turn, so that a flood starves nobody.
-        let until = self.intakes[index].lane.memory().tail();
+        let until = self.intakes[index].look();
         loop {
             if self.intakes[index].is_empty() {
                 return true;
@@ -424,15 +422,10 @@ impl Scribe {
     }
 
     /// Says on stderr that events were lost; the stream says it where it happened.
-    fn tell_losses(&mut self) {
-        let lost: u64 = self.intakes.iter_mut().map(Intake::take_lost).sum();
-        self.lost += lost;
-        let (lost, dir) = (self.lost, self.setup.plan.dir.display());
-        if lost > 0 {
-            let told = self
-                .seldom
-                .say(|| format!("{lost} events were lost; `ttlog {dir}` shows where, stats() why"));
-            self.lost = if told { 0 } else { lost };
+    pub(super) fn tell_losses(&mut self) {
+        let lost = self.intakes.iter_mut().map(Intake::take_lost).sum();
+        if let Some(line) = self.loss_notice.note(lost, Instant::now(), &self.setup.plan.dir) {
+            notice::say(&line);
         }
     }
 

@@ -39,6 +39,11 @@ pub(crate) enum Verb {
     /// Reads everything and tells damage, a line each; exit status 1 when there is any
     #[command(after_help = "Examples:\n  ttlog verify logs && echo clean")]
     Verify(PathArgs),
+    /// Tells when events were lost, for how long, how many and why; exit status 1 when any were
+    #[command(
+        after_help = "Examples:\n  ttlog gaps logs && echo complete\n  ttlog gaps -S -1h -o json"
+    )]
+    Gaps(GapsArgs),
     /// Stores the lines of any program from standard input
     #[command(after_help = RECORD_HELP)]
     Record(RecordArgs),
@@ -63,6 +68,24 @@ pub(crate) struct PathArgs {
     /// [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GapsArgs {
+    #[command(flatten)]
+    pub(crate) paths: PathArgs,
+    /// From this time on, as for `cat`
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) since: Option<String>,
+    /// Up to this time, not included
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) until: Option<String>,
+    /// How it is told: a table, or one JSON object for each gap and cause
+    #[arg(short, long, value_enum, default_value_t = Report::Text, value_name = "MODE")]
+    pub(crate) output: Report,
+    /// Shows and reads times in UTC rather than in the local zone
+    #[arg(long)]
+    pub(crate) utc: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod cat;
 mod clock;
 mod doctor;
 mod follow;
+mod gaps;
 mod grep;
 mod info;
 mod output;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         Some(Verb::Cat(args)) => cat::run(&args),
         Some(Verb::Info(args)) => info::run(&args),
         Some(Verb::Verify(args)) => verify::run(&args),
+        Some(Verb::Gaps(args)) => gaps::run(&args),
         Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
     };
