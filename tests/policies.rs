@@ -242,7 +242,9 @@ fn saturate(policy: BackPressurePolicy, kept: bool) -> Found {
         let tid = found.tids[t];
         let lost = found.lost_by_thread.get(&tid).copied().unwrap_or(0);
         assert_eq!(numbers.len() as u64 + lost, events, "{policy:?}: of thread {t}");
-        assert!(found.times[&tid].is_sorted(), "losses stand between events of their thread");
+        // A loss may be dated by another block's anchors than the event before it.
+        let in_order = |pair: &[i64]| pair[0] <= pair[1] + 1_000_000;
+        assert!(found.times[&tid].windows(2).all(in_order), "losses stand between their events");
     }
     println!(
         "{policy:?}, WARN kept: {kept}: {} of {} lost",

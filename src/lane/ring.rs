@@ -9,7 +9,7 @@
 //!     256  head: position of the oldest record not yet taken    written by the consumer alone
 //!     512  consumer slot 0: head, records taken, evicted by     valid is the slot whose head is
 //!     768  consumer slot 1  level                               the head at 256 (rule S4)
-//!    1024  losses by cause and level, their version, cut records
+//!    1024  losses by cause and level, their version, cut records, the tail at the last loss
 //!    4096  data: position p lies at p % capacity
 //! ```
 //!
@@ -64,7 +64,8 @@ pub(crate) mod word {
     pub(crate) const LOSSES: usize = 128;
     pub(crate) const LOSSES_VERSION: usize = LOSSES + super::LOSS_WORDS;
     pub(crate) const TRUNCATED: usize = LOSSES_VERSION + 1;
-    const _: () = assert!(TRUNCATED < super::super::memory::HEADER_WORDS);
+    pub(crate) const LOST_AT: usize = TRUNCATED + 1;
+    const _: () = assert!(LOST_AT < super::super::memory::HEADER_WORDS);
 }
 
 /// The same for a model, which has no room for unused words.

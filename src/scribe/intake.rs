@@ -27,12 +27,19 @@ pub(crate) enum Taken {
     Busy,
 }
 
+/// Losses as of the last look, and the position behind which they came.
+#[derive(Debug)]
+struct Noted {
+    version: u64,
+    losses: Losses,
+    at: u64,
+}
+
 /// The scribe's end of one lane.
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) lane: Arc<Lane>,
-    /// Losses as of the last look, and their version.
-    noted: (u64, Losses),
+    noted: Noted,
     losses_version: u64,
     told: Losses,
     /// Losses told since `take_lost`.
@@ -41,7 +48,7 @@ pub(crate) struct Intake {
 
 impl Intake {
     pub(crate) fn new(lane: Arc<Lane>) -> Self {
-        let noted = (0, Losses::NONE);
+        let noted = Noted { version: 0, losses: Losses::NONE, at: 0 };
         Self { lane, noted, losses_version: 0, told: Losses::NONE, lost: 0 }
     }
 
@@ -61,12 +68,11 @@ impl Intake {
         memory.tail().saturating_sub(self.head()) > memory.data_len() as u64 / 4
     }
 
-    /// Notes what was lost so far, then how far the lane is committed: every record up to there
-    /// comes before the next loss, and those that were noted behind no record beyond it.
+    /// Notes what was lost so far and where, then how far the lane is committed.
     pub(crate) fn look(&mut self) -> u64 {
-        let version = self.lane.losses_version();
-        self.noted = (version, self.lane.losses());
-        self.lane.memory().tail()
+        let (lane, version) = (&self.lane, self.lane.losses_version());
+        self.noted = Noted { version, losses: lane.losses(), at: lane.lost_at() };
+        lane.memory().tail()
     }
 
     /// How many losses were told since the last call.
@@ -79,7 +85,7 @@ impl Intake {
     ///
     /// Losses are told where they happened: what was evicted was older than what is left, so it
     /// stands before the first run; what found no room came when the lane was full, so it stands, in
-    /// a run of its own, behind the last of those that the look saw.
+    /// a run of its own, behind the records that were there.
     pub(crate) fn take(
         &mut self,
         until: u64,
@@ -89,11 +95,17 @@ impl Intake {
         codec: u8,
     ) -> Taken {
         let capacity = self.lane.memory().data_len() as u64;
-        while self.head() < until || self.noted.0 != self.losses_version {
+        while self.head() < until || self.has_news() {
             // For one stride: a producer that wants to evict something gets in between.
             let Some(mut taking) = try_take(&self.lane) else { return Taken::Busy };
             let was = taking.head();
-            let committed = taking.committed(until);
+            let end = match self.noted.at.min(until) {
+                _ if !self.has_news() => until,
+                // Losses alone.
+                at if at <= was => was,
+                at => at,
+            };
+            let committed = taking.committed(end);
             let at_end = (was + committed.len() as u64).is_multiple_of(capacity);
             if !committed.is_empty() && committed.len() < HEAD_BYTES && at_end {
                 let pad = committed.len() as u64;
@@ -101,7 +113,7 @@ impl Intake {
                 continue;
             }
             let stride = &committed[..committed.len().min(stride_end(committed))];
-            let before = if stride.is_empty() { &self.noted.1 } else { &self.told };
+            let before = if stride.is_empty() { &self.noted.losses } else { &self.told };
             let losses = before.with(Cause::Evicted, &self.lane.losses());
             let lost = losses.since(&self.told).total();
             let head = run_head(&self.lane, was, taking.n_taken(), losses);
@@ -122,13 +134,18 @@ impl Intake {
             self.told = losses;
             self.lost += lost;
             if stride.is_empty() {
-                self.losses_version = self.noted.0;
+                self.losses_version = self.noted.version;
             }
             taking.give_back(encoded.consumed as u64, u64::from(encoded.count));
             drop(taking);
             self.wake_early(until, was);
         }
         Taken::All
+    }
+
+    /// True while a loss that was noted was not told.
+    fn has_news(&self) -> bool {
+        self.noted.version != self.losses_version
     }
 
     /// Wakes the producer, if it waits, as soon as half of the lane is free: it goes on beside the
