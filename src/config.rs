@@ -80,6 +80,10 @@ pub struct Builder {
     pub(crate) on_full: Option<BackPressurePolicy>,
     /// The same for events at and above a level.
     pub(crate) on_full_at: Option<(Level, BackPressurePolicy)>,
+    /// Bytes that spill files may take.
+    pub(crate) spill_quota: u64,
+    /// How long a call waits for the spiller.
+    pub(crate) spill_wait: Duration,
     /// How long `Block` waits, and what comes then.
     pub(crate) block_timeout: Option<(Duration, Fallback)>,
     /// What the environment says that could not be used.
@@ -105,6 +109,8 @@ impl Builder {
             on_full: None,
             on_full_at: None,
             block_timeout: None,
+            spill_quota: 1 << 30,
+            spill_wait: Duration::from_millis(50),
             warnings: Vec::new(),
         }
     }
@@ -260,7 +266,7 @@ impl Builder {
         {
             return refuse("an interval of 0 is Durability::EveryBlock; say so".into());
         }
-        self.on_full().map(|_| ())
+        self.check_on_full()
     }
 
     /// Size of the largest lane as it is used.

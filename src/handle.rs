@@ -106,11 +106,13 @@ impl Handle {
         let (mut losses, truncated) = inner.lanes.losses();
         losses.add_all(&process::unplaced());
         let (bytes_written, segments) = inner.progress.sums();
+        let (spilled, spilled_durable) = inner.progress.spilled();
         let mut lanes = 0;
         inner.lanes.registry.walk(|_| lanes += 1);
         Stats {
-            written: inner.progress.written().events,
-            durable: inner.progress.durable().events,
+            written: inner.progress.written().events + spilled,
+            durable: inner.progress.durable().events + spilled_durable,
+            spilled,
             truncated,
             bytes_written,
             segments,

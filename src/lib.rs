@@ -60,6 +60,7 @@ without_loom! {
     mod adopt;
     mod back_pressure;
     mod config;
+    mod crash;
     mod emit;
     mod handle;
     mod logger;
@@ -100,6 +101,7 @@ pub mod __private {
     pub use std::option::Option::{None, Some};
     pub use std::{concat, file, format_args, line, module_path, stringify};
 
+    pub use crate::adopt::take_up;
     pub use crate::emit::args::{Args, Captures, CapturesNothing, Probe};
     pub use crate::emit::callsite::{Callsite, FieldName, Metadata};
     pub use crate::emit::level::is_compiled;

@@ -36,6 +36,7 @@ const MODELS: &[(&str, &[&str])] = &[
     ("p2_the_tail_behind_the_end_is_the_last", &["end_store", "end_load"]),
     ("c1_the_latch_lets_one_in_at_a_time", &["latch_store", "latch_load"]),
     ("o1_a_record_is_taken_or_evicted_once", &["head_before_lock"]),
+    ("o1_scribe_and_spiller_take_each_record_once", &["head_before_lock"]),
     ("o2_head_and_what_was_evicted_move_together", &["evicted_late"]),
     ("o4_nobody_evicts_from_another_hand_out", &["close_open"]),
     ("g1_joins_at_once_lose_nobody", &["join_store", "walk_load"]),

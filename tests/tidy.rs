@@ -21,12 +21,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("notice", &[]),
     ("macros", &[]),
+    ("crash", &[]),
     ("stats", &["record"]),
     // The way of an event: emit ─► lane ◄─ scribe ─► store ─► io.
     ("emit", &["lane", "record", "sync"]),
     ("lane", &["error", "notice", "record", "sync"]),
-    ("scribe", &["config", "io", "lane", "notice", "record", "ring", "store"]),
-    ("store", &["io", "record"]),
+    ("scribe", &["config", "crash", "io", "lane", "notice", "record", "ring", "store"]),
+    ("store", &["crash", "io", "record"]),
     // Operations from other threads come through the typed queue.
     ("io", &["ring", "sync"]),
     // The way back.

@@ -31,6 +31,16 @@ pub(crate) enum Step {
     WaitForProgress(Duration),
     /// Evicts the oldest records.
     Evict,
+    /// Asks the spiller to empty the lane, and waits for it for so long.
+    Spill(Duration),
+}
+
+/// What a call waits for, and how long.
+#[derive(Debug, Clone, Copy)]
+enum For {
+    Scribe(Option<Duration>),
+    Progress(Duration),
+    Spiller(Duration),
 }
 
 /// What calls do, step by step; behind the last one the event is lost.
@@ -64,20 +74,20 @@ impl OnFull {
 #[derive(Debug)]
 pub(super) struct Attempts {
     level: Level,
-    /// Since when it waits, and how far the scribe had come then.
-    since: Option<(Instant, u64)>,
+    /// Since when it waits, and how far the scribe had come then; the same for the spiller.
+    since: [Option<(Instant, u64)>; 2],
     /// The same call would fare better, though the head has not moved.
     may_differ: bool,
 }
 
 impl Attempts {
     pub(super) fn new(level: Level) -> Self {
-        Self { level, since: None, may_differ: false }
+        Self { level, since: [None; 2], may_differ: false }
     }
 
     /// True when the call has waited.
     pub(super) fn has_waited(&self) -> bool {
-        self.since.is_some()
+        self.since.iter().any(Option::is_some)
     }
 
     /// The levels, a bit each, whose records are lost at once like this one, while the head stays
@@ -97,8 +107,9 @@ impl Attempts {
         let steps = lanes.on_full.steps(self.level);
         steps.iter().any(|step| match *step {
             Step::Evict => self.evict(lanes, lane, head, len),
-            Step::Wait(limit) => self.wait(lanes, lane, head, limit, false),
-            Step::WaitForProgress(limit) => self.wait(lanes, lane, head, Some(limit), true),
+            Step::Wait(limit) => self.wait(lanes, lane, head, For::Scribe(limit)),
+            Step::Spill(limit) => self.spill(lanes, lane, head, limit),
+            Step::WaitForProgress(limit) => self.wait(lanes, lane, head, For::Progress(limit)),
         })
     }
 
@@ -126,15 +137,25 @@ impl Attempts {
         false
     }
 
-    fn wait(
-        &mut self,
-        lanes: &Lanes,
-        lane: &Lane,
-        head: u64,
-        limit: Option<Duration>,
-        resets: bool,
-    ) -> bool {
-        let gave_up_at = &lane.gave_up_at[usize::from(lanes.on_full.is_kept(self.level))];
+    fn spill(&mut self, lanes: &Lanes, lane: &Lane, head: u64, limit: Duration) -> bool {
+        lane.set_overflows();
+        lanes.overflow.want();
+        if lanes.overflow.is_refused() {
+            // It may be taken back though the head stays where it is.
+            self.may_differ = true;
+            return lane.memory().head() != head;
+        }
+        self.wait(lanes, lane, head, For::Spiller(limit))
+    }
+
+    fn wait(&mut self, lanes: &Lanes, lane: &Lane, head: u64, what: For) -> bool {
+        let (limit, resets, whom) = match what {
+            For::Scribe(limit) => (limit, false, 0),
+            For::Progress(limit) => (Some(limit), true, 0),
+            For::Spiller(limit) => (Some(limit), false, 1),
+        };
+        let kept = usize::from(lanes.on_full.is_kept(self.level));
+        let gave_up_at = &lane.gave_up_at[2 * kept + whom];
         let progress = lane.outlet.progress();
         // ord: Relaxed, a hint among producers.
         let is_vain = limit.is_some() && gave_up_at.load(Ordering::Relaxed) == progress;
@@ -148,10 +169,10 @@ impl Attempts {
             }
             std::hint::spin_loop();
         }
-        let (since, before) = *self.since.get_or_insert_with(|| (Instant::now(), progress));
+        let (since, before) = *self.since[whom].get_or_insert_with(|| (Instant::now(), progress));
         let since = if resets && before != progress {
             let now = Instant::now();
-            self.since = Some((now, progress));
+            self.since[whom] = Some((now, progress));
             now
         } else {
             since

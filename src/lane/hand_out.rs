@@ -46,9 +46,11 @@ pub(crate) struct Lane {
     /// The lane that the same thread had before, which has to be emptied first.
     before: Mutex<Option<Arc<Lane>>>,
     park: Park,
-    /// How far the scribe had come when a wait ran out, for ordinary records and for kept ones:
-    /// until it goes on, nobody waits.
-    pub(super) gave_up_at: [AtomicU64; 2],
+    /// How far the lane was taken when a wait ran out, for the scribe and for the spiller, by
+    /// ordinary records and by kept ones: until it goes on, nobody waits.
+    pub(super) gave_up_at: [AtomicU64; 4],
+    /// Its producer found it full and asks for the spiller.
+    overflows: AtomicBool,
     /// Where its producer can be stopped.
     pub(super) seat: Seat,
     /// Its producer is to write no more, since the lane's file goes.
@@ -143,6 +145,24 @@ impl Lane {
     /// Wakes the producer if it waits. The scribe calls it behind `park::fence_heads`.
     pub(crate) fn wake_producer(&self) {
         self.park.wake();
+    }
+
+    /// Asks for the spiller.
+    pub(super) fn set_overflows(&self) {
+        // ord: Relaxed, published by `Overflow::want`.
+        self.overflows.store(true, Ordering::Relaxed);
+    }
+
+    /// True while the producer asks for the spiller.
+    pub(crate) fn overflows(&self) -> bool {
+        // ord: Relaxed, a check.
+        self.overflows.load(Ordering::Relaxed)
+    }
+
+    /// True once after the producer asked for the spiller.
+    pub(crate) fn take_overflows(&self) -> bool {
+        // ord: Relaxed, a check; seen behind `Overflow::want`, or a millisecond later.
+        self.overflows.load(Ordering::Relaxed) && self.overflows.swap(false, Ordering::Relaxed)
     }
 
     /// Counts events that this lane did not accept, or whose bytes its consumer cannot read.
@@ -246,9 +266,10 @@ impl Lane {
             tid,
             thread,
             ended: End::new(),
-            gave_up_at: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
+            gave_up_at: [const { AtomicU64::new(u64::MAX) }; 4],
             before: Mutex::new(before),
             park: Park::new(),
+            overflows: AtomicBool::new(false),
             seat: Seat::new(),
             stopped: AtomicBool::new(false),
         }

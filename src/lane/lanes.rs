@@ -14,6 +14,7 @@ use super::full::OnFull;
 use super::hand_out::Lane;
 use super::living;
 use super::memory::Memory;
+use super::overflow::Overflow;
 use super::place::Place;
 use super::ready::Ready;
 use super::registry::Registry;
@@ -57,6 +58,8 @@ pub(crate) struct Lanes {
     record_bytes_max: usize,
     /// What a call does when its lane is full.
     pub(super) on_full: OnFull,
+    /// How producers ask for the spiller.
+    pub(crate) overflow: Overflow,
     spares: [Mutex<VecDeque<Spare>>; 3],
     next_id: AtomicU32,
     next_generation: AtomicU32,
@@ -116,6 +119,7 @@ impl Lanes {
             lane_bytes,
             record_bytes_max,
             on_full,
+            overflow: Overflow::default(),
             spares: Default::default(),
             next_id: AtomicU32::new(1),
             next_generation: AtomicU32::new(2),

@@ -42,6 +42,7 @@ without_loom! {
     mod levels;
     pub(crate) mod living;
     pub mod outside;
+    pub(crate) mod overflow;
     pub(crate) mod owner;
     mod peek;
     pub(crate) mod place;

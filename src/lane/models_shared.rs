@@ -305,3 +305,26 @@ fn o4_nobody_evicts_from_another_hand_out() {
         }
     });
 }
+
+/// O1: the spiller empties a lane beside the scribe, while its producer goes on. Kills
+/// `head_before_lock`.
+#[test]
+fn o1_scribe_and_spiller_take_each_record_once() {
+    check("o1_scribe_and_spiller_take_each_record_once", || {
+        let (lane, producer) = lane(64);
+        let outlet = Arc::new(Outlet::new(lane.memory.clone()));
+        outlet.begin();
+        (1..=2).for_each(|id| assert!(write(&producer.0, id, 32)));
+        let spiller = {
+            let (outlet, memory) = (outlet.clone(), lane.memory.clone());
+            spawn(move || take(&outlet, memory.tail()))
+        };
+        let mut ids = take(&outlet, lane.memory.tail());
+        // A third record finds room as soon as one of them has taken something.
+        let n_written = 2 + u32::from(write(&producer.0, 3, 32));
+        ids.extend(spiller.join().unwrap());
+        ids.extend(take(&outlet, lane.memory.tail()));
+        ids.sort_unstable();
+        assert_eq!(ids, (1..=n_written).collect::<Vec<_>>());
+    });
+}

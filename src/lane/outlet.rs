@@ -17,7 +17,7 @@
 
 use super::memory::Memory;
 use super::ring::{EVICTED_WORDS, Evicted};
-use crate::record::{HEAD_BYTES, Head, RECORD_PAD};
+use crate::record::{HEAD_BYTES, Head, Losses, RECORD_PAD};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, mutant};
 
 /// The consumer's end of one hand-out.
@@ -37,6 +37,8 @@ struct State {
     head: u64,
     n_taken: u64,
     slot: usize,
+    /// Losses that runs have told.
+    told: Losses,
 }
 
 /// The lane's consumer, until it is dropped.
@@ -112,6 +114,16 @@ impl Taking<'_> {
         self.state.head
     }
 
+    /// Losses that runs have told so far.
+    pub(crate) fn told(&self) -> Losses {
+        self.state.told
+    }
+
+    /// Notes what a run tells.
+    pub(crate) fn set_told(&mut self, losses: Losses) {
+        self.state.told = losses;
+    }
+
     /// Records taken since the hand-out.
     pub(crate) fn n_taken(&self) -> u64 {
         self.state.n_taken
@@ -185,7 +197,7 @@ impl Taking<'_> {
 
     fn publish(&mut self) {
         self.state.slot ^= 1;
-        let State { head, n_taken, slot } = *self.state;
+        let State { head, n_taken, slot, .. } = *self.state;
         self.outlet.memory.publish_head(head, n_taken, &self.outlet.evicted(), slot);
     }
 }

@@ -41,6 +41,7 @@ fn rig() -> Rig {
         start_ns: 0,
         log_dir: base.path().to_owned(),
         lanes: place.hint().unwrap(),
+        spill: None,
     };
     let mut definition = Vec::new();
     let text = String::new;

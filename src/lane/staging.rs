@@ -190,8 +190,17 @@ pub(crate) struct Staging {
 impl Staging {
     /// A set of at most `bytes_max` bytes; the first buffer is made at once.
     pub(crate) fn new(lanes: &super::lanes::Lanes, bytes_max: usize) -> io::Result<Self> {
+        Self::numbered(lanes, bytes_max, 0)
+    }
+
+    /// The same, with buffers numbered from here on: those of another consumer.
+    pub(crate) fn numbered(
+        lanes: &super::lanes::Lanes,
+        bytes_max: usize,
+        n_numbered: u64,
+    ) -> io::Result<Self> {
         let n_max = (bytes_max / BUFFER_BYTES).max(2) as u64;
-        let mut staging = Self { free: Vec::new(), n_made: 0, n_numbered: 0, n_max };
+        let mut staging = Self { free: Vec::new(), n_made: 0, n_numbered, n_max };
         let first = staging.make(lanes)?;
         staging.free.push(first);
         Ok(staging)

@@ -5,7 +5,7 @@ mod owner_lock;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use crate::lane::staging::{BUFFER_BYTES, Staging};
 use crate::lane::{handle, living, process};
 use crate::record::Definition;
 use crate::scribe::progress::{Ask, Progress, Ticket};
+use crate::scribe::spill::{Spill, SpillPlan, SpillSetup};
 use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
 use crate::store::name;
 use crate::store::segment::{CLOCK_UTC, SegmentHeader};
@@ -140,6 +141,7 @@ impl DefinitionSink for CatalogSink {
 impl Inner {
     fn start(config: &Builder, filter: Arc<Filter>) -> Result<Arc<Self>, Error> {
         let dir = make_dir(&config.dir)?;
+        let spill = config.spill_dir()?;
         let logger =
             random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
         let choice = config.lanes.clone().unwrap_or(LanesChoice::Shared);
@@ -151,7 +153,7 @@ impl Inner {
         let (place, mut reason) =
             Place::create(&choice, logger, config.lanes_bytes_max as u64, bytes_min)
                 .map_err(memory)?;
-        let owner = owner_of(config, &dir, logger, &place).map_err(memory)?;
+        let owner = owner_of(config, &dir, logger, &place, spill).map_err(memory)?;
         let guard = RemoveOnFailure(&place);
         let name = name::owner(logger);
         // Before the one in the place: who dies in between leaves a place that anybody may remove
@@ -197,7 +199,7 @@ impl Inner {
             logger: owner.owner.lock().logger,
             place,
             lane_bytes: config.lane_bytes_used(),
-            on_full: config.on_full()?,
+            on_full: config.on_full(),
         })
         .map_err(memory)?;
         let lanes = Arc::new(lanes);
@@ -210,6 +212,17 @@ impl Inner {
         let sink = callsite::add_sink(Arc::new(sink)).ok_or_else(full)?;
         let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
         let writer = writer_setup(owner, &queue, &progress, &lanes);
+        let numbers = Arc::new(AtomicU64::new(0));
+        let spill_dir = owner.owner.lock().spill.clone();
+        let spill = spill_dir.map(|dir| {
+            let (lanes, catalog, progress) = (lanes.clone(), catalog.clone(), progress.clone());
+            let start = |name, work| spawn(name, work).is_ok();
+            let (header, numbers) = (header.clone(), numbers.clone());
+            let (quota, durability) = (config.spill_quota, config.durability);
+            let log_dir = owner.dir.clone();
+            let plan = SpillPlan { dir, log_dir, header, quota, numbers, durability };
+            Spill::new(SpillSetup { lanes, catalog, progress, plan, start, now })
+        });
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
@@ -221,7 +234,9 @@ impl Inner {
                 dir: owner.dir.clone(),
                 header,
                 bytes_max: config.segment_bytes_max(),
+                numbers,
             },
+            spill,
             durability: config.durability,
             write_within: config.write_within,
             codec: config.codec(),
@@ -384,7 +399,13 @@ fn random_id() -> std::io::Result<u64> {
     Ok(u64::from_le_bytes(bytes).max(1))
 }
 
-fn owner_of(config: &Builder, dir: &Path, logger: u64, place: &Place) -> std::io::Result<Owner> {
+fn owner_of(
+    config: &Builder,
+    dir: &Path,
+    logger: u64,
+    place: &Place,
+    spill: Option<PathBuf>,
+) -> std::io::Result<Owner> {
     let (app, version) = config.app.clone().unwrap_or_else(|| (executable(), String::new()));
     Ok(Owner {
         logger,
@@ -397,6 +418,7 @@ fn owner_of(config: &Builder, dir: &Path, logger: u64, place: &Place) -> std::io
         start_ns: clock::wall_ns(),
         log_dir: dir.to_owned(),
         lanes: place.hint()?,
+        spill,
     })
 }
 

@@ -29,6 +29,11 @@ impl Scribe {
         self.setup.progress.refuse_asks();
         let stopped = self.stop_lanes(ask);
         self.meet_new_lanes();
+        if let Some(spill) = &self.setup.spill {
+            // Before the last look at the lanes, which nobody else takes from then.
+            let queue = &self.setup.queue;
+            spill.end(|| queue.is_ended());
+        }
         while !self.drain(true) {
             self.wait_for_buffers();
             if self.setup.queue.is_ended() {
@@ -53,7 +58,9 @@ impl Scribe {
         while !self.setup.queue.is_ended() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let all_written = self.setup.progress.written().blocks == self.n_blocks;
+        let is_drained = self.setup.spill.as_ref().is_none_or(|spill| spill.is_drained());
+        let all_written =
+            self.setup.progress.written().blocks == self.n_blocks && is_drained;
         if !all_written {
             return if stopped { End::Left } else { End::Busy };
         }

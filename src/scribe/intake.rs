@@ -41,7 +41,6 @@ pub(crate) struct Intake {
     pub(crate) lane: Arc<Lane>,
     noted: Noted,
     losses_version: u64,
-    told: Losses,
     /// Losses told since `take_lost`.
     lost: u64,
 }
@@ -49,7 +48,7 @@ pub(crate) struct Intake {
 impl Intake {
     pub(crate) fn new(lane: Arc<Lane>) -> Self {
         let noted = Noted { version: 0, losses: Losses::NONE, at: 0 };
-        Self { lane, noted, losses_version: 0, told: Losses::NONE, lost: 0 }
+        Self { lane, noted, losses_version: 0, lost: 0 }
     }
 
     /// Position behind the last record that was taken, or evicted.
@@ -113,10 +112,11 @@ impl Intake {
                 continue;
             }
             let stride = &committed[..committed.len().min(stride_end(committed))];
-            let before = if stride.is_empty() { &self.noted.losses } else { &self.told };
+            let told = taking.told();
+            let before = if stride.is_empty() { &self.noted.losses } else { &told };
             let losses = before.with(Cause::Evicted, &self.lane.losses());
-            let lost = losses.since(&self.told).total();
-            let head = run_head(&self.lane, was, taking.n_taken(), losses);
+            let lost = losses.since(&told).total();
+            let head = run_head(&self.lane, &taking, losses);
             let encoded = match batch.add(encoder, catalog, head, stride, lost, codec) {
                 Ok(encoded) if encoded.written == 0 => return Taken::BlockFull,
                 Ok(encoded) => encoded,
@@ -131,11 +131,11 @@ impl Intake {
                     continue;
                 }
             };
-            self.told = losses;
             self.lost += lost;
             if stride.is_empty() {
                 self.losses_version = self.noted.version;
             }
+            taking.set_told(losses);
             taking.give_back(encoded.consumed as u64, u64::from(encoded.count));
             drop(taking);
             self.wake_early(until, was);
@@ -159,8 +159,8 @@ impl Intake {
     }
 }
 
-/// Makes the scribe a lane's consumer; a producer that is it is done in a moment, as a rule.
-fn try_take(lane: &Lane) -> Option<Taking<'_>> {
+/// Makes the caller a lane's consumer; a producer that is it is done in a moment, as a rule.
+pub(super) fn try_take(lane: &Lane) -> Option<Taking<'_>> {
     for _ in 0..SPINS {
         if let Some(taking) = lane.outlet.try_take() {
             return Some(taking);
@@ -170,13 +170,14 @@ fn try_take(lane: &Lane) -> Option<Taking<'_>> {
     None
 }
 
-fn run_head(lane: &Lane, position: u64, first_record: u64, losses: Losses) -> RunHead {
+/// The head of a run of what is taken.
+pub(super) fn run_head(lane: &Lane, taking: &Taking<'_>, losses: Losses) -> RunHead {
     RunHead {
         lane: lane.id,
         generation: lane.generation,
-        position,
-        end: position,
-        first_record,
+        position: taking.head(),
+        end: taking.head(),
+        first_record: taking.n_taken(),
         count: 0,
         tid: lane.tid,
         thread: lane.thread.clone(),
@@ -185,7 +186,7 @@ fn run_head(lane: &Lane, position: u64, first_record: u64, losses: Losses) -> Ru
 }
 
 /// How much to encode at once: a stride, or one record when the first is longer.
-fn stride_end(committed: &[u8]) -> usize {
+pub(super) fn stride_end(committed: &[u8]) -> usize {
     let first = Head::read(committed).map_or(0, |head| head.len());
     STRIDE_BYTES.max(first)
 }

@@ -21,6 +21,7 @@ mod loss_notice;
 pub(crate) mod progress;
 mod moved;
 mod segments;
+pub(crate) mod spill;
 mod writer;
 
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ pub(crate) use self::end::End;
 use self::intake::{Intake, Taken};
 use self::loss_notice::LossNotice;
 use self::progress::{Ask, Progress, Ticket};
+use self::spill::Spill;
 pub(crate) use self::segments::SegmentPlan;
 use self::segments::Segments;
 use self::writer::Op;
@@ -72,6 +74,7 @@ pub(crate) struct ScribeSetup {
     pub(crate) codec: u8,
     /// Reads the three clocks.
     pub(crate) now: fn() -> Anchor,
+    pub(crate) spill: Option<Arc<Spill>>,
 }
 
 /// A request that waits until lanes are drained.
@@ -81,6 +84,8 @@ struct Pending {
     ask: Ask,
     /// Lanes and the tails they had when it was asked.
     tails: Vec<(u32, u64)>,
+    /// Blocks of the spiller that have to be written too, once the heads have passed the tails.
+    spilled: Option<u64>,
 }
 
 /// The consumer thread's state.
@@ -197,9 +202,12 @@ impl Scribe {
         for (ticket, ask) in asked {
             let tails = self.intakes.iter().map(|i| (i.lane.generation, i.lane.memory().tail()));
             let tails = tails.collect();
-            self.pending.push(Pending { ticket, ask, tails });
+            self.pending.push(Pending { ticket, ask, tails, spilled: None });
         }
         self.hear_ready();
+        if let Some(spill) = &self.setup.spill {
+            spill.look();
+        }
         let drained = self.drain(timer || !self.pending.is_empty());
         if timer {
             // Before lanes go with what they have not told yet.
@@ -436,8 +444,16 @@ impl Scribe {
             let intake = intakes.iter().find(|intake| intake.lane.generation == generation);
             intake.is_none_or(|intake| intake.head() >= tail)
         };
+        let spill = self.setup.spill.as_deref();
+        let is_spilled = |pending: &mut Pending| {
+            spill.is_none_or(|spill| {
+                let blocks = *pending.spilled.get_or_insert_with(|| spill.begun());
+                spill.has(blocks, pending.ask == Ask::Sync)
+            })
+        };
         let is_ready = |pending: &mut Pending| {
             pending.tails.iter().all(|&(generation, tail)| has_passed(generation, tail))
+                && is_spilled(pending)
         };
         let ready: Vec<Pending> = self.pending.extract_if(.., is_ready).collect();
         let mut end = None;

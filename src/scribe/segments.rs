@@ -1,6 +1,8 @@
 //! Segments: which segment the next block goes to, and where in it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::writer::Op;
 use crate::config::Durability;
@@ -16,6 +18,8 @@ pub(crate) struct SegmentPlan {
     pub(crate) header: SegmentHeader,
     /// A segment is rolled when it would grow beyond this.
     pub(crate) bytes_max: u64,
+    /// Number of the last segment or spill file of the logger.
+    pub(crate) numbers: Arc<AtomicU64>,
 }
 
 /// The current segment as the scribe sees it.
@@ -64,7 +68,8 @@ impl Segments {
         if self.is_open {
             return None;
         }
-        self.number += 1;
+        // ord: Relaxed, a counter.
+        self.number = self.plan.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         self.is_open = true;
         self.offset = SEGMENT_HEADER_BYTES as u64;
         let header =

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use crate::record::{Losses, RunHead};
 
 const LANES_MAX: usize = 1 << 16;
-const RANGES_MAX: usize = 64;
+const RANGES_MAX: usize = 256;
 
 /// A logger's id, a lane's number and generation.
 pub(super) type LaneId = (u64, u32, u32);

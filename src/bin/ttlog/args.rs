@@ -44,6 +44,8 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  ttlog gaps logs && echo complete\n  ttlog gaps -S -1h -o json"
     )]
     Gaps(GapsArgs),
+    /// Looks at spill files, or takes up those of processes that are gone
+    Spill(SpillArgs),
     /// Stores the lines of any program from standard input
     #[command(after_help = RECORD_HELP)]
     Record(RecordArgs),
@@ -62,12 +64,31 @@ Examples:
   journalctl -o cat -f | ttlog record logs
   kubectl logs pod | ttlog record logs";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct PathArgs {
     /// Directories, segments, spill files; `-` is standard input
     /// [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpillArgs {
+    #[command(subcommand)]
+    pub(crate) verb: SpillVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpillVerb {
+    /// A line for each spill file: bytes, events, times, levels, process
+    Ls(PathArgs),
+    /// Shows the events in spill files alone, as `ttlog cat` does
+    Cat(CatArgs),
+    /// Tells damage in spill files, a line each; exit status 1 when there is any
+    Verify(PathArgs),
+    /// Makes the spill files of processes that are gone part of their log, as the next start in the
+    /// directory would; exit status 1 when some stay
+    Replay(PathArgs),
 }
 
 #[derive(Debug, Args)]
@@ -111,7 +132,7 @@ pub(crate) enum Report {
     Json,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct CatArgs {
     #[command(flatten)]
     pub(crate) paths: PathArgs,

@@ -14,6 +14,7 @@ mod parse;
 mod paths;
 mod record;
 mod sink;
+mod spill;
 mod temp;
 mod verify;
 
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Some(Verb::Info(args)) => info::run(&args),
         Some(Verb::Verify(args)) => verify::run(&args),
         Some(Verb::Gaps(args)) => gaps::run(&args),
+        Some(Verb::Spill(args)) => spill::run(&args.verb),
         Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
     };

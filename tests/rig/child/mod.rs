@@ -124,6 +124,9 @@ pub(crate) fn builder(args: &Args) -> ttlog::Builder {
     if let Some(bytes) = args.text("lane") {
         builder = builder.lane_bytes(bytes.parse().expect("bytes"));
     }
+    if let Some(ms) = args.text("spill_wait") {
+        builder = builder.spill_wait(Duration::from_millis(ms.parse().expect("ms")));
+    }
     if args.text("durability") == Some("never") {
         builder = builder.durability(ttlog::Durability::Never);
     }
