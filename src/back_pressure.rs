@@ -121,7 +121,7 @@ impl Builder {
     /// The policies as lanes take them.
     pub(crate) fn on_full(&self) -> OnFull {
         let steps = match &self.on_full {
-            None => OnFull::patient(PATIENCE).steps,
+            None => vec![Step::WaitForProgress(PATIENCE)],
             Some(policy) => self.steps(policy),
         };
         let kept = self.on_full_at.as_ref().map(|(level, policy)| (*level, self.steps(policy)));
@@ -200,7 +200,9 @@ mod tests {
     fn policies_become_steps_and_a_timeout_belongs_to_block() {
         use BackPressurePolicy::{Block, DropNewest, DropOldest};
         let builder = || Builder::new("logs");
-        assert_eq!(steps(builder()), OnFull::patient(PATIENCE));
+        let default = vec![Step::WaitForProgress(PATIENCE)];
+        assert_eq!(steps(builder()), OnFull { steps: default, kept: None });
+        assert_eq!(builder().spill_dirs(), [""; 0].map(Path::new));
         assert_eq!(steps(builder().back_pressure(Block)).steps, [Step::Wait(None)]);
         let limit = Duration::from_millis(50);
         let both = builder()

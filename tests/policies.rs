@@ -9,7 +9,7 @@
 mod rig;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -111,8 +111,10 @@ fn check_law(logger: &Handle, dir: &Path, threads: u64, events: u64) -> Found {
 }
 
 fn policies() -> impl Strategy<Value = BackPressurePolicy> {
-    use BackPressurePolicy::{Block, DropNewest, DropOldest};
-    prop_oneof![Just(Block), Just(DropOldest), Just(DropNewest)]
+    use BackPressurePolicy::{Block, DropNewest, DropOldest, SpillToDisk};
+    // The directory is put in when there is one.
+    let spill = SpillToDisk(PathBuf::new());
+    prop_oneof![Just(Block), Just(DropOldest), Just(DropNewest), Just(spill)]
 }
 
 #[derive(Debug, Clone)]
@@ -132,7 +134,8 @@ struct Case {
 
 fn cases() -> impl Strategy<Value = Case> {
     let kept = (prop_oneof![Just(Level::INFO), Just(Level::WARN), Just(Level::ERROR)], policies());
-    let fallback = prop_oneof![Just(Fallback::DropNewest), Just(Fallback::DropOldest)];
+    let spill = Fallback::SpillToDisk(PathBuf::new());
+    let fallback = prop_oneof![Just(Fallback::DropNewest), Just(Fallback::DropOldest), Just(spill)];
     let sizes = (0_usize..3, prop_oneof![Just(2_usize << 20), Just(64 << 20)]);
     let amounts = (1_u64..4, 1_u64..6_000, 0_usize..300, 1_u64..4_000);
     (
@@ -169,14 +172,24 @@ fn run(case: &Case) {
         .filter("trace")
         .lane_bytes(case.lane_bytes)
         .lanes_bytes_max(case.lanes_bytes_max);
+    let placed = |policy: &BackPressurePolicy| match policy {
+        BackPressurePolicy::SpillToDisk(_) => {
+            BackPressurePolicy::SpillToDisk(dir.path().to_owned())
+        }
+        other => other.clone(),
+    };
     if let Some(policy) = &case.policy {
-        builder = builder.back_pressure(policy.clone());
+        builder = builder.back_pressure(placed(policy));
     }
     if let Some((level, policy)) = &case.kept {
-        builder = builder.back_pressure_at(*level, policy.clone());
+        builder = builder.back_pressure_at(*level, placed(policy));
     }
     if let Some((ms, fallback)) = &case.timeout {
-        builder = builder.block_timeout(Duration::from_millis(*ms), fallback.clone());
+        let fallback = match fallback {
+            Fallback::SpillToDisk(_) => Fallback::SpillToDisk(dir.path().to_owned()),
+            other => other.clone(),
+        };
+        builder = builder.block_timeout(Duration::from_millis(*ms), fallback);
     }
     let logger = builder.build().unwrap();
     let text = "x".repeat(case.text_len);
@@ -343,7 +356,7 @@ fn killed_under_any_policy_the_law_holds_but_for_the_calls_under_way() {
     let rounds = number("POLICY_KILLS", 6);
     let (mut read_all, mut lost_all) = (0, 0);
     for round in 0..rounds {
-        let policy = ["drop-oldest", "drop-newest", "block"][(round % 3) as usize];
+        let policy = ["drop-oldest", "drop-newest", "spill", "block"][(round % 4) as usize];
         let mut rig = Rig::new();
         let threads = random.range(1, 4);
         let args = format!("do=log threads={threads} events=100000000 lane=32768");

@@ -53,11 +53,6 @@ pub(crate) struct OnFull {
 }
 
 impl OnFull {
-    /// Waits while there is progress.
-    pub(crate) fn patient(patience: Duration) -> Self {
-        Self { steps: vec![Step::WaitForProgress(patience)], kept: None }
-    }
-
     fn is_kept(&self, level: Level) -> bool {
         self.kept.as_ref().is_some_and(|(from, _)| level >= *from)
     }

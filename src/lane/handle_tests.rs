@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fill::Record;
-use super::full::OnFull;
+use super::full::{OnFull, Step};
 use super::handle::{write_global, write_local};
 use super::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use super::living;
@@ -48,7 +48,10 @@ fn lanes() -> Arc<Lanes> {
         logger: 5,
         place,
         lane_bytes: 4 * FIRST_BYTES,
-        on_full: OnFull::patient(Duration::from_millis(10)),
+        on_full: OnFull {
+            steps: vec![Step::WaitForProgress(Duration::from_millis(10))],
+            kept: None,
+        },
     };
     Arc::new(Lanes::new(setup).unwrap().0)
 }

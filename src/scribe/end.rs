@@ -10,6 +10,10 @@ use crate::config::Durability;
 use crate::lane::hand_out::Lane;
 use crate::notice;
 
+/// How long the end waits for spill files to become part of the log, and the process's end.
+const SPILL_WAIT: Duration = Duration::from_secs(10);
+const SPILL_WAIT_AT_EXIT: Duration = Duration::from_secs(1);
+
 /// What an ended logger left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -29,11 +33,10 @@ impl Scribe {
         self.setup.progress.refuse_asks();
         let stopped = self.stop_lanes(ask);
         self.meet_new_lanes();
-        if let Some(spill) = &self.setup.spill {
-            // Before the last look at the lanes, which nobody else takes from then.
-            let queue = &self.setup.queue;
-            spill.end(|| queue.is_ended());
-        }
+        // Before the last look at the lanes, which nobody else takes from then.
+        let patience = if ask == Ask::Shutdown { SPILL_WAIT } else { SPILL_WAIT_AT_EXIT };
+        let spilled = self.setup.spill.as_ref().is_none_or(|spill| spill.end(patience));
+        let stopped = stopped && spilled;
         while !self.drain(true) {
             self.wait_for_buffers();
             if self.setup.queue.is_ended() {

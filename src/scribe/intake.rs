@@ -70,7 +70,9 @@ impl Intake {
     /// Notes what was lost so far and where, then how far the lane is committed.
     pub(crate) fn look(&mut self) -> u64 {
         let (lane, version) = (&self.lane, self.lane.losses_version());
-        self.noted = Noted { version, losses: lane.losses(), at: lane.lost_at() };
+        if version != self.noted.version {
+            self.noted = Noted { version, losses: lane.losses(), at: lane.lost_at() };
+        }
         lane.memory().tail()
     }
 

@@ -79,6 +79,8 @@ struct State {
     bytes: u64,
     /// The spiller's, between two of them.
     staging: Option<Staging>,
+    /// There was no room for it: not before this moment again.
+    retry_at: Option<Instant>,
 }
 
 impl Spill {
@@ -93,7 +95,8 @@ impl Spill {
         let overflow = &self.setup.lanes.overflow;
         if overflow.take_wanted() && !overflow.is_refused() {
             let mut state = self.state.lock();
-            if !state.is_spilling && !state.is_ending {
+            let may_try = state.retry_at.is_none_or(|at| Instant::now() >= at);
+            if !state.is_spilling && !state.is_ending && may_try {
                 let this = self.clone();
                 let run = Box::new(move || Spiller::run(this));
                 state.is_spilling = (self.setup.start)("ttlog-spill", run);
@@ -126,16 +129,19 @@ impl Spill {
         state.files.is_empty() && self.written.load(Ordering::Acquire) == self.begun()
     }
 
-    /// Ends spiller and drainer, and waits for them unless a disk hangs and the file thread has given
-    /// up too.
-    pub(super) fn end(&self, gives_up: impl Fn() -> bool) {
+    /// Ends spiller and drainer, and waits for them; false when a disk holds them up for so long.
+    pub(super) fn end(&self, timeout: Duration) -> bool {
+        let began = Instant::now();
         self.state.lock().is_ending = true;
         self.setup.lanes.overflow.set_refused(true);
         self.setup.lanes.overflow.want();
         loop {
             let state = self.state.lock();
-            if !state.is_spilling && !state.is_draining || gives_up() {
-                return;
+            if !state.is_spilling && !state.is_draining {
+                return true;
+            }
+            if began.elapsed() > timeout {
+                return false;
             }
             drop(state);
             std::thread::sleep(Duration::from_millis(1));

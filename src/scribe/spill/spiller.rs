@@ -57,8 +57,9 @@ impl Spiller {
             Ok,
         );
         let Ok(staging) = staging else {
-            // No room in shared memory: calls take the next step of their policy.
-            spill.state.lock().is_spilling = false;
+            // No room in shared memory: the scribe alone empties lanes.
+            let mut state = spill.state.lock();
+            (state.is_spilling, state.retry_at) = (false, Some(Instant::now() + PAUSE.1));
             return;
         };
         let mut spiller = Self {
