@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::back_pressure::Fallback;
 use crate::error::{Error, Kind};
 use crate::io::IoChoice;
 use crate::lane::place::LanesChoice;
-use crate::record::{CODEC_COMPACT, CODEC_RAW};
+use crate::record::{CODEC_COMPACT, CODEC_RAW, Level};
+use crate::ring::BackPressurePolicy;
 
 /// When written events become durable, that is, survive a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +111,16 @@ pub struct Builder {
     pub(crate) console: Console,
     /// Ticks are UTC, told by who logs.
     pub(crate) utc_ticks: bool,
-    /// How long a full lane is waited for without progress, before its events are lost.
-    pub(crate) patience: Duration,
+    /// What happens when a lane is full; `None` for the default.
+    pub(crate) on_full: Option<BackPressurePolicy>,
+    /// The same for events at and above a level.
+    pub(crate) on_full_at: Option<(Level, BackPressurePolicy)>,
+    /// Bytes that spill files may take.
+    pub(crate) spill_quota: u64,
+    /// How long a call waits for the spiller.
+    pub(crate) spill_wait: Duration,
+    /// How long `Block` waits, and what comes then.
+    pub(crate) block_timeout: Option<(Duration, Fallback)>,
     /// What the environment says that could not be used.
     pub(crate) warnings: Vec<String>,
 }
@@ -138,7 +148,11 @@ impl Builder {
             flush_on_signals: false,
             console: Console::Off,
             utc_ticks: false,
-            patience: Duration::from_secs(1),
+            on_full: None,
+            on_full_at: None,
+            block_timeout: None,
+            spill_quota: 1 << 30,
+            spill_wait: Duration::from_millis(50),
             warnings: Vec::new(),
         }
     }
@@ -172,7 +186,8 @@ impl Builder {
     }
 
     /// Takes from the environment what code did not set: `RUST_LOG`, `TTLOG_DISABLE`,
-    /// `TTLOG_LANES`, `TTLOG_IO`. A value that cannot be used is told once on stderr, and the default stands.
+    /// `TTLOG_LANES`, `TTLOG_IO`, `TTLOG_ON_FULL`. A value that cannot be used is told once on stderr, and the
+    /// default stands.
     pub fn env(self) -> Self {
         let mut this = self.env_filter();
         match std::env::var("TTLOG_DISABLE").as_deref() {
@@ -210,7 +225,8 @@ impl Builder {
                 Err(error) => this.warnings.push(format!("TTLOG_IO: {error}; it stays auto")),
             }
         }
-        for unbuilt in ["TTLOG_ON_FULL", "TTLOG_KEEP"] {
+        this.env_on_full();
+        for unbuilt in ["TTLOG_KEEP"] {
             if std::env::var_os(unbuilt).is_some_and(|text| !text.is_empty()) {
                 this.warnings.push(format!("{unbuilt} is not supported by this version; ignored"));
             }
@@ -400,7 +416,7 @@ impl Builder {
         {
             return refuse("an interval of 0 is Durability::EveryBlock; say so".into());
         }
-        Ok(())
+        self.check_on_full()
     }
 
     /// Size of the largest lane as it is used.

@@ -31,6 +31,7 @@
 //! A full lane is exchanged for a larger one; then its thread waits while the disk makes progress.
 //! After one second without any, events are lost at once, counted in [`Stats`] by level and
 //! [`Cause`], and told in the log where they are missing, until there is progress again.
+//! [`Builder::back_pressure`] chooses otherwise, for all events or for those at and above a level.
 //!
 //! # Features
 //!
@@ -65,11 +66,13 @@ mod macros;
 
 without_loom! {
     mod adopt;
+    mod back_pressure;
     #[cfg(feature = "log")]
     pub mod bridge;
     mod config;
     #[doc(hidden)]
     pub mod control;
+    mod crash;
     mod emit;
     mod handle;
     #[cfg(feature = "tracing")]
@@ -90,6 +93,7 @@ without_loom! {
     pub mod test;
     pub mod view;
 
+    pub use back_pressure::Fallback;
     pub use config::{Builder, Compression, Console, Durability, Rotate};
     pub use emit::field;
     pub use emit::filter::{Explanation, Filter, FilterError};
@@ -108,6 +112,7 @@ without_loom! {
 
 pub use error::Error;
 pub use record::{Cause, Level};
+pub use ring::BackPressurePolicy;
 
 /// What the macros expand to, and hooks for the project's own tests. No part of the interface.
 #[cfg(not(loom))]
@@ -117,6 +122,7 @@ pub mod __private {
     pub use std::option::Option::{None, Some};
     pub use std::{concat, file, format_args, line, module_path, stringify};
 
+    pub use crate::adopt::take_up;
     pub use crate::config::Direct;
     pub use crate::emit::args::{Args, Captures, CapturesNothing, Probe};
     pub use crate::emit::callsite::{Callsite, FieldName, Metadata};

@@ -172,6 +172,46 @@ fn a_disk_that_hangs_holds_callers_up_for_a_second_at_most() {
     });
 }
 
+#[test]
+fn a_disk_that_hangs_costs_nothing_while_the_spill_disk_answers() {
+    in_namespace(|| {
+        let mut rig = Rig::new();
+        let (dir, spill) = (rig.dir(), rig.path("spill"));
+        let Some(_mounted) = Loop::ext4(&rig.path("image"), 256 << 20, &dir) else {
+            return not_run("needs mkfs.ext4 and a loop device");
+        };
+        let at = dir.display().to_string();
+        let (mut command, number_of_run) = rig.command("do=asked threads=2 spill_wait=5000");
+        command.env("TTLOG_ON_FULL", format!("spill:{}", spill.display()));
+        let mut running = rig::Running::new(command, number_of_run);
+        running.line();
+        running.ask("log 1000");
+        running.ask("flush 10000");
+        if !run("fsfreeze", &["-f", &at]) {
+            return not_run("needs fsfreeze");
+        }
+        // Far more than lanes and staging hold, in several goes: a spiller ends between two.
+        let mut slowest = 0;
+        for _ in 0..4 {
+            slowest = slowest.max(number(&running.ask("log 150000"), "slowest_ms"));
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let stats = running.ask("stats");
+        assert!(run("fsfreeze", &["-u", &at]), "the disk answers again");
+        println!("hung: slowest thread held up for {slowest} ms; {stats}");
+        assert_eq!(number(&stats, "lost"), 0, "{stats}");
+        assert_eq!(running.ask("flush 20000"), "flushed=true");
+        let end = running.ask("quit");
+        let _ = running.child.wait();
+        let (tally, told) = check(&rig, number_of_run);
+        println!("{end}: {tally:?}, told {told}");
+        assert_eq!((tally.missing, told, number(&end, "lost")), (0, 0, 0));
+        assert_eq!(tally.returned, 2 * 601_000);
+        let left = std::fs::read_dir(&spill).expect("it").count();
+        assert_eq!(left, 0, "all of it is part of the log");
+    });
+}
+
 /// Runs a program in a namespace whose /dev/shm is as `prepare` makes it.
 fn with_shm(what: &str, prepare: impl FnOnce(&Rig) + Send, lines: usize) {
     in_namespace(|| {

@@ -5,7 +5,7 @@
 //!      └─► in_background, at low priority: all of them, then places that nobody owns
 //! ```
 //!
-//! With the dead logger's lock held: sync and trim its segments, write what they lack from staging
+//! With the dead logger's lock held: make its spill files segments, sync and trim those, write what they lack from staging
 //! and lanes into a segment of the dead logger's id, make that durable, then remove lanes and owner
 //! file. A crash in between adopts again; nothing is doubled, since every reader and adopter keeps
 //! each byte range once (S2).
@@ -13,6 +13,7 @@
 mod covered;
 mod orphan;
 mod segment;
+mod spill;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -80,10 +81,15 @@ pub(crate) fn in_background(dir: PathBuf) {
     // Without the thread the next start tries again.
     let _ = spawn(move || {
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
-        owner::clear_leftovers(&dir);
-        adopt_until(&dir, dead(&dir), None);
+        take_up(&dir);
         orphan::remove_all(Path::new(place::SHARED_MEMORY));
     });
+}
+
+/// Adopts what there is in a log directory, now.
+pub fn take_up(dir: &Path) {
+    owner::clear_leftovers(dir);
+    adopt_until(dir, dead(dir), None);
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> bool {
@@ -154,7 +160,12 @@ fn adopt_together(disk: &dyn Disk, dir: &Path, mut dead: Vec<Dead>) -> io::Resul
     if dead.is_empty() {
         return Ok(());
     }
-    // Listed behind the locks: nobody else writes segments of these loggers any more.
+    // Behind the locks: nobody else writes segments and spill files of these loggers any more.
+    for dead in &dead {
+        if let Err(error) = spill::take_up(disk, dir, &dead.found.owner) {
+            tell(&dead.found.path.display().to_string(), &error);
+        }
+    }
     let loggers: BTreeSet<u64> = dead.iter().map(|dead| dead.found.owner.logger).collect();
     let mut listing = Listing::of(dir, &loggers)?;
     let mut any_written = false;

@@ -54,6 +54,8 @@ pub struct Owner {
     pub log_dir: PathBuf,
     /// Its lanes; `None` when they lie in private memory.
     pub lanes: Option<LanesHint>,
+    /// Where its spill files lie, if it makes any.
+    pub spill: Option<PathBuf>,
 }
 
 impl Owner {
@@ -74,6 +76,9 @@ impl Owner {
         if let Some(lanes) = &self.lanes {
             let path = escape(lanes.path.as_os_str().as_bytes());
             text += &format!("lanes={path}\ndevice={}\ninode={}\n", lanes.device, lanes.inode);
+        }
+        if let Some(spill) = &self.spill {
+            text += &format!("spill={}\n", escape(spill.as_os_str().as_bytes()));
         }
         text
     }
@@ -110,6 +115,7 @@ impl Owner {
             start_ns: text("start")?.parse().ok()?,
             log_dir: path("log")?,
             lanes,
+            spill: path("spill"),
         })
     }
 
@@ -291,6 +297,7 @@ mod tests {
             pid: 4242,
             start_ns: -5,
             log_dir: "/var/log/ä b".into(),
+            spill: Some("/var/log/a b/spill".into()),
             lanes: Some(LanesHint { path: "/dev/shm/x".into(), device: 1, inode: 2 }),
         }
     }

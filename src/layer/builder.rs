@@ -4,10 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Layer, Subscriber, To};
+use crate::back_pressure::Fallback;
 use crate::config::{Builder, Compression, Console, Direct, Durability, Rotate};
-use crate::io::IoChoice;
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::io::IoChoice;
+use crate::record::Level;
+use crate::ring::BackPressurePolicy;
 
 /// Prepares a layer that logs into `dir`.
 ///
@@ -65,6 +68,11 @@ setters! {
     #[doc(hidden)]
     direct(direct: Direct);
     console(console: Console);
+    back_pressure(policy: BackPressurePolicy);
+    back_pressure_at(level: Level, policy: BackPressurePolicy);
+    block_timeout(timeout: Duration, fallback: Fallback);
+    spill_quota(bytes: u64);
+    spill_wait(wait: Duration);
     limit(target: impl Into<String>, n: u32, per: Duration);
     redact(keys: impl IntoIterator<Item = impl Into<String>>);
     log_panics();

@@ -6,12 +6,13 @@ mod live;
 mod owner_lock;
 mod panics;
 mod signals;
+mod threads;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,9 @@ use self::identity::{make_dir, owner_of, random_id, segment_header};
 pub use self::fork::reinit_after_fork;
 use self::live::Live;
 use self::owner_lock::OwnerLock;
+use self::threads::{spawn, start_console, writer_setup};
 use crate::adopt;
-use crate::config::{Builder, Console, Durability};
+use crate::config::{Builder, Durability};
 use crate::control::{self, Control};
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
 use crate::emit::limit::Limits;
@@ -28,18 +30,18 @@ use crate::emit::redact::Patterns;
 use crate::emit::{Filter, clock};
 use crate::error::{Error, Kind};
 use crate::handle::{Flushed, Handle, flushed, unanswered};
-use crate::io::{BackendQueue, Disk, DiskQueue, FileDisk, IoChoice};
+use crate::io::IoChoice;
 use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use crate::lane::place::{self, LanesChoice, Place};
 use crate::lane::staging::{BUFFER_BYTES, BUFFERS_MAX, Staging};
 use crate::lane::{handle, living, process};
 use crate::monitor::Mutex;
-use crate::record::{Anchor, Definition};
-use crate::scribe::console::{self, ConsoleSetup};
+use crate::record::Definition;
 use crate::scribe::progress::{Ask, Progress, Ticket};
+use crate::scribe::spill::{Spill, SpillSetup};
 use crate::scribe::tap::Tap;
-use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
+use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, run_writer};
 use crate::store::name;
 use crate::store::segment::SegmentHeader;
 use crate::{notice, pipe};
@@ -191,6 +193,7 @@ impl DefinitionSink for CatalogSink {
 impl Inner {
     fn start(config: &Builder, filter: Arc<Filter>) -> Result<Arc<Self>, Error> {
         let dir = make_dir(&config.dir)?;
+        let spill = config.spill_dir()?;
         let logger =
             random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
         let choice = config.lanes.clone().unwrap_or(LanesChoice::Shared);
@@ -202,7 +205,7 @@ impl Inner {
         let (place, mut reason) =
             Place::create(&choice, logger, config.lanes_bytes_max as u64, bytes_min)
                 .map_err(memory)?;
-        let owner = owner_of(config, &dir, logger, &place).map_err(memory)?;
+        let owner = owner_of(config, &dir, logger, &place, spill).map_err(memory)?;
         let guard = RemoveOnFailure(&place);
         let name = name::owner(logger);
         // Before the one in the place: who dies in between leaves a place that anybody may remove
@@ -248,7 +251,7 @@ impl Inner {
             logger: owner.owner.lock().logger,
             place,
             lane_bytes: config.lane_bytes_used(),
-            patience: config.patience,
+            on_full: config.on_full(),
         })
         .map_err(memory)?;
         let lanes = Arc::new(lanes);
@@ -266,6 +269,13 @@ impl Inner {
         let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
         let writer = writer_setup(config, owner, &queue, &progress, &lanes);
         let tap = start_console(config.console, &catalog, now);
+        let (numbers, spans) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::default()));
+        let spill = threads::spill_plan(config, owner, &header, &numbers).map(|plan| {
+            let (lanes, catalog, progress) = (lanes.clone(), catalog.clone(), progress.clone());
+            let start = |name, work| spawn(name, work).is_ok();
+            let (spans, tap) = (spans.clone(), tap.clone());
+            Spill::new(SpillSetup { lanes, catalog, progress, plan, start, now, spans, tap })
+        });
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
@@ -278,12 +288,15 @@ impl Inner {
                 header,
                 bytes_max: config.segment_bytes_max(),
                 direct: config.direct,
+                numbers,
             },
+            spill,
             durability: config.durability,
             write_within: config.write_within,
             codec: config.codec(),
             now,
             tap: tap.clone(),
+            spans,
         });
         let control = Control::new().map_err(|error| Error::caused_by(Kind::Thread, error))?;
         let started = spawn("ttlog-files", move || run_writer(writer)).and_then(|_| {
@@ -420,81 +433,5 @@ extern "C" fn at_exit() {
             inner.limits.tell(true, &inner.lanes);
             let _ = inner.finish(Ask::Exit(handle::thread_id()), EXIT_WAIT);
         }
-    }
-}
-
-/// Starts the console's thread, if there is to be one; the log is whole without it.
-fn start_console(
-    console: Console,
-    catalog: &Arc<Catalog>,
-    now: fn() -> Anchor,
-) -> Option<Arc<Tap>> {
-    if console == Console::Off {
-        return None;
-    }
-    let tap = Arc::new(Tap::default());
-    let setup = ConsoleSetup { tap: tap.clone(), catalog: catalog.clone(), console, now };
-    match spawn("ttlog-console", move || console::run(setup)) {
-        Ok(_) => Some(tap),
-        Err(error) => {
-            notice::say(&format!("no console: {error}"));
-            None
-        }
-    }
-}
-
-fn spawn<R: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> R + Send + 'static,
-) -> Result<JoinHandle<R>, Error> {
-    #[cfg(test)]
-    if tests::REFUSED.get() == name {
-        let refused = std::io::ErrorKind::WouldBlock.into();
-        return Err(Error::caused_by(Kind::Thread, refused));
-    }
-    let work = move || {
-        handle::mark_internal();
-        // Signals are for the program's own threads.
-        process::block_signals();
-        work()
-    };
-    std::thread::Builder::new()
-        .name(name.into())
-        .stack_size(512 << 10)
-        .spawn(work)
-        .map_err(|error| Error::caused_by(Kind::Thread, error))
-}
-
-fn writer_setup(
-    config: &Builder,
-    owner: &Arc<OwnerLock>,
-    queue: &Arc<Queue>,
-    progress: &Arc<Progress>,
-    lanes: &Arc<Lanes>,
-) -> WriterSetup {
-    let (owner, lanes, dir) = (owner.clone(), lanes.clone(), owner.dir.clone());
-    let (check, choice) = (lanes.clone(), config.io.unwrap_or_default());
-    let disk: Box<dyn Disk> = Box::new(FileDisk);
-    let flight = move || Ok(Box::new(BackendQueue::new(choice)?) as Box<dyn DiskQueue>);
-    let flight: Box<dyn Fn() -> std::io::Result<_> + Send> = Box::new(flight);
-    #[cfg(test)]
-    let (disk, flight) = match tests::SIMULATED.take() {
-        Some(sim) => {
-            let queue = sim.clone();
-            let made = move || Ok(Box::new(queue.queue()) as Box<dyn DiskQueue>);
-            (Box::new(sim) as Box<dyn Disk>, Box::new(made) as Box<_>)
-        }
-        None => (disk, flight),
-    };
-    WriterSetup {
-        disk,
-        flight,
-        dir,
-        durability: config.durability,
-        segment_bytes: config.segment_bytes_max(),
-        queue: queue.clone(),
-        progress: progress.clone(),
-        wake: Box::new(move || lanes.ready.wake()),
-        check_owner: Box::new(move || owner.check(&check)),
     }
 }

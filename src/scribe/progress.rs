@@ -46,6 +46,9 @@ struct State {
     wakers: Vec<Waker>,
     written: Mark,
     durable: Mark,
+    /// Events in spill files, and those of them that are durable.
+    spilled: u64,
+    spilled_durable: u64,
     ended: bool,
     failing: Option<String>,
     suspect: Option<String>,
@@ -196,6 +199,27 @@ impl Progress {
         self.tell(&mut state);
     }
 
+    /// The spiller has written one more block.
+    pub(crate) fn add_spilled(&self, events: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        state.spilled += events;
+        state.bytes_written += bytes;
+        self.tell(&mut state);
+    }
+
+    /// Everything in spill files is durable.
+    pub(crate) fn set_spilled_durable(&self) {
+        let mut state = self.state.lock();
+        state.spilled_durable = state.spilled;
+        self.tell(&mut state);
+    }
+
+    /// Events in spill files, and those of them that are durable.
+    pub(crate) fn spilled(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.spilled, state.spilled_durable)
+    }
+
     /// Everything written up to here is durable.
     pub(crate) fn set_durable(&self, mark: Mark) {
         let mut state = self.state.lock();
@@ -275,8 +299,9 @@ impl State {
         if let Some(goal) = self.goals.get(&ticket) {
             let mark = if goal.durable { self.durable } else { self.written };
             if mark.blocks >= goal.blocks {
+                let spilled = if goal.durable { self.spilled_durable } else { self.spilled };
                 self.goals.remove(&ticket);
-                return Some(Ok(mark));
+                return Some(Ok(Mark { events: mark.events + spilled, ..mark }));
             }
             if goal.durable && self.suspect.is_some() {
                 self.goals.remove(&ticket);

@@ -7,6 +7,8 @@
 //! help, the next segment goes through it again.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::queue::Op;
 use crate::config::{Direct, Durability};
@@ -33,6 +35,8 @@ pub(crate) struct SegmentPlan {
     /// A segment is rolled when it would grow beyond this.
     pub(crate) bytes_max: u64,
     pub(crate) direct: Direct,
+    /// Number of the last segment or spill file of the logger.
+    pub(crate) numbers: Arc<AtomicU64>,
 }
 
 /// The current segment as the scribe sees it.
@@ -41,6 +45,8 @@ pub(crate) struct Segments {
     plan: SegmentPlan,
     logger: u64,
     number: u64,
+    /// How many were begun.
+    n_begun: u64,
     is_open: bool,
     /// What its header says; the next segment's while none is open.
     align: usize,
@@ -59,6 +65,7 @@ impl Segments {
             plan,
             logger,
             number: 0,
+            n_begun: 0,
             is_open: false,
             align: 0,
             offset: 0,
@@ -101,9 +108,9 @@ impl Segments {
         self.entries.clear();
     }
 
-    /// Number of the segment that the next block goes to.
-    pub(crate) fn next_number(&self) -> u64 {
-        if self.is_open && !self.is_due() { self.number } else { self.number + 1 }
+    /// How many segments are begun when the next block is in one.
+    pub(crate) fn n_begun_next(&self) -> u64 {
+        if self.is_open && !self.is_due() { self.n_begun } else { self.n_begun + 1 }
     }
 
     /// The disk was so slow that the scribe had no buffer left; without the page cache, if this
@@ -119,8 +126,10 @@ impl Segments {
         if self.is_open {
             return None;
         }
-        self.number += 1;
+        // ord: Relaxed, a counter.
+        self.number = self.plan.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         self.is_open = true;
+        self.n_begun += 1;
         let is_flood = self.full_bytes >= FLOOD_BYTES;
         let is_direct = can_be_direct
             && match self.plan.direct {

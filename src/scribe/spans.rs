@@ -131,8 +131,8 @@ impl Scribe {
     /// Tells the open spans again, at the head of a segment; what does not fit one block goes into
     /// the next.
     pub(super) fn retell(&mut self) {
-        self.retold = (self.segments.next_number(), self.retold.1 + 1);
-        let records = self.spans.retell((self.setup.now)().ticks);
+        self.retold = (self.segments.n_begun_next(), self.retold.1 + 1);
+        let records = self.setup.spans.lock().retell((self.setup.now)().ticks);
         let mut head = RunHead { lane: LANE_RETOLD, generation: self.retold.1, ..Default::default() };
         let mut at = 0;
         while at < records.len() && self.has_batch() {

@@ -21,6 +21,7 @@ pub mod name;
 mod reader;
 mod scan;
 pub mod segment;
+pub mod spill;
 
 pub use builder::Builder;
 pub use error::{Damage, Error, Reason};

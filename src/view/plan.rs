@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::store::block::BlockHeader;
-use crate::store::segment::{BlockRef, Entry, SegmentHeader, SegmentReader};
+use crate::store::segment::{FLAG_SPILL, BlockRef, Entry, SegmentHeader, SegmentReader};
 use crate::store::{self, name};
 
 use super::error::Error;
 use super::item::Logger;
+use super::source::Source;
 use super::query::Query;
 
 /// How far the times in a block's header may be off, since its writer knew fewer anchors.
@@ -104,12 +105,17 @@ impl Axis {
     }
 }
 
+/// Files whose heads and indices are fetched at a time.
+const FILES_PREFETCHED: usize = 64;
+
 /// A segment or spill file.
 #[derive(Debug)]
 pub(super) struct FilePlan {
     pub(super) path: PathBuf,
     pub(super) logger: Arc<Logger>,
     pub(super) number: u64,
+    /// True for what was spilled: in no order with segments of other numbers.
+    pub(super) spilled: bool,
     pub(super) sealed: bool,
     /// True when it comes from the listing of a directory, and so may go by itself.
     pub(super) listed: bool,
@@ -154,6 +160,29 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Takes in the files of a source that are not known yet. A spill file that becomes a segment
+    /// after it was listed is found under its new name by the next listing.
+    pub(super) fn take_in(&mut self, source: &Source) -> (Vec<usize>, Vec<Error>) {
+        let (mut fresh, mut failed) = (Vec::new(), Vec::new());
+        loop {
+            let (paths, errors) = source.list();
+            failed.extend(errors);
+            for paths in paths.chunks(FILES_PREFETCHED) {
+                self.prefetch(paths);
+                for (path, listed) in paths {
+                    match self.add(path, *listed) {
+                        Ok(index) => fresh.extend(index),
+                        Err(error) => failed.push(error),
+                    }
+                }
+            }
+            let is_spill = |path: &Path| store::spill::segment_name(path).is_some();
+            if !paths.iter().any(|(path, listed)| *listed && is_spill(path) && !path.exists()) {
+                return (fresh, failed);
+            }
+        }
+    }
+
     /// Has the system fetch what [`Files::add`] will read of these files, where it is more than one.
     pub(super) fn prefetch(&self, paths: &[(PathBuf, bool)]) {
         let unknown = || paths.iter().filter(|(path, _)| !self.known.contains(path));
@@ -195,6 +224,7 @@ impl Files {
             path: path.to_owned(),
             logger,
             number: reader.header().number,
+            spilled: reader.header().flags & FLAG_SPILL != 0,
             sealed: reader.is_sealed(),
             listed,
             bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),

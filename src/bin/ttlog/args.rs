@@ -43,6 +43,13 @@ pub(crate) enum Verb {
     /// Tells how many spans there were of each name, and how long threads were in them
     #[command(after_help = "Examples:\n  ttlog spans logs\n  ttlog spans -S -15m -o json logs")]
     Spans(SpansArgs),
+    /// Tells when events were lost, for how long, how many and why; exit status 1 when any were
+    #[command(
+        after_help = "Examples:\n  ttlog gaps logs && echo complete\n  ttlog gaps -S -1h -o json"
+    )]
+    Gaps(GapsArgs),
+    /// Looks at spill files, or takes up those of processes that are gone
+    Spill(SpillArgs),
     /// Stores the lines of any program from standard input
     #[command(after_help = RECORD_HELP)]
     Record(RecordArgs),
@@ -67,12 +74,49 @@ Examples:
   journalctl -o cat -f | ttlog record logs
   kubectl logs pod | ttlog record logs";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct PathArgs {
     /// Directories, segments, spill files; `-` is standard input
     /// [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpillArgs {
+    #[command(subcommand)]
+    pub(crate) verb: SpillVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpillVerb {
+    /// A line for each spill file: bytes, events, times, levels, process
+    Ls(PathArgs),
+    /// Shows the events in spill files alone, as `ttlog cat` does
+    Cat(CatArgs),
+    /// Tells damage in spill files, a line each; exit status 1 when there is any
+    Verify(PathArgs),
+    /// Makes the spill files of processes that are gone part of their log, as the next start in the
+    /// directory would; exit status 1 when some stay
+    Replay(PathArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GapsArgs {
+    #[command(flatten)]
+    pub(crate) paths: PathArgs,
+    /// From this time on, as for `cat`
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) since: Option<String>,
+    /// Up to this time, not included
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) until: Option<String>,
+    /// How it is told: a table, or one JSON object for each gap and cause
+    #[arg(short, long, value_enum, default_value_t = Report::Text, value_name = "MODE")]
+    pub(crate) output: Report,
+    /// Shows and reads times in UTC rather than in the local zone
+    #[arg(long)]
+    pub(crate) utc: bool,
 }
 
 #[derive(Debug, Args)]
@@ -119,7 +163,7 @@ pub(crate) enum Report {
     Json,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct CatArgs {
     #[command(flatten)]
     pub(crate) paths: PathArgs,

@@ -8,6 +8,7 @@ mod ctl;
 mod doctor;
 mod filter;
 mod follow;
+mod gaps;
 mod grep;
 mod info;
 mod output;
@@ -17,6 +18,7 @@ mod ps;
 mod record;
 mod sink;
 mod spans;
+mod spill;
 mod temp;
 mod tree;
 mod verify;
@@ -72,6 +74,8 @@ fn main() -> ExitCode {
         Some(Verb::Info(args)) => info::run(&args),
         Some(Verb::Verify(args)) => verify::run(&args),
         Some(Verb::Spans(args)) => spans::run(&args),
+        Some(Verb::Gaps(args)) => gaps::run(&args),
+        Some(Verb::Spill(args)) => spill::run(&args.verb),
         Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Filter(args)) => filter::run(&args),

@@ -136,6 +136,12 @@ pub(crate) fn builder(args: &Args) -> ttlog::Builder {
     if args.text("direct") == Some("1") {
         builder = builder.direct(ttlog::__private::Direct::Always);
     }
+    if let Some(bytes) = args.text("lane") {
+        builder = builder.lane_bytes(bytes.parse().expect("bytes"));
+    }
+    if let Some(ms) = args.text("spill_wait") {
+        builder = builder.spill_wait(Duration::from_millis(ms.parse().expect("ms")));
+    }
     builder
 }
 
