@@ -56,7 +56,7 @@ pub const CLOCK_MONOTONIC: u8 = 2;
 pub const CLOCK_UTC: u8 = 3;
 /// Flag of a segment: written by the spiller beside others. Its runs lie between those of segments
 /// with smaller and greater numbers.
-pub const FLAG_SPILL: u32 = 1;
+pub const FLAG_SPILL: u32 = 2;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
 const _: () = assert!(
