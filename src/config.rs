@@ -6,6 +6,11 @@ use std::time::Duration;
 use crate::error::{Error, Kind};
 use crate::lane::place::LanesChoice;
 use crate::record::{CODEC_COMPACT, CODEC_RAW};
+use crate::store::keep::Keep;
+use crate::store::rotate::Rotate;
+
+/// Smallest budget of disk that retention takes.
+const KEEP_BYTES_MIN: u64 = 1 << 20;
 
 /// When written events become durable, that is, survive a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,21 +22,6 @@ pub enum Durability {
     Interval(Duration),
     /// With every block, that is at most `write_within` after the call.
     EveryBlock,
-}
-
-/// When a logger begins a new segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Rotate {
-    size: u64,
-}
-
-impl Rotate {
-    /// When the segment has reached this many bytes. The default is 64 MiB.
-    #[must_use]
-    pub const fn size(bytes: u64) -> Self {
-        Self { size: bytes }
-    }
 }
 
 /// How events are encoded as they are written.
@@ -70,6 +60,7 @@ pub struct Builder {
     pub(crate) write_within: Duration,
     pub(crate) durability: Durability,
     pub(crate) rotate: Rotate,
+    pub(crate) keep: Option<Keep>,
     pub(crate) compression: Compression,
     pub(crate) disabled: bool,
     /// Ticks are UTC, told by who logs.
@@ -93,6 +84,7 @@ impl Builder {
             write_within: Duration::from_millis(100),
             durability: Durability::Interval(Duration::from_secs(1)),
             rotate: Rotate::size(64 << 20),
+            keep: None,
             compression: Compression::Compact,
             disabled: false,
             utc_ticks: false,
@@ -130,7 +122,7 @@ impl Builder {
     }
 
     /// Takes from the environment what code did not set: `RUST_LOG`, `TTLOG_DISABLE`,
-    /// `TTLOG_LANES`. A value that cannot be used is told once on stderr, and the default stands.
+    /// `TTLOG_LANES`, `TTLOG_KEEP`. A value that cannot be used is told once on stderr, and the default stands.
     pub fn env(self) -> Self {
         let mut this = self.env_filter();
         match std::env::var("TTLOG_DISABLE").as_deref() {
@@ -155,7 +147,18 @@ impl Builder {
                 ));
             }
         }
-        for unbuilt in ["TTLOG_ON_FULL", "TTLOG_KEEP", "TTLOG_IO"] {
+        if this.keep.is_none()
+            && let Some(keep) = std::env::var_os("TTLOG_KEEP").filter(|text| !text.is_empty())
+        {
+            let keep = keep.to_string_lossy();
+            match keep.parse::<Keep>().map(|keep| (keep, keep_error(&keep))) {
+                Ok((keep, None)) => this.keep = Some(keep),
+                Ok((_, Some(why))) | Err(why) => {
+                    this.warnings.push(format!("TTLOG_KEEP: {why}; the default of 2 GiB stands"));
+                }
+            }
+        }
+        for unbuilt in ["TTLOG_ON_FULL", "TTLOG_IO"] {
             if std::env::var_os(unbuilt).is_some_and(|text| !text.is_empty()) {
                 this.warnings.push(format!("{unbuilt} is not supported by this version; ignored"));
             }
@@ -212,6 +215,14 @@ impl Builder {
         self
     }
 
+    /// Sets what is kept of this app's segments in the directory, those of earlier runs and of other
+    /// processes included; by default 2 GiB. It is applied when a logger starts, when it begins a
+    /// segment, and now and then.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.keep = Some(keep);
+        self
+    }
+
     /// Sets how events are encoded; by default compact.
     pub fn compress(mut self, compression: Compression) -> Self {
         self.compression = compression;
@@ -225,8 +236,14 @@ impl Builder {
         }
     }
 
-    pub(crate) fn segment_bytes_max(&self) -> u64 {
-        self.rotate.size
+    /// What is kept.
+    pub(crate) fn keep_used(&self) -> Keep {
+        self.keep.unwrap_or_default()
+    }
+
+    /// When segments end: at no more than an eighth of the disk that all may take.
+    pub(crate) fn rotate_used(&self) -> Rotate {
+        self.keep_used().total.map_or(self.rotate, |total| self.rotate.at_most(total / 8))
     }
 
     /// Refuses settings that make no sense.
@@ -238,10 +255,13 @@ impl Builder {
         if self.write_within > Duration::from_secs(3600) {
             return refuse("write_within is too long; use an hour or less".into());
         }
-        if self.rotate.size < 64 << 10 {
+        if self.rotate.size_max() < 64 << 10 {
             return refuse(
                 "segments would be too small; use Rotate::size of 64 KiB or more".into(),
             );
+        }
+        if let Some(why) = keep_error(&self.keep_used()) {
+            return refuse(why);
         }
         if self.lane_bytes == 0 || self.lane_bytes > 64 << 20 {
             return refuse("lane_bytes must be from 1 to 64 MiB".into());
@@ -258,4 +278,13 @@ impl Builder {
     pub(crate) fn lane_bytes_used(&self) -> usize {
         self.lane_bytes.next_power_of_two().max(crate::lane::lanes::FIRST_BYTES)
     }
+}
+
+/// Why limits make no sense, with the way out.
+fn keep_error(keep: &Keep) -> Option<String> {
+    if keep.total.is_some_and(|total| total < KEEP_BYTES_MIN) {
+        return Some("segments need room; use Keep::total of 1 MiB or more".into());
+    }
+    let no_segment = keep.count == Some(0);
+    no_segment.then(|| "the segment being written stays; use Keep::count of 1 or more".into())
 }

@@ -37,6 +37,7 @@
 //! | feature | effect |
 //! | --- | --- |
 //! | `cli` | builds the command `ttlog`, with the crates that it needs |
+//! | `local_time` | adds `Rotate::local`: segments that end with local days and hours |
 //! | `max_level_off`, `…_error`, `…_warn`, `…_info`, `…_debug`, `…_trace` | calls that are more verbose are removed when the program is compiled |
 //! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
 //! | `tracing`, `log` (default), `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
@@ -58,6 +59,7 @@ mod sync;
 without_loom! {
     mod adopt;
     mod config;
+    mod crash;
     mod emit;
     mod handle;
     mod logger;
@@ -72,9 +74,11 @@ without_loom! {
     mod stats;
     #[doc(hidden)]
     pub mod store;
+    #[doc(hidden)]
+    pub mod upkeep;
     pub mod view;
 
-    pub use config::{Builder, Compression, Durability, Rotate};
+    pub use config::{Builder, Compression, Durability};
     pub use emit::field;
     pub use emit::filter::{Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;
@@ -83,6 +87,8 @@ without_loom! {
     pub use io::IoChoice;
     pub use logger::init;
     pub use stats::{Health, Stats};
+    pub use store::keep::Keep;
+    pub use store::rotate::Rotate;
 }
 
 pub use error::Error;

@@ -20,13 +20,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("error", &[]),
     ("notice", &[]),
+    ("crash", &[]),
     ("macros", &[]),
     ("stats", &["record"]),
     // The way of an event: emit ─► lane ◄─ scribe ─► store ─► io.
     ("emit", &["lane", "record", "sync"]),
     ("lane", &["error", "notice", "record", "sync"]),
     ("scribe", &["config", "io", "lane", "notice", "record", "ring", "store"]),
-    ("store", &["io", "record"]),
+    ("store", &["crash", "io", "record"]),
     // Operations from other threads come through the typed queue.
     ("io", &["ring", "sync"]),
     // The way back.
@@ -35,7 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The public queue stands alone.
     ("ring", &["error", "sync"]),
     // What puts the parts together.
-    ("config", &["emit", "error", "lane", "record"]),
+    ("config", &["emit", "error", "lane", "record", "store"]),
     ("adopt", &["emit", "io", "lane", "notice", "record", "store"]),
     ("handle", &["emit", "error", "lane", "logger", "record", "scribe", "stats"]),
     ("pipe", &["config", "emit", "error", "handle", "lane", "record"]),
@@ -43,9 +44,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         "logger",
         &[
             "adopt", "config", "emit", "error", "handle", "io", "lane", "notice", "pipe", "record",
-            "scribe", "stats", "store",
+            "scribe", "stats", "store", "upkeep",
         ],
     ),
+    ("upkeep", &["config", "crash", "emit", "io", "lane", "notice", "scribe", "store"]),
 ];
 
 /// Single files that may name one thing more than their module.

@@ -41,6 +41,17 @@ impl Covered {
         Ok(covered)
     }
 
+    /// Takes what lies before the first range of a lane for covered, since it was removed with its
+    /// segment: lanes are written in order, and staging may still hold what was written long ago.
+    pub(super) fn cover_removed(&mut self) {
+        for ranges in self.ranges.values_mut() {
+            if let Some((from, to)) = ranges.pop_first() {
+                debug_assert!(from <= to);
+                ranges.insert(0, to);
+            }
+        }
+    }
+
     fn add(&mut self, head: &RunHead) {
         let key = (head.lane, head.generation);
         let told = self.losses.entry(key).or_default();
@@ -142,6 +153,19 @@ mod tests {
             },
             bytes: record.repeat(n_records as usize),
         }
+    }
+
+    #[test]
+    fn what_was_removed_with_the_first_segments_is_not_written_again() {
+        let mut covered = Covered::default();
+        covered.add(&run(96, 1).head);
+        covered.add(&run(144, 1).head);
+        covered.cover_removed();
+        let other = RawRun { head: RunHead { lane: 7, ..run(0, 1).head }, ..run(0, 1) };
+        let missing = covered.missing(vec![run(24, 2), run(72, 3), other]);
+        let found: Vec<_> =
+            missing.iter().map(|r| (r.head.lane, r.head.position, r.head.count)).collect();
+        assert_eq!(found, [(1, 120, 1), (7, 0, 1)]);
     }
 
     #[test]

@@ -74,14 +74,16 @@ pub(crate) fn keep_pace(dir: &Path, base: &Path) {
     }
 }
 
-/// Adopts what there is in a log directory, without anybody waiting for it.
-pub(crate) fn in_background(dir: PathBuf) {
+/// Adopts what there is in a log directory, without anybody waiting for it, then does what comes
+/// behind that.
+pub(crate) fn in_background(dir: PathBuf, then: impl FnOnce() + Send + 'static) {
     // Without the thread the next start tries again.
     let _ = spawn(move || {
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
         owner::clear_leftovers(&dir);
         adopt_until(&dir, dead(&dir), None);
         orphan::remove_all(Path::new(place::SHARED_MEMORY));
+        then();
     });
 }
 
@@ -188,6 +190,7 @@ fn complete(
     listing: &mut Listing,
 ) -> io::Result<Option<bool>> {
     let owner = &dead.found.owner;
+    let is_cut = listing.is_cut(owner.logger);
     dead.segments = listing.segments(disk, owner.logger)?;
     for segment in &mut dead.segments {
         segment.mend(disk)?;
@@ -199,7 +202,11 @@ fn complete(
     if snapshot.runs.is_empty() {
         return Ok(Some(false));
     }
-    let missing = Covered::of(&dead.segments)?.missing(snapshot.runs.clone());
+    let mut covered = Covered::of(&dead.segments)?;
+    if is_cut {
+        covered.cover_removed();
+    }
+    let missing = covered.missing(snapshot.runs.clone());
     if missing.is_empty() {
         return Ok(Some(false));
     }

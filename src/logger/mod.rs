@@ -30,6 +30,7 @@ use crate::scribe::progress::{Ask, Progress, Ticket};
 use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
 use crate::store::name;
 use crate::store::segment::{CLOCK_UTC, SegmentHeader};
+use crate::upkeep::Upkeep;
 use crate::{notice, pipe};
 
 /// Memory that staging may take.
@@ -106,7 +107,8 @@ impl Builder {
         process::install(at_exit);
         RUNNING.lock().push(inner.clone());
         living::add(inner.lanes.clone());
-        adopt::in_background(self.dir.clone());
+        let upkeep = inner.upkeep.clone();
+        adopt::in_background(self.dir.clone(), move || upkeep.pass_again());
         Ok(Handle(Some(inner)))
     }
 }
@@ -119,6 +121,7 @@ pub(crate) struct Inner {
     pub(crate) sink: SinkId,
     /// The owner file's name, and the file with its lock.
     pub(crate) owner: Arc<OwnerLock>,
+    pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) lanes_reason: Option<String>,
     pub(crate) is_global: AtomicBool,
     pub(crate) ended: AtomicBool,
@@ -210,6 +213,8 @@ impl Inner {
         let sink = callsite::add_sink(Arc::new(sink)).ok_or_else(full)?;
         let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
         let writer = writer_setup(owner, &queue, &progress, &lanes);
+        let upkeep = Arc::new(Upkeep::new(&owner.dir, &header, config));
+        upkeep.at_start();
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
@@ -217,11 +222,7 @@ impl Inner {
             queue: queue.clone(),
             parker,
             staging,
-            plan: SegmentPlan {
-                dir: owner.dir.clone(),
-                header,
-                bytes_max: config.segment_bytes_max(),
-            },
+            plan: SegmentPlan { dir: owner.dir.clone(), header, rotate: config.rotate_used() },
             durability: config.durability,
             write_within: config.write_within,
             codec: config.codec(),
@@ -231,12 +232,16 @@ impl Inner {
             spawn("ttlog-scribe", move || scribe.run()).inspect_err(|_| queue.end())
         });
         let scribe = started.inspect_err(|_| callsite::remove_sink(sink))?;
+        let (keeps, watched) = (upkeep.clone(), progress.clone());
+        // Without the thread a start and an end still look.
+        let _ = spawn("ttlog-upkeep", move || keeps.run(&watched));
         Ok(Arc::new(Self {
             lanes,
             progress,
             filter,
             sink,
             owner: owner.clone(),
+            upkeep,
             lanes_reason,
             is_global: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -265,6 +270,7 @@ impl Inner {
             // The disk does not answer: what is left stays in lanes and staging for the next start.
             return answer.and(Err(Error::new(Kind::Timeout)));
         }
+        self.upkeep.at_end(&self.progress, deadline.saturating_duration_since(Instant::now()));
         let scribe = self.scribe.lock().take();
         let end = scribe.and_then(|scribe| scribe.join().ok()).unwrap_or(End::Busy);
         if end == End::Removed || end == End::Left && ask == Ask::Shutdown {

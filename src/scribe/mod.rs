@@ -191,9 +191,12 @@ impl Scribe {
         let now = Instant::now();
         let asked = self.setup.progress.take_asked();
         let timer = now >= self.next_timer || !asked.is_empty();
+        let mut wall_ns = i64::MIN;
         if timer {
             self.next_timer = now + self.setup.write_within / 2;
-            self.setup.lanes.place.add_anchor((self.setup.now)());
+            let now = (self.setup.now)();
+            wall_ns = now.wall_ns;
+            self.setup.lanes.place.add_anchor(now);
             self.follow_place();
             self.meet_new_lanes();
         }
@@ -211,6 +214,10 @@ impl Scribe {
         }
         if (timer || !self.pending.is_empty()) && drained {
             self.seal();
+        }
+        // Also while nobody logs; what is of before the boundary was sealed above.
+        if let Some(end) = self.segments.roll_if_due(self.setup.durability, wall_ns) {
+            self.setup.queue.push(end);
         }
         self.sync_when_due(now);
         self.answer()
@@ -362,7 +369,7 @@ impl Scribe {
             anchors.push(now);
         }
         let queue = &self.setup.queue;
-        if let Some(end) = self.segments.roll_if_full(self.setup.durability) {
+        if let Some(end) = self.segments.roll_if_due(self.setup.durability, now.wall_ns) {
             queue.push(end);
         }
         if let Some(begin) = self.segments.begin_if_needed(now.wall_ns) {

@@ -6,6 +6,7 @@ use super::writer::Op;
 use crate::config::Durability;
 use crate::store::block::Salt;
 use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::store::rotate::Rotate;
 use crate::store::{index, name};
 
 /// What every segment of a logger has in common.
@@ -14,8 +15,7 @@ pub(crate) struct SegmentPlan {
     pub(crate) dir: PathBuf,
     /// The header; number and time are set for each segment.
     pub(crate) header: SegmentHeader,
-    /// A segment is rolled when it would grow beyond this.
-    pub(crate) bytes_max: u64,
+    pub(crate) rotate: Rotate,
 }
 
 /// The current segment as the scribe sees it.
@@ -26,17 +26,21 @@ pub(crate) struct Segments {
     number: u64,
     is_open: bool,
     offset: u64,
+    /// UTC of the boundary at which the segment ends.
+    until_ns: i64,
     entries: Vec<index::Entry>,
 }
 
 impl Segments {
     pub(crate) fn new(plan: SegmentPlan, logger: u64) -> Self {
-        Self { plan, logger, number: 0, is_open: false, offset: 0, entries: Vec::new() }
+        let (number, is_open, offset, until_ns) = (0, false, 0, i64::MAX);
+        Self { plan, logger, number, is_open, offset, until_ns, entries: Vec::new() }
     }
 
-    /// Seals the segment when it is full.
-    pub(crate) fn roll_if_full(&mut self, durability: Durability) -> Option<Op> {
-        if self.offset >= self.plan.bytes_max { self.roll(durability) } else { None }
+    /// Seals the segment when it is full or its time is over.
+    pub(crate) fn roll_if_due(&mut self, durability: Durability, now_ns: i64) -> Option<Op> {
+        let is_due = self.offset >= self.plan.rotate.size_max() || now_ns >= self.until_ns;
+        if is_due { self.roll(durability) } else { None }
     }
 
     /// Seals the segment, if one is open.
@@ -67,6 +71,7 @@ impl Segments {
         self.number += 1;
         self.is_open = true;
         self.offset = SEGMENT_HEADER_BYTES as u64;
+        self.until_ns = self.plan.rotate.next_boundary(now_ns);
         let header =
             SegmentHeader { number: self.number, created_ns: now_ns, ..self.plan.header.clone() };
         let name = name::segment(&header.app, now_ns, self.logger, self.number);

@@ -17,8 +17,11 @@ pub mod block;
 mod builder;
 mod error;
 pub mod index;
+pub mod keep;
 pub mod name;
 mod reader;
+pub mod retention;
+pub mod rotate;
 mod scan;
 pub mod segment;
 

@@ -362,7 +362,8 @@ impl Items {
         let told = self.told.entry(lane.0).or_default();
         let records = missing.saturating_sub(*told);
         *told = told.saturating_sub(missing);
-        (records > 0).then_some(Damage { records: Some(records), ..damage })
+        let is_damage = records > 0 && !self.files.has_gone(lane.0);
+        is_damage.then_some(Damage { records: Some(records), ..damage })
     }
 
     fn note(&mut self, note: String) {

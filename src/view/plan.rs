@@ -140,6 +140,12 @@ pub(super) enum Read {
     Unfinished,
 }
 
+/// The logger that a file's name tells.
+fn logger_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    store::name::parse(name).map(|name| name.logger)
+}
+
 /// The files of a log.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -149,6 +155,8 @@ pub(super) struct Files {
     /// Loggers whose staging was read, which holds what their last write may have torn.
     pub(super) staged: HashSet<u64>,
     known: HashSet<PathBuf>,
+    /// Loggers of which a listed file had gone when it was to be opened.
+    gone: HashSet<u64>,
     loggers: HashMap<u64, Arc<Logger>>,
     open: VecDeque<(usize, SegmentReader)>,
 }
@@ -171,6 +179,7 @@ impl Files {
         let reader = match SegmentReader::open(path) {
             Ok(reader) => reader,
             Err(store::Error::Io(error)) if listed && error.kind() == io::ErrorKind::NotFound => {
+                self.gone.extend(logger_of(path));
                 return Ok(None);
             }
             // Its writer has made the file and not yet written its header, or died before it could:
@@ -225,10 +234,19 @@ impl Files {
 
     /// True when the logger that this file's name tells lives, or its staging was read.
     fn has_lanes(&self, path: &Path) -> bool {
-        let name = path.file_name().and_then(|name| name.to_str()).and_then(store::name::parse);
-        name.is_some_and(|name| {
-            self.alive.contains(&name.logger) || self.staged.contains(&name.logger)
-        })
+        logger_of(path)
+            .is_some_and(|logger| self.alive.contains(&logger) || self.staged.contains(&logger))
+    }
+
+    /// True when files of this logger were removed: since they were listed, or before, while its
+    /// staging may still hold some of what was in them. That is missing and not damaged.
+    pub(super) fn has_gone(&self, logger: u64) -> bool {
+        let listed = || self.files.iter().filter(|file| file.listed && file.logger.id == logger);
+        let is_staged = self.alive.contains(&logger) || self.staged.contains(&logger);
+        let lowest = listed().map(|file| file.number).min();
+        self.gone.contains(&logger)
+            || is_staged && lowest.is_some_and(|lowest| lowest > 1)
+            || listed().any(|file| std::fs::symlink_metadata(&file.path).is_err())
     }
 
     /// The blocks of a file that were not walked before, and its damage.

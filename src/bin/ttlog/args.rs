@@ -1,10 +1,12 @@
 //! Args: the command line as it is typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ttlog::record::Level;
 use ttlog::render::Format;
+use ttlog::store::keep::{parse_age, parse_size};
 
 /// Reads back what programs logged with ttlog, also those that were killed.
 #[derive(Debug, Parser)]
@@ -47,7 +49,21 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  ttlog doctor\n  ttlog doctor /var/log/app\n  ttlog doctor -o json logs"
     )]
     Doctor(DoctorArgs),
+    /// Tells what logs take of the disk, by program
+    #[command(after_help = "Examples:\n  ttlog du\n  ttlog du /var/log/app -o json")]
+    Du(DuArgs),
+    /// Removes old segments; without --apply it only says which
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneArgs),
 }
+
+const PRUNE_HELP: &str = "\
+The oldest go first, until every limit holds. What is being written, or was left by a process that
+died and is not taken up yet, stays; so do spill files and files that are not ttlog's.
+
+Examples:
+  ttlog prune --max-size 2G --max-age 7d logs           says what would go
+  ttlog prune --max-files 100 --app orders --apply logs removes it";
 
 const RECORD_HELP: &str = "\
 JSON objects and logfmt keep their fields; time (time, timestamp, ts), level (level, severity) and
@@ -63,6 +79,41 @@ pub(crate) struct PathArgs {
     /// [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DuArgs {
+    /// Directories [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
+    #[arg(value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// How it is told: lines, or one JSON object each
+    #[arg(short, long, value_enum, default_value_t = Report::Text, value_name = "MODE")]
+    pub(crate) output: Report,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Directories [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
+    #[arg(value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Segments and spill files of a directory take at most this: 500M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_size: Option<u64>,
+    /// No segment whose newest event is older: 12h, 7d, 2w
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    pub(crate) max_age: Option<Duration>,
+    /// At most so many segments in a directory
+    #[arg(long, value_name = "N")]
+    pub(crate) max_files: Option<u64>,
+    /// At least this is free in the file system
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) min_free: Option<u64>,
+    /// Only segments of this program
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+    /// Removes them rather than only saying which
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,12 +5,14 @@ mod backwards;
 mod cat;
 mod clock;
 mod doctor;
+mod du;
 mod follow;
 mod grep;
 mod info;
 mod output;
 mod parse;
 mod paths;
+mod prune;
 mod record;
 mod sink;
 mod temp;
@@ -68,6 +70,8 @@ fn main() -> ExitCode {
         Some(Verb::Verify(args)) => verify::run(&args),
         Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
+        Some(Verb::Du(args)) => du::run(&args),
+        Some(Verb::Prune(args)) => prune::run(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),
