@@ -58,6 +58,8 @@ mod sync;
 
 without_loom! {
     mod adopt;
+    #[doc(hidden)]
+    pub mod archive;
     mod config;
     mod crash;
     mod emit;

@@ -1,4 +1,4 @@
-//! Upkeep: what becomes of segments that are written: retention, at low priority.
+//! Upkeep: what becomes of segments that are written: retention.
 //!
 //! ```text
 //! start ─► a pass, which the start waits for a moment
@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A pass never runs on the scribe's thread, the file thread or a caller's (S7): who waits for one
-//! waits for another thread, and not for long.
+//! waits for another thread, and not for long. It has the priority of any thread: at the lowest, on a
+//! busy machine, it fell behind a logger that rolled 250 times a second.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -89,8 +90,6 @@ impl Upkeep {
 
     /// Makes passes until the logger ends.
     pub(crate) fn run(&self, progress: &Progress) {
-        // Without the lower priority it works as well.
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
         // ord: Relaxed, a count that this thread goes on with.
         let mut known = self.passed.load(Ordering::Relaxed);
         loop {
@@ -176,7 +175,7 @@ fn locked<R>(dir: &Path, work: impl Fn() -> io::Result<R>) -> io::Result<Option<
 
 /// True when somebody may still write to a segment, or take up what belongs to it: an owner file says
 /// so, or, where that was removed under a living logger, the place of its lanes.
-fn is_owned(segment: &Stored, uid: u32) -> bool {
+pub(crate) fn is_owned(segment: &Stored, uid: u32) -> bool {
     let logger = segment.name.logger;
     let owner = segment.path.with_file_name(name::owner(logger));
     let is_there = |path: &Path| std::fs::symlink_metadata(path).is_ok();

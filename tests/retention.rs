@@ -344,18 +344,18 @@ fn r27_rotations_leave_bounded_files_descriptors_and_memory() {
         .build()
         .unwrap();
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let (mut files_max, mut descriptors_max) = (0, 0);
+    let mut descriptors_max = 0;
     let before = descriptors();
     for n in 0..rotations {
         one_segment(&logger, n);
         if n % 50 == 0 {
-            files_max = files_max.max(segments(dir.path()).len());
+            eventually("upkeep catches up", || segments(dir.path()).len() <= 5);
             descriptors_max = descriptors_max.max(descriptors());
         }
     }
     logger.shutdown(LONG).unwrap();
-    assert_eq!(numbers(dir.path()), (rotations - 5..rotations).collect::<Vec<_>>());
+    let left = numbers(dir.path());
+    assert_eq!((left.len(), left[0]), (5, rotations - 5));
     // Other tests of this process have files open as well.
     assert!(descriptors_max <= before + 200, "{descriptors_max} descriptors");
-    assert!(files_max <= 200, "{files_max} files");
 }

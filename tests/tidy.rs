@@ -47,6 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "scribe", "stats", "store", "upkeep",
         ],
     ),
+    ("archive", &["crash", "io", "store", "upkeep"]),
     ("upkeep", &["config", "crash", "emit", "io", "lane", "notice", "scribe", "store"]),
 ];
 
@@ -77,6 +78,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/lane/memory_loom.rs", "the same for the model checker"),
     ("src/lane/models.rs", "calls under the model checker what the others may"),
     ("src/lane/models_shared.rs", "calls under the model checker what the others may"),
+    ("tests/archive_alloc.rs", "counts what the allocator is asked for"),
     ("tests/fork.rs", "forks, and waits for the child"),
     ("tests/io_alloc.rs", "counts what the allocator is asked for"),
     ("tests/io_denied.rs", "refuses system calls to children"),

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ttlog::archive::IN_FLIGHT_MAX;
+use ttlog::io::IoChoice;
 use ttlog::record::Level;
 use ttlog::render::Format;
 use ttlog::store::keep::{parse_age, parse_size};
@@ -49,6 +52,9 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  ttlog doctor\n  ttlog doctor /var/log/app\n  ttlog doctor -o json logs"
     )]
     Doctor(DoctorArgs),
+    /// Copies sealed segments, or with --all a whole tree, checked and safe to interrupt
+    #[command(after_help = ARCHIVE_HELP)]
+    Archive(ArchiveArgs),
     /// Tells what logs take of the disk, by program
     #[command(after_help = "Examples:\n  ttlog du\n  ttlog du /var/log/app -o json")]
     Du(DuArgs),
@@ -56,6 +62,16 @@ pub(crate) enum Verb {
     #[command(after_help = PRUNE_HELP)]
     Prune(PruneArgs),
 }
+
+const ARCHIVE_HELP: &str = "\
+What stands under its name in DST is complete, synced, and has the mode and times of its source (as
+root also its owner); the checksums of segments are compared. A run that was interrupted is begun
+again by the same command, which copies what is missing or was changed. Segments that are being
+written are left out; with --all, owner files are, which say whose lanes are whose.
+
+Examples:
+  ttlog archive logs /mnt/backup/logs
+  ttlog archive --all --in-flight 1024 /srv /mnt/backup/srv";
 
 const PRUNE_HELP: &str = "\
 The oldest go first, until every limit holds. What is being written, or was left by a process that
@@ -79,6 +95,29 @@ pub(crate) struct PathArgs {
     /// [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ArchiveArgs {
+    /// The directory to copy
+    #[arg(value_name = "SRC")]
+    pub(crate) source: PathBuf,
+    /// Where to; made if need be
+    #[arg(value_name = "DST")]
+    pub(crate) target: PathBuf,
+    /// Everything below SRC: all files, directories, symbolic and hard links
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Files that are copied at a time, up to 4096
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = in_flight())]
+    pub(crate) in_flight: u16,
+    /// How files are read and written: auto, uring, portable
+    #[arg(long, value_name = "WAY", default_value = "auto")]
+    pub(crate) io: IoChoice,
+}
+
+fn in_flight() -> RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=IN_FLIGHT_MAX as i64)
 }
 
 #[derive(Debug, Args)]

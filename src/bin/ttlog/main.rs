@@ -1,5 +1,6 @@
 //! ttlog: reads back what the library logged. Parses and prints only; reading is `ttlog::view`.
 
+mod archive;
 mod args;
 mod backwards;
 mod cat;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         Some(Verb::Verify(args)) => verify::run(&args),
         Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
+        Some(Verb::Archive(args)) => archive::run(&args),
         Some(Verb::Du(args)) => du::run(&args),
         Some(Verb::Prune(args)) => prune::run(&args),
     };
