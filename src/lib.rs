@@ -40,7 +40,8 @@
 //! | `local_time` | adds `Rotate::local`: segments that end with local days and hours |
 //! | `max_level_off`, `…_error`, `…_warn`, `…_info`, `…_debug`, `…_trace` | calls that are more verbose are removed when the program is compiled |
 //! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
-//! | `tracing`, `log` (default), `serde`, `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
+//! | `zstd` | sealed segments are packed with zstd, and segments so packed are read; compiles C |
+//! | `tracing`, `log` (default), `serde`, `parquet`, `tui` | declared; they change nothing in this version |
 
 /// What models of the lock-free parts do without: `--cfg loom` compiles `lane`, `record`, `sync`.
 macro_rules! without_loom {

@@ -1,23 +1,27 @@
-//! Upkeep: what becomes of segments that are written: retention.
+//! Upkeep: what becomes of segments that are written: retention and packing.
 //!
 //! ```text
 //! start ─► a pass, which the start waits for a moment
 //!      └─► thread: a pass when adoption is through, at each roll, and now and then
 //! end   ─► a pass, if there was a roll since the last
+//!
+//! pack: a thread of the lowest priority, while there is something to pack and the logger is not busy
 //! ```
 //!
 //! A pass never runs on the scribe's thread, the file thread or a caller's (S7): who waits for one
 //! waits for another thread, and not for long. It has the priority of any thread: at the lowest, on a
 //! busy machine, it fell behind a logger that rolled 250 times a second.
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::config::Builder;
 use crate::emit::clock;
@@ -28,8 +32,9 @@ use crate::notice::Seldom;
 use crate::scribe::progress::Progress;
 use crate::store::keep::Keep;
 use crate::store::name;
-use crate::store::segment::SegmentHeader;
+use crate::store::pack::{self, How, Packed};
 use crate::store::retention::{self, Applied, Scope, Stored};
+use crate::store::segment::SegmentHeader;
 
 /// How often limits are looked at that time or others can break.
 const EVERY: Duration = Duration::from_secs(60);
@@ -42,6 +47,9 @@ const END_WAIT: Duration = Duration::from_secs(1);
 /// How often, and how far apart, the directory's lock is tried while another process has it.
 const LOCK_TRIES: (u32, Duration) = (50, Duration::from_millis(4));
 
+/// How often packing looks at how busy the logger is, and what is busy.
+const PACE: Duration = Duration::from_millis(100);
+const BUSY_BYTES_A_SECOND: f64 = (64 << 20) as f64;
 /// The size of a block, as a rule.
 const BLOCK_BYTES: u64 = 256 << 10;
 
@@ -57,6 +65,12 @@ pub(crate) struct Upkeep {
     /// Segments that the logger had begun when the last pass began.
     passed: AtomicU64,
     seldom: Mutex<Seldom>,
+    packing: Option<How>,
+    /// True while there is a thread that packs.
+    packs: Mutex<bool>,
+    packed: Condvar,
+    /// Segments that were looked at and stay as they are.
+    stay: Mutex<HashSet<PathBuf>>,
 }
 
 impl Upkeep {
@@ -71,6 +85,10 @@ impl Upkeep {
             segment_bytes,
             passed: AtomicU64::new(0),
             seldom: Mutex::new(Seldom::new(Duration::from_secs(60))),
+            packing: config.packing(),
+            packs: Mutex::new(false),
+            packed: Condvar::new(),
+            stay: Mutex::default(),
         }
     }
 
@@ -86,13 +104,17 @@ impl Upkeep {
         if self.passed.load(Ordering::Relaxed) != segments {
             self.pass_elsewhere(segments, timeout.min(END_WAIT));
         }
+        // Whoever packs stops behind the block that it is at, and clears its part away.
+        let mut packs = self.packs.lock();
+        self.packed.wait_while_for(&mut packs, |packs| *packs, timeout.min(END_WAIT));
     }
 
     /// Makes passes until the logger ends.
-    pub(crate) fn run(&self, progress: &Progress) {
+    pub(crate) fn run(self: &Arc<Self>, progress: &Arc<Progress>) {
         // ord: Relaxed, a count that this thread goes on with.
         let mut known = self.passed.load(Ordering::Relaxed);
         loop {
+            self.pack_elsewhere(progress);
             let every = if progress.failing().0.is_some() { EVERY_WHILE_FAILING } else { EVERY };
             let Some(segments) = progress.wait_segment(known, every) else { return };
             known = segments;
@@ -116,7 +138,8 @@ impl Upkeep {
         };
         // ord: Relaxed, a count that is compared and guards nothing.
         self.passed.store(segments, Ordering::Relaxed);
-        if let Some((path, error)) = told.filter(|(_, error)| error.kind() != io::ErrorKind::NotFound)
+        if let Some((path, error)) =
+            told.filter(|(_, error)| error.kind() != io::ErrorKind::NotFound)
         {
             let path = path.display();
             self.seldom.lock().say(|| format!("old segments stay: {path}: {error}"));
@@ -127,6 +150,67 @@ impl Upkeep {
     pub(crate) fn pass_again(&self) {
         // ord: Relaxed, a count.
         self.pass(self.passed.load(Ordering::Relaxed));
+    }
+
+    /// Packs what is to be packed on a thread of its own, unless there is one.
+    fn pack_elsewhere(self: &Arc<Self>, progress: &Arc<Progress>) {
+        let Some(how) = self.packing else { return };
+        if std::mem::replace(&mut *self.packs.lock(), true) {
+            return;
+        }
+        let (upkeep, progress) = (self.clone(), progress.clone());
+        let packing = Packing(self.clone());
+        let work = move || {
+            let _packing = packing;
+            crate::lane::handle::mark_internal();
+            crate::lane::process::block_signals();
+            // Without the lower priority it works as well.
+            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+            if let Err(error) = upkeep.pack(how, &progress) {
+                let dir = upkeep.dir.display();
+                upkeep.seldom.lock().say(|| format!("segments stay unpacked: {dir}: {error}"));
+            }
+        };
+        // Without the thread the next roll tries again.
+        let _ = std::thread::Builder::new().name("ttlog-pack".into()).spawn(work);
+    }
+
+    /// Packs this logger's segments, and those that have no owner any more.
+    fn pack(&self, how: How, progress: &Progress) -> io::Result<()> {
+        let uid = rustix::process::geteuid().as_raw();
+        let is_dead = |packer: u64| {
+            let owner = self.dir.join(name::owner(packer));
+            packer != self.logger && std::fs::symlink_metadata(owner).is_err()
+        };
+        pack::clear_leftovers(&FileDisk, &self.dir, &is_dead);
+        let pace = Pace::new(progress);
+        loop {
+            let may = |stored: &Stored| {
+                stored.name.app == self.app
+                    && (stored.name.logger == self.logger || !is_owned(stored, uid))
+            };
+            let due = pack::due(&self.dir, how, &mut self.stay.lock(), &may)?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            for path in due {
+                let publish = |work: &dyn Fn() -> io::Result<()>| {
+                    locked(&self.dir, work).map(|done| done.is_some())
+                };
+                let goes_on = || pace.goes_on();
+                match pack::pack(&FileDisk, &path, how, self.logger, &goes_on, &publish) {
+                    Ok(Packed::Done(..)) => {}
+                    Ok(Packed::Stopped) => return Ok(()),
+                    Ok(Packed::Stays) => drop(self.stay.lock().insert(path)),
+                    // Retention was there first.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        self.stay.lock().insert(path);
+                        return Err(error);
+                    }
+                }
+            }
+        }
     }
 
     fn pass_elsewhere(self: &Arc<Self>, segments: u64, wait: Duration) {
@@ -144,18 +228,56 @@ impl Upkeep {
     }
 }
 
+/// Says that nobody packs any more, whatever became of the thread.
+struct Packing(Arc<Upkeep>);
+
+impl Drop for Packing {
+    fn drop(&mut self) {
+        *self.0.packs.lock() = false;
+        self.0.packed.notify_all();
+    }
+}
+
+/// Has packing wait while the logger is busy, and end with it.
+struct Pace<'a> {
+    progress: &'a Progress,
+    /// When it was looked last, and what was written by then.
+    last: Cell<(Instant, u64)>,
+}
+
+impl<'a> Pace<'a> {
+    fn new(progress: &'a Progress) -> Self {
+        Self { progress, last: Cell::new((Instant::now(), progress.sums().0)) }
+    }
+
+    fn goes_on(&self) -> bool {
+        loop {
+            if self.progress.wait_end(Duration::ZERO) {
+                return false;
+            }
+            let ((then, before), (now, bytes)) =
+                (self.last.get(), (Instant::now(), self.progress.sums().0));
+            let elapsed = now - then;
+            if elapsed < PACE {
+                return true;
+            }
+            self.last.set((now, bytes));
+            let is_busy = (bytes - before) as f64 > BUSY_BYTES_A_SECOND * elapsed.as_secs_f64();
+            if !is_busy && self.progress.failing().0.is_none() {
+                return true;
+            }
+            std::thread::sleep(PACE);
+        }
+    }
+}
+
 /// Removes what is beyond the limits from a directory, or only tells it, for the command. The limits
 /// are those of one app, or of all together.
 ///
 /// # Errors
 ///
 /// When the directory cannot be listed or locked, or another process holds its lock.
-pub fn prune(
-    dir: &Path,
-    app: Option<&str>,
-    keep: &Keep,
-    apply: bool,
-) -> io::Result<Applied> {
+pub fn prune(dir: &Path, app: Option<&str>, keep: &Keep, apply: bool) -> io::Result<Applied> {
     let scope = Scope { app, now_ns: clock::wall_ns(), writes: None };
     let disk: Option<&dyn Disk> = if apply { Some(&FileDisk) } else { None };
     let pruned = locked(dir, || retention::apply(disk, dir, keep, scope, &is_owned))?;

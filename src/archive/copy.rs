@@ -64,9 +64,17 @@ struct Job {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     /// So many bytes from there.
-    Read { at: u64, len: usize },
+    Read {
+        at: u64,
+        len: usize,
+    },
     /// A part of the buffer that was read from `at`; `rest` bytes behind it were not read yet.
-    Write { at: u64, from: usize, end: usize, rest: usize },
+    Write {
+        at: u64,
+        from: usize,
+        end: usize,
+        rest: usize,
+    },
     Sync,
 }
 
@@ -303,7 +311,8 @@ impl<'a> Copier<'a> {
         let Job { path, place, part, source, target: copy, failed, .. } = job;
         let result = match failed {
             Some(error) => Err(error),
-            None => verify(&path, source, copy, self.shared).and_then(|()| target.publish(&part, &place)),
+            None => verify(&path, source, copy, self.shared)
+                .and_then(|()| target.publish(&part, &place)),
         };
         match result {
             Ok(()) => add(&self.shared.counters.files, 1),
@@ -396,7 +405,8 @@ fn descriptors() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum || limit.maximum.is_none() {
-        let current = limit.maximum.or(limit.current).map(|max| max.min(3 * super::IN_FLIGHT_MAX as u64));
+        let current =
+            limit.maximum.or(limit.current).map(|max| max.min(3 * super::IN_FLIGHT_MAX as u64));
         let more = rustix::process::Rlimit { current, ..limit };
         if current > limit.current && setrlimit(Resource::Nofile, more).is_ok() {
             limit = more;

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -110,7 +112,8 @@ impl Target {
 
     /// True when an earlier run copied this file, and it was not changed since.
     pub(super) fn has(&self, entry: &Entry) -> bool {
-        let (here, there) = (&entry.metadata, std::fs::symlink_metadata(self.place(&entry.relative)));
+        let (here, there) =
+            (&entry.metadata, std::fs::symlink_metadata(self.place(&entry.relative)));
         there.is_ok_and(|there| {
             there.is_file()
                 && there.len() == here.len()

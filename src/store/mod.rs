@@ -19,10 +19,12 @@ mod error;
 pub mod index;
 pub mod keep;
 pub mod name;
+pub(crate) mod pack;
 mod reader;
 pub mod retention;
 pub mod rotate;
 mod scan;
+mod zipped;
 pub mod segment;
 
 pub use builder::Builder;

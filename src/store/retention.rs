@@ -96,7 +96,11 @@ pub fn list(dir: &Path) -> io::Result<Vec<Stored>> {
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_file() {
             let bytes = metadata.blocks() * BLOCK_BYTES;
-            loggers.entry(name.logger).or_default().push(Stored { path: entry.path(), name, bytes });
+            loggers.entry(name.logger).or_default().push(Stored {
+                path: entry.path(),
+                name,
+                bytes,
+            });
         }
     }
     let mut dated = Vec::new();
@@ -271,9 +275,13 @@ mod tests {
     #[test]
     fn the_oldest_go_and_none_too_many() {
         let dir = tempfile::tempdir().unwrap();
-        let paths: Vec<_> = (0..6).map(|n| put(dir.path(), "orders", n, 1, 6 - n as i64, true)).collect();
+        let paths: Vec<_> =
+            (0..6).map(|n| put(dir.path(), "orders", n, 1, 6 - n as i64, true)).collect();
         assert_eq!(gone(dir.path(), Keep::count(6), scope(), &[]), []);
-        assert_eq!(gone(dir.path(), Keep::count(5), scope(), &[]), [(paths[0].clone(), Why::Count)]);
+        assert_eq!(
+            gone(dir.path(), Keep::count(5), scope(), &[]),
+            [(paths[0].clone(), Why::Count)]
+        );
         let each = list(dir.path()).unwrap()[0].bytes;
         assert_eq!(gone(dir.path(), Keep::total(5 * each), scope(), &[]), []);
         assert_eq!(gone(dir.path(), Keep::total(5 * each - 1), scope(), &[]).len(), 1);
@@ -312,7 +320,8 @@ mod tests {
         let spill = dir.path().join(name::spill("orders", 0, 2, 2));
         std::fs::rename(put(dir.path(), "orders", 2, 2, 9, true), &spill).unwrap();
         let none = Keep::count(0).total(0).age(Duration::ZERO);
-        let found: Vec<_> = gone(dir.path(), none, scope(), &[1]).into_iter().map(|g| g.0).collect();
+        let found: Vec<_> =
+            gone(dir.path(), none, scope(), &[1]).into_iter().map(|g| g.0).collect();
         assert_eq!(found, [sealed, dead]);
         assert!(living.exists() && spill.exists());
     }
@@ -367,7 +376,11 @@ mod tests {
             FileDisk.rename(from, to)
         }
         fn unlink(&self, path: &Path) -> io::Result<()> {
-            if path == self.0 { Err(io::ErrorKind::PermissionDenied.into()) } else { FileDisk.unlink(path) }
+            if path == self.0 {
+                Err(io::ErrorKind::PermissionDenied.into())
+            } else {
+                FileDisk.unlink(path)
+            }
         }
         fn sync_dir(&self, path: &Path) -> io::Result<()> {
             FileDisk.sync_dir(path)
@@ -377,7 +390,8 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_removed_is_told_and_the_next_goes_instead() {
         let dir = tempfile::tempdir().unwrap();
-        let paths: Vec<_> = (0..4).map(|n| put(dir.path(), "orders", n, 1, 6 - n as i64, true)).collect();
+        let paths: Vec<_> =
+            (0..4).map(|n| put(dir.path(), "orders", n, 1, 6 - n as i64, true)).collect();
         let disk = Refusing(paths[0].clone());
         let (gone, refused) =
             apply(Some(&disk), dir.path(), &Keep::count(2), scope(), &|_, _| false).unwrap();

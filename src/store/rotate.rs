@@ -89,8 +89,9 @@ impl Rotate {
         if self.boundaries & (HOUR_LOCAL | DAY_LOCAL) != 0 {
             let local = local::next(self.boundaries, now_ns, jiff::tz::TimeZone::system());
             // A zone that cannot be computed with is taken for UTC.
-            let local = local.unwrap_or_else(|| Self { boundaries: self.boundaries >> 2, ..self }
-                .next_boundary(now_ns));
+            let local = local.unwrap_or_else(|| {
+                Self { boundaries: self.boundaries >> 2, ..self }.next_boundary(now_ns)
+            });
             return utc.min(local);
         }
         utc
@@ -143,7 +144,10 @@ mod tests {
     fn a_boundary_lies_behind_every_time_and_at_most_one_period_away() {
         for now in [i64::MIN, -1, 0, 1, TEN_NS - 1, TEN_NS, TEN_NS + 1, i64::MAX - DAY_NS] {
             let next = Rotate::hourly().next_boundary(now);
-            assert!(next > now && i128::from(next) - i128::from(now) <= i128::from(HOUR_NS), "{now}");
+            assert!(
+                next > now && i128::from(next) - i128::from(now) <= i128::from(HOUR_NS),
+                "{now}"
+            );
         }
     }
 

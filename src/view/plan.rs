@@ -110,6 +110,8 @@ pub(super) struct FilePlan {
     pub(super) path: PathBuf,
     pub(super) logger: Arc<Logger>,
     pub(super) number: u64,
+    /// Device and inode of the file that was looked at.
+    identity: (u64, u64),
     pub(super) sealed: bool,
     /// True when it comes from the listing of a directory, and so may go by itself.
     pub(super) listed: bool,
@@ -204,6 +206,7 @@ impl Files {
             path: path.to_owned(),
             logger,
             number: reader.header().number,
+            identity: reader.identity(),
             sealed: reader.is_sealed(),
             listed,
             bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
@@ -375,8 +378,19 @@ impl Files {
         if let Some(at) = self.open.iter().position(|(file, _)| *file == index) {
             return Ok(self.open.remove(at).expect("its place was just found").1);
         }
-        let path = &self.files[index].path;
-        SegmentReader::open(path).map_err(|error| Error::new(path, error))
+        let file = &self.files[index];
+        let reader = SegmentReader::open(&file.path);
+        let reader = reader.map_err(|error| Error::new(&file.path, error))?;
+        if reader.identity() == file.identity {
+            return Ok(reader);
+        }
+        // It was packed meanwhile: what was planned is gone, and the file is a new one.
+        self.known.remove(&file.path);
+        let error = match file.listed {
+            true => io::ErrorKind::NotFound.into(),
+            false => io::Error::other("was replaced while it was read; read it again"),
+        };
+        Err(Error::new(&file.path, error.into()))
     }
 
     fn keep_open(&mut self, index: usize, reader: SegmentReader) {
