@@ -54,7 +54,7 @@ pub const CLOCK_TSC: u8 = 1;
 pub const CLOCK_MONOTONIC: u8 = 2;
 /// Clock: ticks are nanoseconds of UTC since 1970, told by who logged (`ttlog record`).
 pub const CLOCK_UTC: u8 = 3;
-/// Flag: the segment was packed; see [`super::pack`].
+/// Flag: the segment was packed, rewritten with larger blocks after it was sealed.
 pub const FLAG_PACKED: u32 = 1;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
