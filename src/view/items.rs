@@ -370,8 +370,8 @@ impl Items {
         self.notes.push(note);
     }
 
-    /// A file could not be read. When retention has removed it or a new name replaced it, that is
-    /// no error, but there may be names that were not listed yet (S5).
+    /// A file could not be read. One that was packed is taken in anew; when retention has removed it
+    /// or a new name replaced it, there may be names that were not listed yet (S5).
     fn miss(&mut self, index: usize, error: Error) {
         let file = &mut self.files.files[index];
         if !(file.listed && error.is_gone()) {
@@ -379,8 +379,10 @@ impl Items {
         }
         let is_news = !file.sealed || file.bytes > 0;
         (file.sealed, file.bytes) = (true, 0);
-        if is_news {
-            self.look_at_files();
+        match self.files.replaced(index) {
+            Some(fresh) => self.plan_files(vec![fresh]),
+            None if is_news => self.look_at_files(),
+            None => {}
         }
     }
 

@@ -393,6 +393,14 @@ impl Files {
         Err(Error::new(&file.path, error.into()))
     }
 
+    /// The plan of the file that has taken the name of this one, if one has. Others are not looked
+    /// for: a new file beside one that has grown since it was walked would show a gap.
+    pub(super) fn replaced(&mut self, index: usize) -> Option<usize> {
+        let (path, listed) = (self.files[index].path.clone(), self.files[index].listed);
+        let is_new = !self.known.contains(&path);
+        is_new.then(|| self.add(&path, listed).ok().flatten()).flatten()
+    }
+
     fn keep_open(&mut self, index: usize, reader: SegmentReader) {
         if self.open.len() >= OPEN_MAX {
             self.open.pop_front();
