@@ -38,12 +38,14 @@
 //! | feature | effect |
 //! | --- | --- |
 //! | `cli` | builds the command `ttlog`, with the crates that it needs |
+//! | `local_time` | adds `Rotate::local`: segments that end with local days and hours |
 //! | `max_level_off`, `…_error`, `…_warn`, `…_info`, `…_debug`, `…_trace` | calls that are more verbose are removed when the program is compiled |
 //! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
 //! | `tracing` (default) | [`layer`](fn@layer) and [`Subscriber`]: events of tracing |
 //! | `log` (default) | [`bridge`]: records of log |
 //! | `serde` | `serde(&value)`: maps and lists that nest |
-//! | `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
+//! | `zstd` | sealed segments are packed with zstd, and segments so packed are read; compiles C |
+//! | `parquet`, `tui` | declared; they change nothing in this version |
 
 /// What models of the lock-free parts do without: `--cfg loom` compiles `lane`, `record`, `sync`.
 macro_rules! without_loom {
@@ -66,6 +68,8 @@ mod macros;
 
 without_loom! {
     mod adopt;
+    #[doc(hidden)]
+    pub mod archive;
     mod back_pressure;
     #[cfg(feature = "log")]
     pub mod bridge;
@@ -91,10 +95,12 @@ without_loom! {
     #[doc(hidden)]
     pub mod store;
     pub mod test;
+    #[doc(hidden)]
+    pub mod upkeep;
     pub mod view;
 
     pub use back_pressure::Fallback;
-    pub use config::{Builder, Compression, Console, Durability, Rotate};
+    pub use config::{Builder, Compression, Console, Durability};
     pub use emit::field;
     pub use emit::filter::{Explanation, Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;
@@ -108,6 +114,8 @@ without_loom! {
     pub use layer::{Layer, LayerBuilder, Subscriber, layer};
     pub use logger::{init, reinit_after_fork};
     pub use stats::{Health, Stats};
+    pub use store::keep::Keep;
+    pub use store::rotate::Rotate;
 }
 
 pub use error::Error;

@@ -76,13 +76,15 @@ pub(crate) fn keep_pace(dir: &Path, base: &Path) {
     }
 }
 
-/// Adopts what there is in a log directory, without anybody waiting for it.
-pub(crate) fn in_background(dir: PathBuf) {
+/// Adopts what there is in a log directory, without anybody waiting for it, then does what comes
+/// behind that.
+pub(crate) fn in_background(dir: PathBuf, then: impl FnOnce() + Send + 'static) {
     // Without the thread the next start tries again.
     let _ = spawn(move || {
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
         take_up(&dir);
         orphan::remove_all(Path::new(place::SHARED_MEMORY));
+        then();
     });
 }
 
@@ -200,6 +202,7 @@ fn complete(
     listing: &mut Listing,
 ) -> io::Result<Option<bool>> {
     let owner = &dead.found.owner;
+    let is_cut = listing.is_cut(owner.logger);
     dead.segments = listing.segments(disk, owner.logger)?;
     for segment in &mut dead.segments {
         segment.mend(disk)?;
@@ -211,7 +214,12 @@ fn complete(
     if snapshot.runs.is_empty() {
         return Ok(Some(false));
     }
-    let missing = Covered::of(&dead.segments)?.missing(snapshot.runs.clone());
+    let mut covered = Covered::of(&dead.segments)?;
+    // What was spilled has no order with the rest, and may have taken the first number.
+    if is_cut && owner.spill.is_none() && !covered.has_holes() {
+        covered.cover_removed();
+    }
+    let missing = covered.missing(snapshot.runs.clone());
     if missing.is_empty() {
         return Ok(Some(false));
     }

@@ -51,6 +51,13 @@ impl Listing {
         Ok(listing)
     }
 
+    /// True when the first segments of a logger were removed: some of its events are to be nowhere.
+    pub(super) fn is_cut(&self, logger: u64) -> bool {
+        let paths = self.segments.get(&logger).into_iter().flatten();
+        let names = paths.filter_map(|path| name::parse(path.file_name()?.to_str()?));
+        names.map(|name| name.number).min().is_some_and(|lowest| lowest > 1)
+    }
+
     /// The segments of a logger. Removes what its scribe or an earlier adopter left unfinished
     /// (S12): segments that are not renamed yet, and those whose header was never written.
     pub(super) fn segments(&mut self, disk: &dyn Disk, logger: u64) -> io::Result<Vec<Segment>> {

@@ -232,6 +232,18 @@ pub(crate) fn try_take(path: &Path) -> io::Result<Taken> {
     Ok(if is_named { Taken::Free(lock) } else { Taken::Held })
 }
 
+/// Tries to take the lock on a directory, without waiting: who removes or replaces segments in it
+/// holds that (S12). `None` when somebody else does.
+pub(crate) fn try_take_dir(dir: &Path) -> io::Result<Option<Lock>> {
+    let lock = Lock::new(open(dir, OFlags::RDONLY | OFlags::DIRECTORY)?);
+    let file = lock.file();
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(still_named(file, dir).then_some(lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// True when somebody holds the lock on this file. A reader looks with a shared lock for a moment,
 /// so that readers do not disturb one another.
 pub(crate) fn is_held(path: &Path) -> io::Result<bool> {

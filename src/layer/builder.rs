@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::{Layer, Subscriber, To};
 use crate::back_pressure::Fallback;
-use crate::config::{Builder, Compression, Console, Direct, Durability, Rotate};
+use crate::config::{Builder, Compression, Console, Direct, Durability};
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::io::IoChoice;
 use crate::record::Level;
 use crate::ring::BackPressurePolicy;
+use crate::store::keep::Keep;
+use crate::store::rotate::Rotate;
 
 /// Prepares a layer that logs into `dir`.
 ///
@@ -63,6 +65,7 @@ setters! {
     write_within(within: Duration);
     durability(durability: Durability);
     rotate(rotate: Rotate);
+    keep(keep: Keep);
     compress(compression: Compression);
     io(choice: IoChoice);
     #[doc(hidden)]

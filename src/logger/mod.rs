@@ -44,6 +44,7 @@ use crate::scribe::tap::Tap;
 use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, run_writer};
 use crate::store::name;
 use crate::store::segment::SegmentHeader;
+use crate::upkeep::Upkeep;
 use crate::{notice, pipe};
 
 /// Staging buffers for blocks that are filled and written, where none is kept until it is durable.
@@ -151,7 +152,8 @@ impl Builder {
         }
         RUNNING.lock().push(inner.clone());
         living::add(inner.lanes.clone());
-        adopt::in_background(self.dir.clone());
+        let upkeep = inner.upkeep.clone();
+        adopt::in_background(self.dir.clone(), move || upkeep.pass_again());
         Ok(Handle(Some(inner)))
     }
 }
@@ -166,6 +168,7 @@ pub(crate) struct Inner {
     pub(crate) sink: SinkId,
     /// The owner file's name, and the file with its lock.
     pub(crate) owner: Arc<OwnerLock>,
+    pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) lanes_reason: Option<String>,
     pub(crate) is_global: AtomicBool,
     pub(crate) ended: AtomicBool,
@@ -276,6 +279,8 @@ impl Inner {
             let (spans, tap) = (spans.clone(), tap.clone());
             Spill::new(SpillSetup { lanes, catalog, progress, plan, start, now, spans, tap })
         });
+        let upkeep = Arc::new(Upkeep::new(&owner.dir, &header, config));
+        upkeep.at_start();
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
@@ -286,7 +291,7 @@ impl Inner {
             plan: SegmentPlan {
                 dir: owner.dir.clone(),
                 header,
-                bytes_max: config.segment_bytes_max(),
+                rotate: config.rotate_used(),
                 direct: config.direct,
                 numbers,
             },
@@ -306,6 +311,9 @@ impl Inner {
             callsite::remove_sink(sink);
             tap.iter().for_each(|tap| tap.end(Duration::ZERO));
         })?;
+        let (keeps, watched) = (upkeep.clone(), progress.clone());
+        // Without the thread a start and an end still look.
+        let _ = spawn("ttlog-upkeep", move || keeps.run(&watched));
         Ok(Arc::new(Self {
             lanes,
             progress,
@@ -314,6 +322,7 @@ impl Inner {
             control,
             sink,
             owner: owner.clone(),
+            upkeep,
             lanes_reason,
             is_global: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -372,6 +381,7 @@ impl Inner {
             // The disk does not answer: what is left stays in lanes and staging for the next start.
             return answer.and(Err(Error::new(Kind::Timeout)));
         }
+        self.upkeep.at_end(&self.progress, deadline.saturating_duration_since(Instant::now()));
         let scribe = self.scribe.lock().take();
         let end = scribe.and_then(|scribe| scribe.join().ok()).unwrap_or(End::Busy);
         if end == End::Removed || end == End::Left && ask == Ask::Shutdown {

@@ -90,7 +90,7 @@ pub(super) fn writer_setup(
         flight,
         dir,
         durability: config.durability,
-        segment_bytes: config.segment_bytes_max(),
+        segment_bytes: config.rotate_used().size_max(),
         queue: queue.clone(),
         progress: progress.clone(),
         wake: Box::new(move || lanes.ready.wake()),

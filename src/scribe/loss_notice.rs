@@ -4,6 +4,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::Scribe;
+use super::intake::Intake;
+use crate::notice;
+
 /// How often a loss is told to begin, at most.
 const EVERY: Duration = Duration::from_secs(60);
 /// A loss is over when nothing was lost for so long.
@@ -59,6 +63,16 @@ impl LossNotice {
         }
         let (n, dir) = (std::mem::take(&mut self.untold), dir.display());
         Some(format!("no more events are lost; {n} were; `ttlog gaps {dir}` shows where"))
+    }
+}
+
+impl Scribe {
+    /// Says on stderr that events were lost; the stream says it where it happened.
+    pub(super) fn tell_losses(&mut self) {
+        let lost = self.intakes.iter_mut().map(Intake::take_lost).sum();
+        if let Some(line) = self.loss_notice.note(lost, Instant::now(), &self.setup.plan.dir) {
+            notice::say(&line);
+        }
     }
 }
 

@@ -62,7 +62,6 @@ use crate::lane::park;
 use crate::lane::ready::Ready;
 use crate::lane::staging::Staging;
 use crate::monitor::Mutex;
-use crate::notice;
 use crate::record::Anchor;
 use crate::record::compact::Encoder;
 
@@ -207,6 +206,7 @@ impl Scribe {
         let now = Instant::now();
         let asked = self.setup.progress.take_asked();
         let timer = now >= self.next_timer || !asked.is_empty();
+        let mut wall_ns = i64::MIN;
         if timer {
             self.next_timer = now + self.setup.write_within / 2;
             if asked.is_empty() && now < self.next_whole && self.is_quiet() {
@@ -215,7 +215,9 @@ impl Scribe {
                 return None;
             }
             self.next_whole = now + CHECK_EVERY;
-            self.setup.lanes.place.add_anchor((self.setup.now)());
+            let now = (self.setup.now)();
+            wall_ns = now.wall_ns;
+            self.setup.lanes.place.add_anchor(now);
             self.follow_place();
             self.meet_new_lanes();
         }
@@ -240,6 +242,11 @@ impl Scribe {
         }
         if timer || !self.pending.is_empty() && drained {
             self.seal();
+        }
+        // Also while nobody logs; what is of before the boundary was sealed above.
+        self.segments.look_at_clock(wall_ns);
+        if let Some(end) = self.segments.roll_if_due(self.setup.durability) {
+            self.setup.queue.push(end);
         }
         self.sync_when_due(now);
         self.answer()
@@ -399,6 +406,9 @@ impl Scribe {
                 self.segments.set_slow();
             }
             self.batch = buffer.map(|buffer| Batch::new(buffer, &mut self.encoder));
+            if self.segments.has_boundary() {
+                self.segments.look_at_clock((self.setup.now)().wall_ns);
+            }
         }
         self.batch.is_some()
     }
@@ -474,14 +484,6 @@ impl Scribe {
         let done: Vec<Intake> = done;
         let lanes: Vec<Arc<Lane>> = done.into_iter().map(|intake| intake.lane).collect();
         self.setup.lanes.take_back(&lanes);
-    }
-
-    /// Says on stderr that events were lost; the stream says it where it happened.
-    pub(super) fn tell_losses(&mut self) {
-        let lost = self.intakes.iter_mut().map(Intake::take_lost).sum();
-        if let Some(line) = self.loss_notice.note(lost, Instant::now(), &self.setup.plan.dir) {
-            notice::say(&line);
-        }
     }
 
     fn sleep(&mut self) {

@@ -72,6 +72,8 @@ pub(crate) struct Progress {
     asked: LockFreeRingBuffer<(Ticket, Ask)>,
     state: Mutex<State>,
     changed: Condvar,
+    /// What upkeep waits for: blocks, which come often, do not wake it.
+    rolled: Condvar,
 }
 
 impl Default for Progress {
@@ -80,6 +82,7 @@ impl Default for Progress {
             asked: LockFreeRingBuffer::new(ASKED_MAX, BackPressurePolicy::Block),
             state: Mutex::default(),
             changed: Condvar::default(),
+            rolled: Condvar::default(),
         }
     }
 }
@@ -243,9 +246,22 @@ impl Progress {
         (state.bytes_written, state.segments)
     }
 
+    /// Waits until another number of segments than this was begun, the disk begins or ceases to
+    /// refuse, or the time runs out; returns their number, `None` when the scribe is gone.
+    pub(crate) fn wait_segment(&self, known: u64, timeout: Duration) -> Option<u64> {
+        let mut state = self.state.lock();
+        let was_failing = state.failing.is_some();
+        let is_same = |state: &mut State| {
+            !state.ended && state.segments == known && state.failing.is_some() == was_failing
+        };
+        self.rolled.wait_while_until(&mut state, is_same, Instant::now() + timeout);
+        (!state.ended).then_some(state.segments)
+    }
+
     /// A segment was begun.
     pub(crate) fn add_segment(&self) {
         self.state.lock().segments += 1;
+        self.rolled.notify_all();
     }
 
     /// Says what the disk refuses at the moment; true when it did not a moment ago.
@@ -256,6 +272,9 @@ impl Progress {
             state.n_errors += 1;
         }
         state.failing = failing;
+        if is_new {
+            self.rolled.notify_all();
+        }
         is_new
     }
 
@@ -284,6 +303,7 @@ impl Progress {
         let mut state = self.state.lock();
         state.ended = true;
         self.tell(&mut state);
+        self.rolled.notify_all();
     }
 
     fn tell(&self, state: &mut State) {

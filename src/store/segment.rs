@@ -54,6 +54,8 @@ pub const CLOCK_TSC: u8 = 1;
 pub const CLOCK_MONOTONIC: u8 = 2;
 /// Clock: ticks are nanoseconds of UTC since 1970, told by who logged (`ttlog record`).
 pub const CLOCK_UTC: u8 = 3;
+/// Flag: the segment was packed, rewritten with larger blocks after it was sealed.
+pub const FLAG_PACKED: u32 = 1;
 /// Flag of a segment: written by the spiller beside others. Its runs lie between those of segments
 /// with smaller and greater numbers.
 pub const FLAG_SPILL: u32 = 2;

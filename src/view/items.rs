@@ -245,6 +245,9 @@ impl Items {
 
     fn look_at_place(&mut self, found: Found) {
         let owner = found.owner;
+        if owner.spill.is_some() {
+            self.files.spilling.insert(owner.logger);
+        }
         if found.alive {
             self.files.alive.insert(owner.logger);
         } else {
@@ -354,11 +357,12 @@ impl Items {
         let told = self.told.entry(lane.0).or_default();
         let records = missing.saturating_sub(*told);
         *told = told.saturating_sub(missing);
-        (records > 0).then_some(Damage { records: Some(records), ..damage })
+        let is_damage = records > 0 && !self.files.has_gone(lane.0);
+        is_damage.then_some(Damage { records: Some(records), ..damage })
     }
 
-    /// A file could not be read. When retention has removed it or a new name replaced it, that is
-    /// no error, but there may be names that were not listed yet (S5).
+    /// A file could not be read. One that was packed is taken in anew; when retention has removed it
+    /// or a new name replaced it, there may be names that were not listed yet (S5).
     fn miss(&mut self, index: usize, error: Error) {
         let file = &mut self.files.files[index];
         if !(file.listed && error.is_gone()) {
@@ -366,8 +370,10 @@ impl Items {
         }
         let is_news = !file.sealed || file.bytes > 0;
         (file.sealed, file.bytes) = (true, 0);
-        if is_news {
-            self.look_at_files();
+        match self.files.replaced(index) {
+            Some(fresh) => self.plan_files(vec![fresh]),
+            None if is_news => self.look_at_files(),
+            None => {}
         }
     }
 

@@ -1,10 +1,15 @@
 //! Args: the command line as it is typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ttlog::archive::IN_FLIGHT_MAX;
+use ttlog::io::IoChoice;
 use ttlog::record::Level;
 use ttlog::render::Format;
+use ttlog::store::keep::{parse_age, parse_size};
 
 /// Reads back what programs logged with ttlog, also those that were killed.
 #[derive(Debug, Parser)]
@@ -64,7 +69,34 @@ pub(crate) enum Verb {
     Ps(crate::ps::PsArgs),
     /// Asks living loggers: another filter, a flush, a new segment, counters
     Ctl(crate::ctl::CtlArgs),
+    /// Copies sealed segments, or with --all a whole tree, checked and safe to interrupt
+    #[command(after_help = ARCHIVE_HELP)]
+    Archive(ArchiveArgs),
+    /// Tells what logs take of the disk, by program
+    #[command(after_help = "Examples:\n  ttlog du\n  ttlog du /var/log/app -o json")]
+    Du(DuArgs),
+    /// Removes old segments; without --apply it only says which
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneArgs),
 }
+
+const ARCHIVE_HELP: &str = "\
+What stands under its name in DST is complete, synced, and has the mode and times of its source (as
+root also its owner); the checksums of segments are compared. A run that was interrupted is begun
+again by the same command, which copies what is missing or was changed. Segments that are being
+written are left out; with --all, owner files are, which say whose lanes are whose.
+
+Examples:
+  ttlog archive logs /mnt/backup/logs
+  ttlog archive --all --in-flight 1024 /srv /mnt/backup/srv";
+
+const PRUNE_HELP: &str = "\
+The oldest go first, until every limit holds. What is being written, or was left by a process that
+died and is not taken up yet, stays; so do spill files and files that are not ttlog's.
+
+Examples:
+  ttlog prune --max-size 2G --max-age 7d logs           says what would go
+  ttlog prune --max-files 100 --app orders --apply logs removes it";
 
 const RECORD_HELP: &str = "\
 JSON objects and logfmt keep their fields; time (time, timestamp, ts), level (level, severity) and
@@ -117,6 +149,64 @@ pub(crate) struct GapsArgs {
     /// Shows and reads times in UTC rather than in the local zone
     #[arg(long)]
     pub(crate) utc: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ArchiveArgs {
+    /// The directory to copy
+    #[arg(value_name = "SRC")]
+    pub(crate) source: PathBuf,
+    /// Where to; made if need be
+    #[arg(value_name = "DST")]
+    pub(crate) target: PathBuf,
+    /// Everything below SRC: all files, directories, symbolic and hard links
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Files that are copied at a time, up to 4096
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = in_flight())]
+    pub(crate) in_flight: u16,
+    /// How files are read and written: auto, uring, portable
+    #[arg(long, value_name = "WAY", default_value = "auto")]
+    pub(crate) io: IoChoice,
+}
+
+fn in_flight() -> RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=IN_FLIGHT_MAX as i64)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DuArgs {
+    /// Directories [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
+    #[arg(value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// How it is told: lines, or one JSON object each
+    #[arg(short, long, value_enum, default_value_t = Report::Text, value_name = "MODE")]
+    pub(crate) output: Report,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Directories [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
+    #[arg(value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Segments and spill files of a directory take at most this: 500M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_size: Option<u64>,
+    /// No segment whose newest event is older: 12h, 7d, 2w
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    pub(crate) max_age: Option<Duration>,
+    /// At most so many segments in a directory
+    #[arg(long, value_name = "N")]
+    pub(crate) max_files: Option<u64>,
+    /// At least this is free in the file system
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) min_free: Option<u64>,
+    /// Only segments of this program
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+    /// Removes them rather than only saying which
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,13 @@
 //! ttlog: reads back what the library logged. Parses and prints only; reading is `ttlog::view`.
 
+mod archive;
 mod args;
 mod backwards;
 mod cat;
 mod clock;
 mod ctl;
 mod doctor;
+mod du;
 mod filter;
 mod follow;
 mod gaps;
@@ -14,6 +16,7 @@ mod info;
 mod output;
 mod parse;
 mod paths;
+mod prune;
 mod ps;
 mod record;
 mod sink;
@@ -81,6 +84,9 @@ fn main() -> ExitCode {
         Some(Verb::Filter(args)) => filter::run(&args),
         Some(Verb::Ps(args)) => ps::run(&args),
         Some(Verb::Ctl(args)) => ctl::run(&args),
+        Some(Verb::Archive(args)) => archive::run(&args),
+        Some(Verb::Du(args)) => du::run(&args),
+        Some(Verb::Prune(args)) => prune::run(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

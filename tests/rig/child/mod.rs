@@ -122,6 +122,9 @@ pub(crate) fn builder(args: &Args) -> ttlog::Builder {
     if let Some(bytes) = args.text("rotate") {
         builder = builder.rotate(ttlog::Rotate::size(bytes.parse().expect("bytes")));
     }
+    if let Some(keep) = args.text("keep") {
+        builder = builder.keep(keep.parse().expect("limits"));
+    }
     if let Some(ms) = args.text("within") {
         builder = builder.write_within(Duration::from_millis(ms.parse().expect("ms")));
     }
