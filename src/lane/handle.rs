@@ -395,22 +395,19 @@ fn write_slowly(
             lane = larger;
             continue;
         }
-        match room {
-            Room::Open { marked } => {
-                let wrote = producer.write(lanes.serial, len, |out| match &cut {
-                    Some(cut) => fill_cut(record, cut, out, None),
-                    None => fill(record, record.ticks(), out, payload),
-                });
-                if marked {
-                    lanes.ready.set(lane.id as usize);
-                }
-                if wrote {
-                    return;
-                }
-                // A signal handler has used up what was opened for this record.
-                continue;
+        if let Room::Open { marked } = room {
+            let wrote = producer.write(lanes.serial, len, |out| match &cut {
+                Some(cut) => fill_cut(record, cut, out, None),
+                None => fill(record, record.ticks(), out, payload),
+            });
+            if marked {
+                lanes.ready.set(lane.id as usize);
             }
-            Room::Full => {}
+            if wrote {
+                return;
+            }
+            // A signal handler has used up what was opened for this record.
+            continue;
         }
         if let Some(larger) = lanes.exchange(&lane, len, too_small) {
             attach(producer, local, lanes, larger.clone());

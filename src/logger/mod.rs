@@ -20,9 +20,9 @@ use self::identity::{make_dir, owner_of, random_id, segment_header};
 pub use self::fork::reinit_after_fork;
 use self::live::Live;
 use self::owner_lock::OwnerLock;
-use self::threads::{spawn, start_console, writer_setup};
+use self::threads::{make_lanes, spawn, start_console, writer_setup};
 use crate::adopt;
-use crate::config::{Builder, Durability};
+use crate::config::Builder;
 use crate::control::{self, Control};
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
 use crate::emit::limit::Limits;
@@ -32,9 +32,9 @@ use crate::error::{Error, Kind};
 use crate::handle::{Flushed, Handle, flushed, unanswered};
 use crate::io::IoChoice;
 use crate::lane::catalog::Catalog;
-use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
+use crate::lane::lanes::{FIRST_BYTES, Lanes};
 use crate::lane::place::{self, LanesChoice, Place};
-use crate::lane::staging::{BUFFER_BYTES, BUFFERS_MAX, Staging};
+use crate::lane::staging::BUFFER_BYTES;
 use crate::lane::{handle, living, process};
 use crate::monitor::Mutex;
 use crate::record::Definition;
@@ -47,8 +47,6 @@ use crate::store::segment::SegmentHeader;
 use crate::upkeep::Upkeep;
 use crate::{notice, pipe};
 
-/// Staging buffers for blocks that are filled and written, where none is kept until it is durable.
-const BUFFERS: usize = 12;
 /// How long the end of the process waits for the disk.
 const EXIT_WAIT: Duration = Duration::from_secs(3);
 /// How long an end waits for the console.
@@ -249,20 +247,7 @@ impl Inner {
         lanes_reason: Option<String>,
     ) -> Result<Arc<Self>, Error> {
         let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &owner.dir, error);
-        let (lanes, parker) = Lanes::new(LanesSetup {
-            serial: living::next_serial(),
-            logger: owner.owner.lock().logger,
-            place,
-            lane_bytes: config.lane_bytes_used(),
-            on_full: config.on_full(),
-        })
-        .map_err(memory)?;
-        let lanes = Arc::new(lanes);
-        let n_buffers = match config.durability {
-            Durability::Never => BUFFERS,
-            _ => BUFFERS_MAX,
-        };
-        let staging = Staging::new(&lanes, n_buffers).map_err(memory)?;
+        let (lanes, parker, staging) = make_lanes(config, place, owner).map_err(memory)?;
         let now = if config.utc_ticks { pipe::utc_anchor } else { clock::anchor };
         lanes.place.add_anchor(now());
         let catalog = Arc::new(Catalog::default());

@@ -1,18 +1,23 @@
 //! Threads: what runs beside a logger's callers, and what each is started with.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
+use crossbeam_utils::sync::Parker;
+
 use super::owner_lock::OwnerLock;
 #[cfg(test)]
 use super::tests;
-use crate::config::{Builder, Console};
+use crate::config::{Builder, Console, Durability};
 use crate::error::{Error, Kind};
 use crate::io::{BackendQueue, Disk, DiskQueue, FileDisk};
 use crate::lane::catalog::Catalog;
-use crate::lane::lanes::Lanes;
-use crate::lane::{handle, process};
+use crate::lane::lanes::{Lanes, LanesSetup};
+use crate::lane::place::Place;
+use crate::lane::staging::{BUFFERS_MAX, Staging};
+use crate::lane::{handle, living, process};
 use crate::notice;
 use crate::record::Anchor;
 use crate::scribe::console::{self, ConsoleSetup};
@@ -21,6 +26,30 @@ use crate::scribe::spill::SpillPlan;
 use crate::scribe::tap::Tap;
 use crate::scribe::{Queue, WriterSetup};
 use crate::store::segment::SegmentHeader;
+
+/// Staging buffers for blocks that are filled and written, where none is kept until it is durable.
+const BUFFERS: usize = 12;
+
+/// What callers write into and the scribe fills, and where the scribe sleeps.
+pub(super) fn make_lanes(
+    config: &Builder,
+    place: Place,
+    owner: &OwnerLock,
+) -> io::Result<(Arc<Lanes>, Parker, Staging)> {
+    let (lanes, parker) = Lanes::new(LanesSetup {
+        serial: living::next_serial(),
+        logger: owner.owner.lock().logger,
+        place,
+        lane_bytes: config.lane_bytes_used(),
+        on_full: config.on_full(),
+    })?;
+    let n_buffers = match config.durability {
+        Durability::Never => BUFFERS,
+        _ => BUFFERS_MAX,
+    };
+    let staging = Staging::new(&lanes, n_buffers)?;
+    Ok((Arc::new(lanes), parker, staging))
+}
 
 /// Starts the console's thread, if there is to be one; the log is whole without it.
 pub(super) fn start_console(
@@ -48,7 +77,7 @@ pub(super) fn spawn<R: Send + 'static>(
 ) -> Result<JoinHandle<R>, Error> {
     #[cfg(test)]
     if tests::REFUSED.get() == name {
-        let refused = std::io::ErrorKind::WouldBlock.into();
+        let refused = io::ErrorKind::WouldBlock.into();
         return Err(Error::caused_by(Kind::Thread, refused));
     }
     let work = move || {
@@ -75,7 +104,7 @@ pub(super) fn writer_setup(
     let (check, choice) = (lanes.clone(), config.io.unwrap_or_default());
     let disk: Box<dyn Disk> = Box::new(FileDisk);
     let flight = move || Ok(Box::new(BackendQueue::new(choice)?) as Box<dyn DiskQueue>);
-    let flight: Box<dyn Fn() -> std::io::Result<_> + Send> = Box::new(flight);
+    let flight: Box<dyn Fn() -> io::Result<_> + Send> = Box::new(flight);
     #[cfg(test)]
     let (disk, flight) = match tests::SIMULATED.take() {
         Some(sim) => {
