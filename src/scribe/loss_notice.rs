@@ -70,6 +70,9 @@ impl Scribe {
     /// Says on stderr that events were lost; the stream says it where it happened.
     pub(super) fn tell_losses(&mut self) {
         let lost = self.intakes.iter_mut().map(Intake::take_lost).sum();
+        if lost > 0 {
+            self.setup.spans.lock().lose();
+        }
         if let Some(line) = self.loss_notice.note(lost, Instant::now(), &self.setup.plan.dir) {
             notice::say(&line);
         }

@@ -169,6 +169,9 @@ impl Spiller {
                 }
                 Ok(encoded) => {
                     self.encoder.take_spans(|records| self.spill.setup.spans.lock().note(records));
+                    if lost > 0 {
+                        self.spill.setup.spans.lock().lose();
+                    }
                     if let Some(tap) = &self.spill.setup.tap {
                         let (run, lost) = ((lane.tid, &*lane.thread), losses.since(&told));
                         tap.add(run, lost, &stride[..encoded.consumed], encoded.count);
