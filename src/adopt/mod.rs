@@ -116,6 +116,8 @@ struct Dead {
     found: Found,
     _lock: Lock,
     segments: Vec<Segment>,
+    /// Its spill files are part of the log.
+    is_drained: bool,
 }
 
 /// Adopts dead loggers, some at a time, until the deadline has passed.
@@ -153,7 +155,7 @@ fn lock(found: Found) -> Option<Dead> {
             Ok(Taken::Held) | Err(_) => None,
         }
     });
-    lock.map(|lock| Dead { found, _lock: lock, segments: Vec::new() })
+    lock.map(|lock| Dead { found, _lock: lock, segments: Vec::new(), is_drained: true })
 }
 
 /// Adopts dead loggers whose locks the caller holds: what they lack is written for all of them
@@ -163,9 +165,10 @@ fn adopt_together(disk: &dyn Disk, dir: &Path, mut dead: Vec<Dead>) -> io::Resul
         return Ok(());
     }
     // Behind the locks: nobody else writes segments and spill files of these loggers any more.
-    for dead in &dead {
+    for dead in &mut dead {
         if let Err(error) = spill::take_up(disk, dir, &dead.found.owner) {
             tell(&dead.found.path.display().to_string(), &error);
+            dead.is_drained = false;
         }
     }
     let loggers: BTreeSet<u64> = dead.iter().map(|dead| dead.found.owner.logger).collect();
@@ -185,7 +188,8 @@ fn adopt_together(disk: &dyn Disk, dir: &Path, mut dead: Vec<Dead>) -> io::Resul
     if any_written {
         disk.sync_dir(dir)?;
     }
-    for dead in &dead {
+    // The owner file leads to what was not drained.
+    for dead in dead.iter().filter(|dead| dead.is_drained) {
         if let Err(error) = remove(disk, dead) {
             tell(&dead.found.path.display().to_string(), &error);
         }
