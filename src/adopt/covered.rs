@@ -170,6 +170,32 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_is_missing_before_another_is_a_hole_and_one_at_the_end_is_none() {
+        use crate::store::segment::SegmentHeader;
+        use crate::store::{Builder, name};
+        let dir = tempfile::tempdir().unwrap();
+        let header = SegmentHeader { logger: 7, number: 2, app: "app".into(), ..Default::default() };
+        let path = dir.path().join(name::segment("app", 0, 7, 2));
+        let mut builder = Builder::new(header.clone());
+        builder.push_run(&run(0, 2)).unwrap();
+        builder.seal_block().unwrap();
+        let first = header.first_block() as usize;
+        let mut bytes = builder.take();
+        let second = bytes.len();
+        builder.push_run(&run(48, 2)).unwrap();
+        bytes.extend(builder.finish_unsealed().unwrap());
+        let has_holes = |without: std::ops::Range<usize>| {
+            let mut bytes = bytes.clone();
+            bytes[without].fill(0);
+            std::fs::write(&path, bytes).unwrap();
+            Covered::of(&[Segment::at(path.clone(), 7).unwrap()]).unwrap().has_holes()
+        };
+        assert!(!has_holes(0..0), "nothing is missing");
+        assert!(has_holes(first..second), "the first block");
+        assert!(!has_holes(second..bytes.len()), "the last block");
+    }
+
+    #[test]
     fn what_was_removed_with_the_first_segments_is_not_written_again() {
         let mut covered = Covered::default();
         covered.add(&run(96, 1).head);
