@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use log::kv::{Error as KvError, Key, Value, VisitSource, VisitValue};
 
+use crate::emit::redact;
 use crate::emit::foreign::{self, Foreign, Origin};
 use crate::emit::told::{Values, What, with_values};
 use crate::emit::callsite;
@@ -109,7 +110,10 @@ fn put_plain(origin: &Origin<'_>, record: &log::Record<'_>) {
     struct Text(String);
     impl<'kvs> VisitSource<'kvs> for Text {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
-            self.0 += &format!(" {key}={value}");
+            self.0 += &match redact::is_secret(key.as_str()) {
+                true => format!(" {key}={}", redact::REDACTED),
+                false => format!(" {key}={value}"),
+            };
             Ok(())
         }
     }

@@ -91,7 +91,8 @@ fn r33_every_file_has_its_mode_whatever_the_umask() {
         let dir = std::fs::metadata(rig.dir()).expect("a directory").permissions().mode() & 0o7777;
         assert_eq!(dir, 0o750 & !umask, "the log directory under {umask:03o}");
         for (name, mode) in modes(&rig.dir()) {
-            let expected = if name.ends_with(".owner") { 0o600 } else { 0o640 & !umask };
+            let is_private = name.ends_with(".owner") || name.ends_with(".sock");
+            let expected = if is_private { 0o600 } else { 0o640 & !umask };
             assert_eq!(mode, expected, "{name} under {umask:03o}");
         }
         let place = lanes_of(&rig.dir()).expect("lanes");

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use super::callsite::{Callsite, Metadata};
 #[cfg(feature = "log")]
 use super::filter::Filter;
+#[cfg(feature = "log")]
 use super::sites;
 use super::table::Table;
 use super::told::{Statement, Static};

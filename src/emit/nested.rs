@@ -10,7 +10,7 @@ use super::scratch::{Scratch, Text};
 use super::value::Value;
 use crate::record::Kind;
 
-/// A value that [`serde`] logs.
+/// A value that [`serde()`] logs.
 #[derive(Debug, Clone, Copy)]
 pub struct SerdeValue<'v, T: ?Sized>(&'v T);
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
@@ -17,7 +18,7 @@ use crate::record::template::{Name, Parser, Part};
 use crate::record::{Kind, Value as Stored, glob, take_value};
 
 /// What stands for a value that is not logged.
-const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 /// Values beyond this many share the last bit of a mask.
 const MASK_BITS: usize = 64;
 
@@ -72,6 +73,17 @@ impl<T: ?Sized> Value for Redacted<T> {
 /// logger of the process. Changed under the lock of the list of callsites.
 static KEYS: ArcSwapOption<Vec<(u32, Patterns)>> = ArcSwapOption::const_empty();
 
+/// True while there are keys at all: one load for who has many values to ask for.
+static IS_ANY: AtomicBool = AtomicBool::new(false);
+
+/// True while a key may be secret.
+#[cfg(any(feature = "tracing", feature = "log"))]
+#[inline]
+pub(super) fn is_any() -> bool {
+    // ord: Relaxed, as `load` of the keys: a call beside the change may see either.
+    IS_ANY.load(Ordering::Relaxed)
+}
+
 /// True for a key whose values are not to be logged, by whatever way they come.
 pub(crate) fn is_secret(key: &str) -> bool {
     let keys = KEYS.load();
@@ -82,7 +94,10 @@ pub(crate) fn is_secret(key: &str) -> bool {
 pub(super) fn change(change: impl FnOnce(&mut Vec<(u32, Patterns)>)) {
     let mut keys = KEYS.load().as_deref().cloned().unwrap_or_default();
     change(&mut keys);
-    KEYS.store((!keys.is_empty()).then(|| Arc::new(keys)));
+    let is_any = !keys.is_empty();
+    KEYS.store(is_any.then(|| Arc::new(keys)));
+    // ord: Relaxed, as in `is_any`.
+    IS_ANY.store(is_any, Ordering::Relaxed);
 }
 
 /// Keys whose values are redacted.

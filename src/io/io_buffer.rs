@@ -155,7 +155,6 @@ buffer!(
     Vec(Vec<u8>),
     #[cfg(target_os = "linux")]
     Registered(RegisteredBuffer),
-    Lent(LentBuffer),
     Many(Vec<IoBuffer>)
 );
 

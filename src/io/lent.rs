@@ -4,6 +4,8 @@
 use std::any::Any;
 use std::fmt;
 
+use super::IoBuffer;
+
 /// Memory that its owner lends to operations as a whole.
 ///
 /// # Safety
@@ -17,7 +19,8 @@ pub(crate) unsafe trait Lend: Any + Send + fmt::Debug {
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 
-/// A buffer whose memory the crate's own parts lend to an operation.
+/// A buffer whose memory the crate's own parts lend to an operation. It is no
+/// [`Buffer`](super::Buffer) of the typed operations.
 #[derive(Debug)]
 pub struct LentBuffer(Box<dyn Lend>);
 
@@ -39,5 +42,22 @@ impl LentBuffer {
     pub(crate) fn into_owner<T: Lend>(self) -> Option<T> {
         let any: Box<dyn Any> = self.0;
         any.downcast().ok().map(|owner| *owner)
+    }
+}
+
+impl From<LentBuffer> for IoBuffer {
+    fn from(buffer: LentBuffer) -> Self {
+        Self::Lent(buffer)
+    }
+}
+
+impl TryFrom<IoBuffer> for LentBuffer {
+    type Error = IoBuffer;
+
+    fn try_from(buffer: IoBuffer) -> Result<Self, IoBuffer> {
+        match buffer {
+            IoBuffer::Lent(buffer) => Ok(buffer),
+            other => Err(other),
+        }
     }
 }

@@ -10,12 +10,13 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, DiskQueue, Ended, IoFd, LentBuffer};
+use super::{DIRECT_ALIGN, Disk, DiskFile, DiskQueue, Ended, IoFd, LentBuffer};
 
 const SECTOR_BYTES: u64 = 512;
 
@@ -217,12 +218,12 @@ impl Disk for SimDisk {
         state.lens.push(0);
         state.names.insert(path.to_owned(), file);
         state.journal.push(Entry::Create { file, path: path.to_owned() });
-        Ok(Box::new(SimFile { disk: self.clone(), file }))
+        Ok(SimFile::new(self, file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = *self.0.lock().names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(SimFile { disk: self.clone(), file }))
+        Ok(SimFile::new(self, file))
     }
 
     fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
@@ -249,10 +250,24 @@ impl Disk for SimDisk {
 struct SimFile {
     disk: SimDisk,
     file: usize,
+    is_direct: AtomicBool,
+}
+
+impl SimFile {
+    fn new(disk: &SimDisk, file: usize) -> Box<dyn DiskFile> {
+        Box::new(Self { disk: disk.clone(), file, is_direct: AtomicBool::new(false) })
+    }
 }
 
 impl DiskFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), (usize, io::Error)> {
+        let is_aligned = (bytes.as_ptr() as usize).is_multiple_of(DIRECT_ALIGN)
+            && bytes.len().is_multiple_of(DIRECT_ALIGN)
+            && offset.is_multiple_of(DIRECT_ALIGN as u64);
+        // ord: Relaxed, the file thread's own.
+        if self.is_direct.load(Ordering::Relaxed) && !is_aligned {
+            return Err((0, io::Error::from_raw_os_error(libc::EINVAL)));
+        }
         let n = self.disk.0.lock().write(self.file, bytes, offset).map_err(|error| (0, error))?;
         if n < bytes.len() {
             return Err((n, io::Error::from_raw_os_error(libc::ENOSPC)));
@@ -295,7 +310,9 @@ impl DiskFile for SimFile {
         self.disk.0.lock().names.get(path) == Some(&self.file)
     }
 
-    fn set_direct(&self, _: bool) -> io::Result<()> {
+    fn set_direct(&self, direct: bool) -> io::Result<()> {
+        // ord: Relaxed, as in `write_at`.
+        self.is_direct.store(direct, Ordering::Relaxed);
         Ok(())
     }
 

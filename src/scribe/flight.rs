@@ -7,7 +7,6 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::batch::Block;
-use super::moved::Moved;
 use crate::io::{DiskQueue, Ended, IoFd, Lend, LentBuffer};
 
 /// Blocks in flight at most: more gain nothing (IO.md of the design, section 1).
@@ -32,7 +31,6 @@ pub(super) struct Flying {
     id: u64,
     len: usize,
     pub(super) offset: u64,
-    pub(super) moved: Moved,
     pub(super) events: u32,
     /// The block, when it is back, and how many of its bytes were written.
     back: Option<(Block, io::Result<usize>)>,
@@ -75,19 +73,18 @@ impl Flight {
         self.queue.waker()
     }
 
-    /// Begins to write a block that was to lie at `offset`, and is sealed for where it was moved;
-    /// gives it back when that cannot begin.
+    /// Begins to write a block at `offset`; gives it back when that cannot begin.
     pub(super) fn begin(
         &mut self,
         fd: &IoFd,
         block: Block,
-        (offset, moved): (u64, Moved),
+        offset: u64,
         events: u32,
     ) -> Result<(), Block> {
         let len = block.bytes().len();
-        match self.queue.begin(fd, LentBuffer::new(block), moved.place(offset)) {
+        match self.queue.begin(fd, LentBuffer::new(block), offset) {
             Ok(id) => {
-                self.flying.push_back(Flying { id, len, offset, moved, events, back: None });
+                self.flying.push_back(Flying { id, len, offset, events, back: None });
                 Ok(())
             }
             Err((bytes, _)) => Err(owner(bytes)),

@@ -159,7 +159,11 @@ impl Writer {
             }
         });
         self.moved = Moved::default();
+        let is_direct = header.align() >= DIRECT_ALIGN;
         self.set_current(file, path, header);
+        if is_direct {
+            self.set_direct();
+        }
         self.setup.progress.add_segment();
     }
 
@@ -186,12 +190,10 @@ impl Writer {
             direct: None,
         });
         self.write(&bytes, 0);
-        if is_direct {
-            self.set_direct();
-        }
     }
 
-    /// Lets the current segment's blocks fly, where the file system can.
+    /// Lets the blocks of a segment that was just begun fly, where the file system can. One that is
+    /// begun again is not: what is written again need not lie in aligned memory.
     fn set_direct(&mut self) {
         if self.flight.is_none() {
             match (self.setup.flight)() {
@@ -219,30 +221,22 @@ impl Writer {
 
     /// Begins to write a block, or writes it.
     fn take_off(&mut self, mut block: Block, offset: u64, events: u32) {
-        let direct = self.current.as_ref().and_then(|current| current.direct.clone());
-        if let Some(fd) = direct {
-            while self.flight.as_ref().is_some_and(Flight::is_full) {
-                self.land(None);
-            }
-            let (moved, end) = (self.moved, self.moved.place(offset) + block.bytes().len() as u64);
-            self.reserve(end);
-            if let (Some(current), Some(flight)) = (&self.current, &mut self.flight)
-                // Landing may have changed the file.
-                && current.direct.is_some()
-            {
-                if moved != Moved::default() {
-                    moved.seal(&current.header, block.bytes_mut(), Moved::default(), offset);
-                }
-                match flight.begin(&fd, block, (offset, moved), events) {
-                    Ok(()) => return self.land(Some(Duration::ZERO)),
-                    Err(back) => block = back,
-                }
-                self.land_all();
-                self.set_plain();
-                return self.write_block(block, offset, moved, events);
-            }
+        while self.flight.as_ref().is_some_and(Flight::is_full) {
+            self.land(None);
         }
-        self.write_block(block, offset, Moved::default(), events);
+        let fd = self.current.as_ref().and_then(|current| current.direct.clone());
+        if let Some(fd) = fd {
+            // Blocks of a segment that was begun again do not fly, so that none is moved.
+            self.reserve(offset + block.bytes().len() as u64);
+            let Some(flight) = &mut self.flight else { return };
+            match flight.begin(&fd, block, offset, events) {
+                Ok(()) => return self.land(Some(Duration::ZERO)),
+                Err(back) => block = back,
+            }
+            self.land_all();
+            self.set_plain();
+        }
+        self.write_block(block, offset, events);
     }
 
     /// Takes in what has landed; waits until something has, or the time has passed.
@@ -258,15 +252,19 @@ impl Writer {
         }
         while let Some(flying) = self.flight.as_mut().and_then(Flight::pop_landed) {
             let is_linked = self.current.as_ref().is_some_and(|current| current.file.is_linked());
-            let Flying { offset, moved, events, .. } = flying;
+            let Flying { offset, events, .. } = flying;
             let (block, result) = flying.into_block();
-            if result.is_ok() && is_linked && moved == self.moved {
+            if result.is_ok() && is_linked {
                 self.written(block, offset, events);
                 continue;
             }
+            if result.is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput) {
+                // Not refused before, as some file systems do.
+                self.setup.queue.set_refuses_direct();
+            }
             // Something is wrong: this block and those behind it are written one by one, each until
             // the disk agrees.
-            let mut again = vec![(block, offset, moved, events)];
+            let mut again = vec![(block, offset, events)];
             let flight = self.flight.as_mut().expect("looked at above");
             while !flight.has_landed() {
                 if flight.reap(None).is_err() {
@@ -274,12 +272,12 @@ impl Writer {
                 }
             }
             while let Some(flying) = flight.pop_landed() {
-                let Flying { offset, moved, events, .. } = flying;
-                again.push((flying.into_block().0, offset, moved, events));
+                let Flying { offset, events, .. } = flying;
+                again.push((flying.into_block().0, offset, events));
             }
             self.set_plain();
-            for (block, offset, moved, events) in again {
-                self.write_block(block, offset, moved, events);
+            for (block, offset, events) in again {
+                self.write_block(block, offset, events);
             }
         }
     }
@@ -290,10 +288,9 @@ impl Writer {
         }
     }
 
-    /// Writes a block where a reader finds it: in a file that has a name. It is sealed as it `was`
-    /// moved.
-    fn write_block(&mut self, mut block: Block, offset: u64, was: Moved, events: u32) {
-        let mut was = was;
+    /// Writes a block where a reader finds it: in a file that has a name.
+    fn write_block(&mut self, mut block: Block, offset: u64, events: u32) {
+        let mut was = Moved::default();
         loop {
             let Some(current) = &self.current else { return };
             if self.moved != was {

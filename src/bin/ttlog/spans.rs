@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn steps_ascend_and_are_narrow() {
         let mut before = 0;
-        for ns in (0..10_000).chain((1..64).map(|bit| (1u64 << bit) - 1)).chain([u64::MAX]) {
+        for ns in (0..10_000).chain((14..64).map(|bit| (1u64 << bit) - 1)).chain([u64::MAX]) {
             let at = step(ns);
             assert!(highest(at) >= ns, "{ns}");
             assert!(highest(at) - ns <= ns / 16, "{ns} {}", highest(at));
