@@ -49,6 +49,8 @@ struct State {
     /// Events in spill files, and those of them that are durable.
     spilled: u64,
     spilled_durable: u64,
+    /// A sync of a spill file failed: what it holds may be missing after a power cut (S6).
+    is_spill_suspect: bool,
     ended: bool,
     failing: Option<String>,
     suspect: Option<String>,
@@ -213,6 +215,10 @@ impl Progress {
     /// Everything in spill files is durable.
     pub(crate) fn set_spilled_durable(&self) {
         let mut state = self.state.lock();
+        if state.is_spill_suspect {
+            // A later sync of the same file succeeds, and says nothing about what failed.
+            return;
+        }
         state.spilled_durable = state.spilled;
         self.tell(&mut state);
     }
@@ -286,6 +292,12 @@ impl Progress {
         self.tell(&mut state);
     }
 
+    /// The same of a sync of a spill file, also for what the log's own disk has.
+    pub(crate) fn set_spill_suspect(&self, why: String) {
+        self.state.lock().is_spill_suspect = true;
+        self.set_suspect(why);
+    }
+
     /// Why nothing is called durable any more.
     pub(crate) fn suspect(&self) -> Option<String> {
         self.state.lock().suspect.clone()
@@ -318,7 +330,8 @@ impl State {
     fn answer(&mut self, ticket: Ticket) -> Option<Result<Mark, Unanswered>> {
         if let Some(goal) = self.goals.get(&ticket) {
             let mark = if goal.durable { self.durable } else { self.written };
-            if mark.blocks >= goal.blocks {
+            let is_suspect = goal.durable && self.is_spill_suspect;
+            if mark.blocks >= goal.blocks && !is_suspect {
                 let spilled = if goal.durable { self.spilled_durable } else { self.spilled };
                 self.goals.remove(&ticket);
                 return Some(Ok(Mark { events: mark.events + spilled, ..mark }));
@@ -335,6 +348,23 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spill_file_whose_sync_failed_is_never_called_durable() {
+        let progress = Progress::default();
+        progress.add_spilled(3, 100);
+        progress.set_spilled_durable();
+        progress.add_spilled(4, 100);
+        progress.set_spill_suspect("could not sync".into());
+        progress.set_spilled_durable();
+        assert_eq!(progress.spilled(), (7, 3), "also when a later sync succeeds");
+        let (flush, sync) = (progress.ask(Ask::Flush), progress.ask(Ask::Sync));
+        progress.set_goal(flush, 0, false);
+        progress.set_goal(sync, 0, true);
+        let answer = |ticket| progress.wait(ticket, Duration::ZERO).map(|mark| mark.events);
+        assert_eq!(answer(flush), Ok(7));
+        assert_eq!(answer(sync), Err(Unanswered::Suspect), "whatever the log's disk has");
+    }
 
     #[test]
     fn more_requests_than_fit_wait_for_the_scribe_and_all_are_answered() {

@@ -288,18 +288,17 @@ impl Spiller {
         }
         let synced = self.file.as_ref().map_or(Ok(()), |f| f.sync(&FileDisk, &self.spill.setup.plan));
         match synced {
-            Ok(()) => {
-                self.spill.setup.progress.set_spilled_durable();
-                // ord: Release, pairs with the Acquire in `has`.
-                self.spill.durable.store(written, Ordering::Release);
-                self.spill.setup.lanes.ready.wake();
-            }
+            Ok(()) => self.spill.setup.progress.set_spilled_durable(),
             Err(error) => {
-                let dir = self.spill.dir().display().to_string();
-                self.spill.setup.progress.set_suspect(format!("could not sync {dir}: {error}"));
-                self.seldom.say(|| format!("could not sync {dir}: {error}; see health()"));
+                let why = format!("could not sync {}: {error}", self.spill.dir().display());
+                self.seldom.say(|| format!("{why}; see health()"));
+                self.spill.setup.progress.set_spill_suspect(why);
             }
         }
+        // Also when it failed: to wait for it would be in vain, and who asks is told so.
+        // ord: Release, pairs with the Acquire in `has`.
+        self.spill.durable.store(written, Ordering::Release);
+        self.spill.setup.lanes.ready.wake();
     }
 
     /// Ends the file, which is then the drainer's.
