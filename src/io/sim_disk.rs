@@ -218,12 +218,12 @@ impl Disk for SimDisk {
         state.lens.push(0);
         state.names.insert(path.to_owned(), file);
         state.journal.push(Entry::Create { file, path: path.to_owned() });
-        Ok(SimFile::new(self, file))
+        Ok(SimFile::open(self, file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = *self.0.lock().names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(SimFile::new(self, file))
+        Ok(SimFile::open(self, file))
     }
 
     fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
@@ -254,7 +254,7 @@ struct SimFile {
 }
 
 impl SimFile {
-    fn new(disk: &SimDisk, file: usize) -> Box<dyn DiskFile> {
+    fn open(disk: &SimDisk, file: usize) -> Box<dyn DiskFile> {
         Box::new(Self { disk: disk.clone(), file, is_direct: AtomicBool::new(false) })
     }
 }
