@@ -1,16 +1,17 @@
 //! Together: features that are tested alone elsewhere, where they meet.
-#![cfg(feature = "tracing")]
+#![cfg(all(feature = "tracing", feature = "cli"))]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod shown;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use shown::{LONG, records};
 use tracing::{Dispatch, info, info_span};
 use tracing_subscriber::prelude::*;
-use ttlog::store::segment::{Entry, FLAG_PACKED, SegmentReader};
+use ttlog::store::segment::{Entry, FLAG_PACKED, SegmentHeader, SegmentReader};
 use ttlog::view::{Item, Query, Record, Source, Value};
 use ttlog::{BackPressurePolicy, Compression, Rotate};
 
@@ -138,15 +139,60 @@ fn spans_are_told_whole_and_once_where_lanes_spill_and_segments_are_packed() {
     assert!(n_records(&last[0]) < 10, "{} records", n_records(&last[0]));
 
     // The next start packs what is left: nothing changes but the size.
+    pack_all(dir);
+    check(dir);
+}
+
+/// Makes a program's next start, and waits until everything is packed.
+fn pack_all(dir: &Path) {
     let next = ttlog::Builder::new(dir).app("together", "1").compress(Compression::Zstd(1));
     let next = next.build().unwrap();
-    let is_packed =
-        |path: &PathBuf| SegmentReader::open(path).unwrap().header().flags & FLAG_PACKED != 0;
     let began = Instant::now();
-    while !segments(dir).iter().all(is_packed) {
+    while !segments(dir).iter().all(|path| header(path).flags & FLAG_PACKED != 0) {
         assert!(began.elapsed() < LONG, "segments stay as they are");
         std::thread::sleep(Duration::from_millis(10));
     }
     next.shutdown(LONG).unwrap();
-    check(dir);
+}
+
+fn header(path: &Path) -> SegmentHeader {
+    SegmentReader::open(path).unwrap().header().clone()
+}
+
+#[test]
+fn segments_written_past_the_page_cache_are_copied_and_packed_as_others_are() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (layer, handle) = ttlog::layer(dir.path())
+        .app("together", "1")
+        .direct(ttlog::__private::Direct::Always)
+        .rotate(Rotate::size(256 << 10))
+        .compress(Compression::None)
+        .build()
+        .unwrap();
+    let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
+    log(&dispatch, 0);
+    handle.shutdown(LONG).unwrap();
+    let shown = |dir: &Path| {
+        let records = records(dir);
+        let line = |record: &Record| format!("{} {}", around(record), number(record, "n"));
+        records.iter().map(line).collect::<Vec<_>>()
+    };
+    let before = shown(dir.path());
+    assert_eq!(before.len() as u64, EVENTS);
+    assert!(segments(dir.path()).len() > 3);
+    let align = |path: &PathBuf| header(path).align();
+    // Where the file system cannot, that is found out by the first.
+    assert!(segments(dir.path()).iter().any(|path| align(path) == 4096));
+
+    let status = Command::new(env!("CARGO_BIN_EXE_ttlog"))
+        .arg("archive")
+        .args([dir.path(), copy.path()])
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    assert!(shown(copy.path()) == before, "the copy is what was copied");
+
+    pack_all(dir.path());
+    assert!(segments(dir.path()).iter().all(|path| align(path) == 64));
+    assert!(shown(dir.path()) == before, "packing changes nothing but the size");
 }
