@@ -135,6 +135,34 @@ fn read_segment(bytes: &[u8]) -> (Vec<Vec<u8>>, usize) {
     (blocks, n_damages)
 }
 
+/// A block in a zstd frame, whose stored bytes are any: read it, or tell it as damage; and any bytes
+/// as a payload come out of a frame as they went in.
+pub(crate) fn packed(data: &[u8]) {
+    let whole = small_segment();
+    let mut bytes = whole[..1024].to_vec();
+    let mut block = whole[1024..1024 + HEADER_BYTES].to_vec();
+    block[6] = block::CODEC_ZSTD;
+    let stored_len = u32::try_from(data.len()).expect("inputs are short");
+    block[8..12].copy_from_slice(&stored_len.to_le_bytes());
+    block.extend_from_slice(data);
+    block.resize(block.len().next_multiple_of(64), 0);
+    bytes.extend_from_slice(&block);
+    seal(&mut bytes, 1024);
+    let mut file = tempfile::tempfile().expect("a temporary file can be made");
+    file.write_all(&bytes).expect("a temporary file can be written");
+    let mut reader = SegmentReader::from_file(file).expect("the header is whole");
+    let mut payload = Vec::new();
+    while let Some(entry) = reader.next_entry().expect("a temporary file can be read") {
+        let Entry::Block(found) = entry else { continue };
+        assert_eq!(found.header.codec, block::CODEC_ZSTD);
+        let read = reader.read_block(&found, &mut payload);
+        assert!(payload.len() <= block::PAYLOAD_BYTES_MAX, "a bomb costs the longest payload");
+        if read.is_ok() {
+            let _ = block::contents(&payload, &found.header);
+        }
+    }
+}
+
 /// Makes the checksums of the block at `at` right.
 fn seal(bytes: &mut [u8], at: usize) {
     let salt = header().salt();
@@ -329,6 +357,22 @@ fn small_lane() -> Vec<u8> {
     bytes
 }
 
+/// The stored payload of a small segment's first block, in a frame.
+#[cfg(test)]
+fn packed_frame() -> Vec<u8> {
+    let mut builder = Builder::new(header()).zstd(3);
+    for definition in definitions().iter() {
+        builder.add_definition((**definition).clone());
+    }
+    let record = [Head::word(1, 1, 0, 0).to_le_bytes(), [0; 8], [7; 8]].concat();
+    let bytes = record.repeat(12);
+    let head = RunHead { end: bytes.len() as u64, count: 12, ..RunHead::default() };
+    builder.push_run(&RawRun { head, bytes }).expect("the records are whole");
+    let bytes = builder.finish().expect("one block fits an index");
+    let stored_len = u32::from_le_bytes(*bytes[1024 + 8..].first_chunk().expect("a header"));
+    bytes[1024 + HEADER_BYTES..][..stored_len as usize].to_vec()
+}
+
 /// A few inputs to begin with, each under its target's name.
 #[cfg(test)]
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
@@ -357,6 +401,13 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("run/records", mixed),
         ("block/first", block),
         ("block/last", whole[whole.len() - 900..].to_vec()),
+        ("packed/frame", packed_frame()),
+        (
+            "packed/bomb",
+            vec![
+                0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0x50, 0, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 7,
+            ],
+        ),
         ("segment/flip", vec![0x40, 4, 6, 1]),
         ("segment/cut", vec![0, 8, 0, 0]),
         ("segment/copy", vec![0, 5, 3, 16, 0, 8, 4, 64]),

@@ -3,10 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::back_pressure::Fallback;
 use crate::error::{Error, Kind};
 use crate::io::IoChoice;
 use crate::lane::place::LanesChoice;
-use crate::record::{CODEC_COMPACT, CODEC_RAW};
+use crate::record::{CODEC_COMPACT, CODEC_RAW, Level};
+use crate::ring::BackPressurePolicy;
+use crate::store::keep::Keep;
+use crate::store::pack::How;
+use crate::store::rotate::Rotate;
+
+/// Smallest budget of disk that retention takes.
+const KEEP_BYTES_MIN: u64 = 1 << 20;
 
 /// When written events become durable, that is, survive a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,29 +40,18 @@ pub enum Direct {
     Never,
 }
 
-/// When a logger begins a new segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Rotate {
-    size: u64,
-}
-
-impl Rotate {
-    /// When the segment has reached this many bytes. The default is 64 MiB.
-    #[must_use]
-    pub const fn size(bytes: u64) -> Self {
-        Self { size: bytes }
-    }
-}
-
 /// How events are encoded as they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compression {
     /// Records as they lay in their lanes.
     None,
-    /// Small and cheap: less work for the machine than writing the raw bytes.
+    /// Small and cheap: less work for the machine than writing the raw bytes. Segments of a quiet
+    /// program, whose blocks are small, are packed when they are sealed.
     Compact,
+    /// Compact as they are written; every segment is packed with this level of zstd, 1 to 22, when
+    /// it is sealed. Without the feature `zstd` packing makes blocks larger, and no more.
+    Zstd(i32),
 }
 
 /// Where events are shown while they are logged, beside the log itself.
@@ -96,6 +93,7 @@ pub struct Builder {
     pub(crate) write_within: Duration,
     pub(crate) durability: Durability,
     pub(crate) rotate: Rotate,
+    pub(crate) keep: Option<Keep>,
     pub(crate) compression: Compression,
     pub(crate) io: Option<IoChoice>,
     pub(crate) direct: Direct,
@@ -109,8 +107,16 @@ pub struct Builder {
     pub(crate) console: Console,
     /// Ticks are UTC, told by who logs.
     pub(crate) utc_ticks: bool,
-    /// How long a full lane is waited for without progress, before its events are lost.
-    pub(crate) patience: Duration,
+    /// What happens when a lane is full; `None` for the default.
+    pub(crate) on_full: Option<BackPressurePolicy>,
+    /// The same for events at and above a level.
+    pub(crate) on_full_at: Option<(Level, BackPressurePolicy)>,
+    /// Bytes that spill files may take.
+    pub(crate) spill_quota: u64,
+    /// How long a call waits for the spiller.
+    pub(crate) spill_wait: Duration,
+    /// How long `Block` waits, and what comes then.
+    pub(crate) block_timeout: Option<(Duration, Fallback)>,
     /// What the environment says that could not be used.
     pub(crate) warnings: Vec<String>,
 }
@@ -128,6 +134,7 @@ impl Builder {
             write_within: Duration::from_millis(100),
             durability: Durability::Interval(Duration::from_secs(1)),
             rotate: Rotate::size(64 << 20),
+            keep: None,
             compression: Compression::Compact,
             io: None,
             direct: Direct::Auto,
@@ -138,7 +145,11 @@ impl Builder {
             flush_on_signals: false,
             console: Console::Off,
             utc_ticks: false,
-            patience: Duration::from_secs(1),
+            on_full: None,
+            on_full_at: None,
+            block_timeout: None,
+            spill_quota: 1 << 30,
+            spill_wait: Duration::from_millis(50),
             warnings: Vec::new(),
         }
     }
@@ -172,7 +183,8 @@ impl Builder {
     }
 
     /// Takes from the environment what code did not set: `RUST_LOG`, `TTLOG_DISABLE`,
-    /// `TTLOG_LANES`, `TTLOG_IO`. A value that cannot be used is told once on stderr, and the default stands.
+    /// `TTLOG_LANES`, `TTLOG_IO`, `TTLOG_ON_FULL`, `TTLOG_KEEP`. A value that cannot be used is told once on
+    /// stderr, and the default stands.
     pub fn env(self) -> Self {
         let mut this = self.env_filter();
         match std::env::var("TTLOG_DISABLE").as_deref() {
@@ -212,9 +224,16 @@ impl Builder {
                 Err(error) => this.warnings.push(format!("TTLOG_IO: {error}; it stays auto")),
             }
         }
-        for unbuilt in ["TTLOG_ON_FULL", "TTLOG_KEEP"] {
-            if std::env::var_os(unbuilt).is_some_and(|text| !text.is_empty()) {
-                this.warnings.push(format!("{unbuilt} is not supported by this version; ignored"));
+        this.env_on_full();
+        if this.keep.is_none()
+            && let Some(keep) = std::env::var_os("TTLOG_KEEP").filter(|text| !text.is_empty())
+        {
+            let keep = keep.to_string_lossy();
+            match keep.parse::<Keep>().map(|keep| (keep, keep_error(&keep))) {
+                Ok((keep, None)) => this.keep = Some(keep),
+                Ok((_, Some(why))) | Err(why) => {
+                    this.warnings.push(format!("TTLOG_KEEP: {why}; the default of 2 GiB stands"));
+                }
             }
         }
         this
@@ -266,6 +285,14 @@ impl Builder {
     /// Sets when a new segment begins; by default at 64 MiB.
     pub fn rotate(mut self, rotate: Rotate) -> Self {
         self.rotate = rotate;
+        self
+    }
+
+    /// Sets what is kept of this app's segments in the directory, those of earlier runs and of other
+    /// processes included; by default 2 GiB. It is applied when a logger starts, when it begins a
+    /// segment, and now and then.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.keep = Some(keep);
         self
     }
 
@@ -367,12 +394,27 @@ impl Builder {
     pub(crate) fn codec(&self) -> u8 {
         match self.compression {
             Compression::None => CODEC_RAW,
-            Compression::Compact => CODEC_COMPACT,
+            Compression::Compact | Compression::Zstd(_) => CODEC_COMPACT,
         }
     }
 
-    pub(crate) fn segment_bytes_max(&self) -> u64 {
-        self.rotate.size
+    /// How sealed segments are packed, if they are.
+    pub(crate) fn packing(&self) -> Option<How> {
+        match self.compression {
+            Compression::None => None,
+            Compression::Compact => Some(How { level: 1, only_small: true }),
+            Compression::Zstd(level) => Some(How { level, only_small: false }),
+        }
+    }
+
+    /// What is kept.
+    pub(crate) fn keep_used(&self) -> Keep {
+        self.keep.unwrap_or_default()
+    }
+
+    /// When segments end: at no more than an eighth of the disk that all may take.
+    pub(crate) fn rotate_used(&self) -> Rotate {
+        self.keep_used().total.map_or(self.rotate, |total| self.rotate.at_most(total / 8))
     }
 
     /// Refuses settings that make no sense.
@@ -384,10 +426,18 @@ impl Builder {
         if self.write_within > Duration::from_secs(3600) {
             return refuse("write_within is too long; use an hour or less".into());
         }
-        if self.rotate.size < 64 << 10 {
+        if self.rotate.size_max() < 64 << 10 {
             return refuse(
                 "segments would be too small; use Rotate::size of 64 KiB or more".into(),
             );
+        }
+        if let Compression::Zstd(level) = self.compression
+            && !(1..=22).contains(&level)
+        {
+            return refuse(format!("zstd has no level {level}; use one from 1 to 22"));
+        }
+        if let Some(why) = keep_error(&self.keep_used()) {
+            return refuse(why);
         }
         if self.lane_bytes == 0 || self.lane_bytes > 64 << 20 {
             return refuse("lane_bytes must be from 1 to 64 MiB".into());
@@ -402,11 +452,20 @@ impl Builder {
         {
             return refuse("an interval of 0 is Durability::EveryBlock; say so".into());
         }
-        Ok(())
+        self.check_on_full()
     }
 
     /// Size of the largest lane as it is used.
     pub(crate) fn lane_bytes_used(&self) -> usize {
         self.lane_bytes.next_power_of_two().max(crate::lane::lanes::FIRST_BYTES)
     }
+}
+
+/// Why limits make no sense, with the way out.
+fn keep_error(keep: &Keep) -> Option<String> {
+    if keep.total.is_some_and(|total| total < KEEP_BYTES_MIN) {
+        return Some("segments need room; use Keep::total of 1 MiB or more".into());
+    }
+    let no_segment = keep.count == Some(0);
+    no_segment.then(|| "the segment being written stays; use Keep::count of 1 or more".into())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::emit::Filter;
 use crate::emit::args::Args;
-use crate::emit::callsite::{self, Callsite};
+use crate::emit::callsite::Callsite;
 use crate::emit::route::{LaneRecord, LoggerRef};
 use crate::error::{Error, Kind};
 use crate::lane::lanes::Lanes;
@@ -158,16 +158,14 @@ impl Handle {
         };
         let (mut losses, truncated) = inner.lanes.losses();
         losses.add_all(&process::unplaced());
-        for level in Level::ALL {
-            let count = callsite::reentrant_losses(level);
-            losses.add(Cause::Reentrant, level, count);
-        }
         let (bytes_written, segments) = inner.progress.sums();
+        let (spilled, spilled_durable) = inner.progress.spilled();
         let mut lanes = 0;
         inner.lanes.registry.walk(|_| lanes += 1);
         Stats {
-            written: inner.progress.written().events,
-            durable: inner.progress.durable().events,
+            written: inner.progress.written().events + spilled,
+            durable: inner.progress.durable().events + spilled_durable,
+            spilled,
             truncated,
             suppressed: inner.limits.left_out(),
             bytes_written,
@@ -231,6 +229,12 @@ impl LoggerRef for Handle {
     fn lose(&self, level: Level) {
         if let Some(inner) = self.here() {
             inner.lanes.count_loss(Cause::Full, level);
+        }
+    }
+
+    fn lose_interrupted(&self, level: Level) {
+        if let Some(inner) = &self.0 {
+            inner.lanes.count_loss(Cause::Reentrant, level);
         }
     }
 }

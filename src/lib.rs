@@ -31,18 +31,21 @@
 //! A full lane is exchanged for a larger one; then its thread waits while the disk makes progress.
 //! After one second without any, events are lost at once, counted in [`Stats`] by level and
 //! [`Cause`], and told in the log where they are missing, until there is progress again.
+//! [`Builder::back_pressure`] chooses otherwise, for all events or for those at and above a level.
 //!
 //! # Features
 //!
 //! | feature | effect |
 //! | --- | --- |
 //! | `cli` | builds the command `ttlog`, with the crates that it needs |
+//! | `local_time` | adds `Rotate::local`: segments that end with local days and hours |
 //! | `max_level_off`, `…_error`, `…_warn`, `…_info`, `…_debug`, `…_trace` | calls that are more verbose are removed when the program is compiled |
 //! | `release_max_level_…` | the same in builds without debug assertions only, where it takes precedence |
 //! | `tracing` (default) | [`layer`](fn@layer) and [`Subscriber`]: events of tracing |
 //! | `log` (default) | [`bridge`]: records of log |
 //! | `serde` | `serde(&value)`: maps and lists that nest |
-//! | `zstd`, `parquet`, `tui` | declared; they change nothing in this version |
+//! | `zstd` | sealed segments are packed with zstd, and segments so packed are read; compiles C |
+//! | `parquet`, `tui` | declared; they change nothing in this version |
 
 /// What models of the lock-free parts do without: `--cfg loom` compiles `lane`, `record`, `sync`.
 macro_rules! without_loom {
@@ -65,11 +68,15 @@ mod macros;
 
 without_loom! {
     mod adopt;
+    #[doc(hidden)]
+    pub mod archive;
+    mod back_pressure;
     #[cfg(feature = "log")]
     pub mod bridge;
     mod config;
     #[doc(hidden)]
     pub mod control;
+    mod crash;
     mod emit;
     mod handle;
     #[cfg(feature = "tracing")]
@@ -88,9 +95,12 @@ without_loom! {
     #[doc(hidden)]
     pub mod store;
     pub mod test;
+    #[doc(hidden)]
+    pub mod upkeep;
     pub mod view;
 
-    pub use config::{Builder, Compression, Console, Durability, Rotate};
+    pub use back_pressure::Fallback;
+    pub use config::{Builder, Compression, Console, Durability};
     pub use emit::field;
     pub use emit::filter::{Explanation, Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;
@@ -104,10 +114,13 @@ without_loom! {
     pub use layer::{Layer, LayerBuilder, Subscriber, layer};
     pub use logger::{init, reinit_after_fork};
     pub use stats::{Health, Stats};
+    pub use store::keep::Keep;
+    pub use store::rotate::Rotate;
 }
 
 pub use error::Error;
 pub use record::{Cause, Level};
+pub use ring::BackPressurePolicy;
 
 /// What the macros expand to, and hooks for the project's own tests. No part of the interface.
 #[cfg(not(loom))]
@@ -117,6 +130,7 @@ pub mod __private {
     pub use std::option::Option::{None, Some};
     pub use std::{concat, file, format_args, line, module_path, stringify};
 
+    pub use crate::adopt::take_up;
     pub use crate::config::Direct;
     pub use crate::emit::args::{Args, Captures, CapturesNothing, Probe};
     pub use crate::emit::callsite::{Callsite, FieldName, Metadata};

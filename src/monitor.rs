@@ -80,6 +80,16 @@ impl Condvar {
         waited.1.timed_out()
     }
 
+    /// Waits while `is_so`, or until the time has come.
+    pub(crate) fn wait_while_until<T>(
+        &self,
+        guard: &mut Guard<'_, T>,
+        mut is_so: impl FnMut(&mut T) -> bool,
+        until: Instant,
+    ) {
+        while is_so(&mut *guard) && !self.wait_until(guard, until) {}
+    }
+
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }

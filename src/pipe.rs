@@ -19,12 +19,11 @@ use crate::record::{
     Anchor, Definition, FLAG_DYNAMIC, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Kind, Level,
     RECORD_EVENT, Role,
 };
+use crate::ring::BackPressurePolicy;
 
 /// Sets of names that get a definition of their own; the fields of others become part of the
 /// message.
 const SHAPES_MAX: usize = 4096;
-/// A pipe waits for its disk as long as it takes: its writer waits with it.
-const PATIENCE: Duration = Duration::from_secs(365 * 86_400);
 
 /// A value as far as a line can tell.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,9 +77,10 @@ impl Pipe {
     ///
     /// When the directory cannot be made or written to.
     pub fn open(dir: &Path, app: &str) -> Result<Self, Error> {
-        let mut config = Builder::new(dir).app(app, "").filter("trace").env();
+        // A pipe waits for its disk as long as it takes: its writer waits with it.
+        let config = Builder::new(dir).app(app, "").filter("trace");
+        let mut config = config.back_pressure(BackPressurePolicy::Block).env();
         config.utc_ticks = true;
-        config.patience = PATIENCE;
         Ok(Self { logger: config.build()?, shapes: HashMap::new() })
     }
 

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Builder, Direct, Durability, Rotate};
+use crate::config::{Builder, Direct, Durability};
 use crate::handle::Handle;
 use crate::io::sim_disk::{Fault, SimDisk, random};
 use crate::logger::tests::SIMULATED;
+use crate::store::rotate::Rotate;
 use crate::view::{Item, Query, Source, Value};
 
 const WAIT: Duration = Duration::from_secs(60);

@@ -8,10 +8,12 @@ use crate::record::{Cause, Level, Losses};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Events in segments.
+    /// Events in segments and spill files.
     pub written: u64,
     /// Events that survive a power cut.
     pub durable: u64,
+    /// Events that went by way of a spill file; they are in `written` too.
+    pub spilled: u64,
     /// Records whose longest value was cut to fit.
     pub truncated: u64,
     /// Events that a rate limit left out; the log tells how many where they are missing.

@@ -25,7 +25,7 @@ pub(crate) use std::sync::{
 #[cfg(not(loom))]
 pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
 #[cfg(not(loom))]
-pub(crate) use parking_lot::Mutex;
+pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(loom))]
 pub(crate) use std::{hint::spin_loop, thread::yield_now};
 
@@ -94,6 +94,9 @@ impl Unparker {
         self.1.load(fixed::Ordering::Relaxed)
     }
 }
+
+#[cfg(loom)]
+pub(crate) use loom::sync::MutexGuard;
 
 /// Gives loom's lock the interface of parking_lot's, which knows no poison.
 #[cfg(loom)]

@@ -8,10 +8,11 @@ use std::path::Path;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 4] = [
+const TARGETS: [(&str, Check); 5] = [
     ("run", checks::run),
     ("block", checks::block),
     ("segment", checks::segment),
+    ("packed", checks::packed),
     ("lane", checks::lane),
 ];
 

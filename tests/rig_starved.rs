@@ -72,6 +72,51 @@ fn a_disk_that_fills_up_costs_a_second_and_what_it_costs_is_told() {
     });
 }
 
+#[test]
+fn r14_the_oldest_segments_make_room_and_what_others_take_is_given_back() {
+    in_namespace(|| {
+        let mut rig = Rig::new();
+        let dir = rig.dir();
+        let _mounted = tmpfs(&dir, "24m");
+        let mut running = rig.start("do=asked threads=2 rotate=1048576 keep=free=8MiB");
+        println!("{}", running.line());
+        // Many times what there is room for.
+        for _ in 0..24 {
+            running.ask("log 40000");
+            assert_eq!(running.ask("flush 20000"), "flushed=true");
+        }
+        let segments = || {
+            let files = std::fs::read_dir(&dir).expect("it").map(|entry| entry.expect("it").path());
+            files.filter(|path| path.extension().is_some_and(|x| x == "ttlog")).count()
+        };
+        let free = || {
+            let stat = rustix::fs::statvfs(&dir).expect("it");
+            stat.f_bavail * stat.f_frsize
+        };
+        let began = std::time::Instant::now();
+        while free() < 8 << 20 {
+            assert!(began.elapsed() < Duration::from_secs(60), "{} bytes free", free());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let before = segments();
+        println!("{before} segments, {} bytes free; {}", free(), running.ask("stats"));
+        fill(&dir);
+        running.ask("log 40000");
+        assert_eq!(running.ask("flush 60000"), "flushed=true", "older segments make room");
+        println!("{} segments; {}", segments(), running.ask("stats"));
+        println!("{}", running.ask("quit"));
+        let _ = running.child.wait();
+        let read = read_back(&dir);
+        assert_eq!(read.wrong, [""; 0]);
+        let kept = by_thread(&read);
+        assert_eq!(kept.len(), 2);
+        for numbers in kept.into_values() {
+            let first = numbers[0];
+            assert!(first > 0 && numbers.iter().copied().eq(first..1_000_000), "from {first}");
+        }
+    });
+}
+
 /// Statements with long names, so that few fill what is reserved for definitions.
 mod long {
     use ttlog::info;
@@ -169,6 +214,46 @@ fn a_disk_that_hangs_holds_callers_up_for_a_second_at_most() {
         let (tally, told) = check(&rig, running.run);
         println!("{end}: {tally:?}, told {told}");
         assert_eq!((tally.missing, told), (number(&end, "lost"), number(&end, "lost")));
+    });
+}
+
+#[test]
+fn a_disk_that_hangs_costs_nothing_while_the_spill_disk_answers() {
+    in_namespace(|| {
+        let mut rig = Rig::new();
+        let (dir, spill) = (rig.dir(), rig.path("spill"));
+        let Some(_mounted) = Loop::ext4(&rig.path("image"), 256 << 20, &dir) else {
+            return not_run("needs mkfs.ext4 and a loop device");
+        };
+        let at = dir.display().to_string();
+        let (mut command, number_of_run) = rig.command("do=asked threads=2 spill_wait=5000");
+        command.env("TTLOG_ON_FULL", format!("spill:{}", spill.display()));
+        let mut running = rig::Running::new(command, number_of_run);
+        running.line();
+        running.ask("log 1000");
+        running.ask("flush 10000");
+        if !run("fsfreeze", &["-f", &at]) {
+            return not_run("needs fsfreeze");
+        }
+        // Far more than lanes and staging hold, in several goes: a spiller ends between two.
+        let mut slowest = 0;
+        for _ in 0..4 {
+            slowest = slowest.max(number(&running.ask("log 150000"), "slowest_ms"));
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let stats = running.ask("stats");
+        assert!(run("fsfreeze", &["-u", &at]), "the disk answers again");
+        println!("hung: slowest thread held up for {slowest} ms; {stats}");
+        assert_eq!(number(&stats, "lost"), 0, "{stats}");
+        assert_eq!(running.ask("flush 20000"), "flushed=true");
+        let end = running.ask("quit");
+        let _ = running.child.wait();
+        let (tally, told) = check(&rig, number_of_run);
+        println!("{end}: {tally:?}, told {told}");
+        assert_eq!((tally.missing, told, number(&end, "lost")), (0, 0, 0));
+        assert_eq!(tally.returned, 2 * 601_000);
+        let left = std::fs::read_dir(&spill).expect("it").count();
+        assert_eq!(left, 0, "all of it is part of the log");
     });
 }
 

@@ -14,6 +14,7 @@ pub(super) struct Covered {
     /// Start to end; ranges do not touch.
     ranges: HashMap<(u32, u32), BTreeMap<u64, u64>>,
     losses: HashMap<(u32, u32), crate::record::Losses>,
+    has_holes: bool,
 }
 
 impl Covered {
@@ -22,13 +23,20 @@ impl Covered {
         let mut payload = Vec::new();
         for segment in segments {
             let mut reader = segment.open()?;
+            let mut is_damaged = false;
             while let Some(entry) = reader.next_entry()? {
-                let Entry::Block(found) = entry else { continue };
-                if found.header.kind != block::KIND_EVENTS
-                    || reader.read_block(&found, &mut payload).is_err()
-                {
+                let Entry::Block(found) = entry else {
+                    is_damaged = true;
+                    continue;
+                };
+                if found.header.kind != block::KIND_EVENTS {
                     continue;
                 }
+                if reader.read_block(&found, &mut payload).is_err() {
+                    is_damaged = true;
+                    continue;
+                }
+                covered.has_holes |= is_damaged;
                 let Some(sections) = block::sections(&payload, &found.header) else { continue };
                 let mut runs = sections.runs;
                 while let Some((head, _, head_len, body_len)) = RunHead::decode(runs) {
@@ -39,6 +47,23 @@ impl Covered {
             }
         }
         Ok(covered)
+    }
+
+    /// True when a block is missing before another: of blocks that were written at a time, the
+    /// later may have come to the disk without the earlier.
+    pub(super) fn has_holes(&self) -> bool {
+        self.has_holes
+    }
+
+    /// Takes what lies before the first range of a lane for covered, since it was removed with its
+    /// segment: lanes are written in order, and staging may still hold what was written long ago.
+    pub(super) fn cover_removed(&mut self) {
+        for ranges in self.ranges.values_mut() {
+            if let Some((from, to)) = ranges.pop_first() {
+                debug_assert!(from <= to);
+                ranges.insert(0, to);
+            }
+        }
     }
 
     fn add(&mut self, head: &RunHead) {
@@ -142,6 +167,45 @@ mod tests {
             },
             bytes: record.repeat(n_records as usize),
         }
+    }
+
+    #[test]
+    fn a_block_that_is_missing_before_another_is_a_hole_and_one_at_the_end_is_none() {
+        use crate::store::segment::SegmentHeader;
+        use crate::store::{Builder, name};
+        let dir = tempfile::tempdir().unwrap();
+        let header = SegmentHeader { logger: 7, number: 2, app: "app".into(), ..Default::default() };
+        let path = dir.path().join(name::segment("app", 0, 7, 2));
+        let mut builder = Builder::new(header.clone());
+        builder.push_run(&run(0, 2)).unwrap();
+        builder.seal_block().unwrap();
+        let first = header.first_block() as usize;
+        let mut bytes = builder.take();
+        let second = bytes.len();
+        builder.push_run(&run(48, 2)).unwrap();
+        bytes.extend(builder.finish_unsealed().unwrap());
+        let has_holes = |without: std::ops::Range<usize>| {
+            let mut bytes = bytes.clone();
+            bytes[without].fill(0);
+            std::fs::write(&path, bytes).unwrap();
+            Covered::of(&[Segment::at(path.clone(), 7).unwrap()]).unwrap().has_holes()
+        };
+        assert!(!has_holes(0..0), "nothing is missing");
+        assert!(has_holes(first..second), "the first block");
+        assert!(!has_holes(second..bytes.len()), "the last block");
+    }
+
+    #[test]
+    fn what_was_removed_with_the_first_segments_is_not_written_again() {
+        let mut covered = Covered::default();
+        covered.add(&run(96, 1).head);
+        covered.add(&run(144, 1).head);
+        covered.cover_removed();
+        let other = RawRun { head: RunHead { lane: 7, ..run(0, 1).head }, ..run(0, 1) };
+        let missing = covered.missing(vec![run(24, 2), run(72, 3), other]);
+        let found: Vec<_> =
+            missing.iter().map(|r| (r.head.lane, r.head.position, r.head.count)).collect();
+        assert_eq!(found, [(1, 120, 1), (7, 0, 1)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!      └─► in_background, at low priority: all of them, then places that nobody owns
 //! ```
 //!
-//! With the dead logger's lock held: sync and trim its segments, write what they lack from staging
+//! With the dead logger's lock held: make its spill files segments, sync and trim those, write what they lack from staging
 //! and lanes into a segment of the dead logger's id, make that durable, then remove lanes and owner
 //! file. A crash in between adopts again; nothing is doubled, since every reader and adopter keeps
 //! each byte range once (S2).
@@ -13,6 +13,7 @@
 mod covered;
 mod orphan;
 mod segment;
+mod spill;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -75,15 +76,22 @@ pub(crate) fn keep_pace(dir: &Path, base: &Path) {
     }
 }
 
-/// Adopts what there is in a log directory, without anybody waiting for it.
-pub(crate) fn in_background(dir: PathBuf) {
+/// Adopts what there is in a log directory, without anybody waiting for it, then does what comes
+/// behind that.
+pub(crate) fn in_background(dir: PathBuf, then: impl FnOnce() + Send + 'static) {
     // Without the thread the next start tries again.
     let _ = spawn(move || {
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
-        owner::clear_leftovers(&dir);
-        adopt_until(&dir, dead(&dir), None);
+        take_up(&dir);
         orphan::remove_all(Path::new(place::SHARED_MEMORY));
+        then();
     });
+}
+
+/// Adopts what there is in a log directory, now.
+pub fn take_up(dir: &Path) {
+    owner::clear_leftovers(dir);
+    adopt_until(dir, dead(dir), None);
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> bool {
@@ -108,6 +116,8 @@ struct Dead {
     found: Found,
     _lock: Lock,
     segments: Vec<Segment>,
+    /// Its spill files are part of the log.
+    is_drained: bool,
 }
 
 /// Adopts dead loggers, some at a time, until the deadline has passed.
@@ -145,7 +155,7 @@ fn lock(found: Found) -> Option<Dead> {
             Ok(Taken::Held) | Err(_) => None,
         }
     });
-    lock.map(|lock| Dead { found, _lock: lock, segments: Vec::new() })
+    lock.map(|lock| Dead { found, _lock: lock, segments: Vec::new(), is_drained: true })
 }
 
 /// Adopts dead loggers whose locks the caller holds: what they lack is written for all of them
@@ -154,7 +164,13 @@ fn adopt_together(disk: &dyn Disk, dir: &Path, mut dead: Vec<Dead>) -> io::Resul
     if dead.is_empty() {
         return Ok(());
     }
-    // Listed behind the locks: nobody else writes segments of these loggers any more.
+    // Behind the locks: nobody else writes segments and spill files of these loggers any more.
+    for dead in &mut dead {
+        if let Err(error) = spill::take_up(disk, dir, &dead.found.owner) {
+            tell(&dead.found.path.display().to_string(), &error);
+            dead.is_drained = false;
+        }
+    }
     let loggers: BTreeSet<u64> = dead.iter().map(|dead| dead.found.owner.logger).collect();
     let mut listing = Listing::of(dir, &loggers)?;
     let mut any_written = false;
@@ -172,7 +188,8 @@ fn adopt_together(disk: &dyn Disk, dir: &Path, mut dead: Vec<Dead>) -> io::Resul
     if any_written {
         disk.sync_dir(dir)?;
     }
-    for dead in &dead {
+    // The owner file leads to what was not drained.
+    for dead in dead.iter().filter(|dead| dead.is_drained) {
         if let Err(error) = remove(disk, dead) {
             tell(&dead.found.path.display().to_string(), &error);
         }
@@ -189,6 +206,7 @@ fn complete(
     listing: &mut Listing,
 ) -> io::Result<Option<bool>> {
     let owner = &dead.found.owner;
+    let is_cut = listing.is_cut(owner.logger);
     dead.segments = listing.segments(disk, owner.logger)?;
     for segment in &mut dead.segments {
         segment.mend(disk)?;
@@ -200,7 +218,12 @@ fn complete(
     if snapshot.runs.is_empty() {
         return Ok(Some(false));
     }
-    let missing = Covered::of(&dead.segments)?.missing(snapshot.runs.clone());
+    let mut covered = Covered::of(&dead.segments)?;
+    // What was spilled has no order with the rest, and may have taken the first number.
+    if is_cut && owner.spill.is_none() && !covered.has_holes() {
+        covered.cover_removed();
+    }
+    let missing = covered.missing(snapshot.runs.clone());
     if missing.is_empty() {
         return Ok(Some(false));
     }

@@ -51,6 +51,13 @@ impl Listing {
         Ok(listing)
     }
 
+    /// True when the first segments of a logger were removed: some of its events are to be nowhere.
+    pub(super) fn is_cut(&self, logger: u64) -> bool {
+        let paths = self.segments.get(&logger).into_iter().flatten();
+        let names = paths.filter_map(|path| name::parse(path.file_name()?.to_str()?));
+        names.map(|name| name.number).min().is_some_and(|lowest| lowest > 1)
+    }
+
     /// The segments of a logger. Removes what its scribe or an earlier adopter left unfinished
     /// (S12): segments that are not renamed yet, and those whose header was never written.
     pub(super) fn segments(&mut self, disk: &dyn Disk, logger: u64) -> io::Result<Vec<Segment>> {
@@ -64,18 +71,14 @@ impl Listing {
                 continue;
             }
             // One whose header is not whole holds nothing that is not in staging.
-            if let Ok(reader) = SegmentReader::open(&path)
-                && reader.header().logger == logger
-            {
-                segments.push(Segment { header: reader.header().clone(), path, torn: None });
-            }
+            segments.extend(Segment::at(path, logger));
         }
         Ok(segments)
     }
 }
 
 /// True when nothing but zeros stands where a segment's header belongs.
-fn has_no_header(path: &Path) -> io::Result<bool> {
+pub(super) fn has_no_header(path: &Path) -> io::Result<bool> {
     use std::io::Read as _;
     if !std::fs::symlink_metadata(path)?.is_file() {
         return Ok(false);
@@ -86,6 +89,13 @@ fn has_no_header(path: &Path) -> io::Result<bool> {
 }
 
 impl Segment {
+    /// The segment of this logger at `path`; `None` when it is another's, or its header is not whole.
+    pub(super) fn at(path: PathBuf, logger: u64) -> Option<Self> {
+        let reader = SegmentReader::open(&path).ok()?;
+        let header = reader.header().clone();
+        (header.logger == logger).then_some(Self { path, header, torn: None })
+    }
+
     /// Cuts the zeros behind the last block and makes the rest durable.
     pub(super) fn mend(&mut self, disk: &dyn Disk) -> io::Result<()> {
         let file = disk.open(&self.path)?;

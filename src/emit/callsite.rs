@@ -21,14 +21,14 @@ use super::detour::Detour;
 use super::metadata::clean;
 pub use super::metadata::{FieldName, Metadata};
 use super::route::{Global, Local, LoggerRef};
-use super::sites::{REGISTRY, with_registry};
+use super::sites::{INSTALLED, REGISTRY, with_registry};
 pub use super::sites::{
     DefinitionSink, SinkId, add_sink, define, for_each_definition, rebuild_interest, remove_sink,
     uninstall,
 };
 pub(crate) use super::sites::{define_suppressed, end_redact, install, redact, set_filter};
-use crate::lane::{capture, process};
-use crate::record::{Definition, Field, Level, Role};
+use crate::lane::{capture, handle, process};
+use crate::record::{Cause, Definition, Field, Level, Role};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 
 /// A statement. Each expansion of a macro has one as a `static`.
@@ -54,14 +54,13 @@ pub struct Callsite {
 pub(super) const OFF: u32 = 1 << 31;
 const DEFERRED: u32 = 1;
 
-/// Events lost because their callsite's first use came while its thread held the list.
-static REENTRANT: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
-
 /// Why a call has no id to write with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lost {
     /// The event is counted as lost by now.
     Counted,
+    /// The thread is inside the list of callsites: the logger counts the event.
+    Reentrant,
     /// There is no room for the definition: the logger counts the event.
     NoRoom,
 }
@@ -231,10 +230,7 @@ impl Callsite {
             self.other.store(id, Ordering::Release);
             Ok((id, true))
         });
-        resolved.unwrap_or_else(|| {
-            self.count_reentrant();
-            Err(Lost::Counted)
-        })
+        resolved.unwrap_or(Err(Lost::Reentrant))
     }
 
     fn known(&self, shape: &Shape) -> Option<(u32, bool)> {
@@ -291,17 +287,14 @@ impl Callsite {
         count_forked(self.metadata.target, self.metadata.level);
     }
 
+    /// Counts an event of a callsite that nobody knows yet: whether it was wanted is not known.
     fn count_reentrant(&self) {
-        // ord: counter.
-        REENTRANT[self.metadata.level as usize].fetch_add(1, Ordering::Relaxed);
+        // ord: Relaxed, a number that says itself whether its logger lives.
+        let installed = INSTALLED.load(Ordering::Relaxed);
+        if installed != 0 {
+            handle::lose_global(installed, Cause::Reentrant, self.metadata.level);
+        }
     }
-}
-
-/// Events of this level lost because a callsite was first used inside the list of callsites.
-#[must_use]
-pub fn reentrant_losses(level: Level) -> u64 {
-    // ord: counter.
-    REENTRANT[level as usize].load(Ordering::Relaxed)
 }
 
 /// Counts an event of a forked child if the global logger would have wanted it.

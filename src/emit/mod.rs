@@ -135,6 +135,7 @@ fn emit_unusual<R: Route, L: List>(
         Ok((id, true)) => to.push(site, id, flags | FLAG_DYNAMIC, args.dynamic()),
         Ok((id, false)) => to.push(site, id, flags, args),
         Err(Lost::NoRoom) => to.lose(site.metadata().level),
+        Err(Lost::Reentrant) => to.lose_interrupted(site.metadata().level),
         Err(Lost::Counted) => {}
     }
 }

@@ -6,7 +6,7 @@ use super::clock;
 use super::raw::Cursor;
 use crate::lane::fill::Record;
 use crate::lane::handle;
-use crate::record::{HEAD_BYTES, Head, Level, RECORD_EVENT};
+use crate::record::{Cause, HEAD_BYTES, Head, Level, RECORD_EVENT};
 
 /// A record as a lane wants it.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub trait Route: Copy {
     fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: A);
     /// Counts an event whose definition found no room.
     fn lose(self, level: Level);
+    /// Counts an event that came while its thread was inside the list of callsites.
+    fn lose_interrupted(self, level: Level);
 }
 
 /// To the logger that `init` installed: the callsite's word.
@@ -103,7 +105,11 @@ impl Route for Global {
     }
 
     fn lose(self, level: Level) {
-        handle::lose_global((self.0 >> 32) as u32, level);
+        handle::lose_global((self.0 >> 32) as u32, Cause::Full, level);
+    }
+
+    fn lose_interrupted(self, level: Level) {
+        handle::lose_global((self.0 >> 32) as u32, Cause::Reentrant, level);
     }
 }
 
@@ -115,6 +121,10 @@ pub trait LoggerRef {
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A);
     /// Counts an event whose definition found no room.
     fn lose(&self, level: Level);
+    /// Counts an event that came while its thread was inside the list of callsites.
+    fn lose_interrupted(&self, level: Level) {
+        self.lose(level);
+    }
 }
 
 impl<T: LoggerRef + ?Sized> LoggerRef for &T {
@@ -129,6 +139,10 @@ impl<T: LoggerRef + ?Sized> LoggerRef for &T {
 
     fn lose(&self, level: Level) {
         (**self).lose(level);
+    }
+
+    fn lose_interrupted(&self, level: Level) {
+        (**self).lose_interrupted(level);
     }
 }
 
@@ -157,6 +171,10 @@ impl<H: LoggerRef + ?Sized> Route for Local<'_, H> {
 
     fn lose(self, level: Level) {
         self.0.lose(level);
+    }
+
+    fn lose_interrupted(self, level: Level) {
+        self.0.lose_interrupted(level);
     }
 }
 

@@ -12,7 +12,7 @@ use super::redact::{self, Patterns};
 use crate::lane::capture;
 use crate::monitor::{Guard, Mutex};
 use crate::record::{Definition, Level};
-use crate::sync::fixed::Ordering;
+use crate::sync::fixed::{AtomicU32, Ordering};
 
 /// Learns each definition before the first record that names it. It is called under the lock of
 /// the list of callsites: it must neither log nor wait for a thread that does.
@@ -52,6 +52,9 @@ pub(super) static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
     installed: None,
     captures: 0,
 });
+
+/// Epoch of the logger that is installed, 0 without one, for who cannot enter the list.
+pub(super) static INSTALLED: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
@@ -181,6 +184,8 @@ pub(super) fn with_filter<T>(job: impl FnOnce(Option<&Filter>) -> T) -> Option<T
 pub(crate) fn install(epoch: u32, filter: Arc<Filter>, limits: Arc<Limits>) {
     with_registry(|registry| {
         registry.installed = Some(Installed { epoch, filter, limits });
+        // ord: Relaxed, see `Callsite::count_reentrant`.
+        INSTALLED.store(epoch, Ordering::Relaxed);
         registry.update_all();
     });
 }
@@ -248,6 +253,8 @@ pub(crate) fn define_suppressed(site: &'static Callsite) -> bool {
 pub fn uninstall() {
     with_registry(|registry| {
         registry.installed = None;
+        // ord: Relaxed, as above.
+        INSTALLED.store(0, Ordering::Relaxed);
         registry.update_all();
     });
 }
@@ -299,6 +306,8 @@ pub(crate) fn abandon() {
         std::mem::forget(std::mem::take(&mut registry.sinks));
         redact::change(Vec::clear);
         registry.installed = None;
+        // ord: Relaxed, as above.
+        INSTALLED.store(0, Ordering::Relaxed);
         for at in 0..registry.callsites.len() {
             registry.mask(registry.callsites[at]);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::levels;
 use super::place::Place;
 use crate::record::Definition;
 use crate::record::compact::{Schema, Schemas};
@@ -30,6 +31,7 @@ impl Catalog {
     /// what a record needs has to outlive the process as the record does. Callers take turns (they
     /// have the lock of the list of callsites).
     pub(crate) fn define(&self, definition: &Definition, place: &Place) -> bool {
+        levels::note(definition.id, definition.level);
         let id = definition.id as usize;
         if self.entries.lock().get(id).is_some_and(Option::is_some) {
             return true;

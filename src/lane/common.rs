@@ -10,17 +10,20 @@
 //! - **C1** The producer is used only under the latch.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
 use super::fill::{Record, fill_cut};
+use super::full::Attempts;
 use super::hand_out::Lane;
 use super::handle::thread_id;
 use super::lanes::Lanes;
 use super::latch::Latch;
 use super::ring::{Producer, Room};
 use crate::record::{Cause, FLAG_THREAD, HEAD_BYTES, Level};
+
+/// How often a call that does not wait tries to get into a lane that others fill.
+const TRIES: u32 = 64;
 
 /// The common lane and its lock.
 #[derive(Debug)]
@@ -90,7 +93,8 @@ pub(crate) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record
     if len > lanes.record_bytes_max(&lane) {
         return lanes.common.count_loss(Cause::Full, level);
     }
-    let mut waited_since = None;
+    let mut attempts = Attempts::new(level);
+    let mut tries = 0;
     let cause = loop {
         if lanes.is_closed() {
             break Cause::Shutdown;
@@ -119,15 +123,16 @@ pub(crate) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record
             }
             // The holder is another thread, which writes one record: this thread's own frames below
             // a signal handler were found out before.
+            None if tries < TRIES => {
+                tries += 1;
+                std::thread::yield_now();
+            }
+            // Others may take the room that this call makes, again and again.
             None | Some(Room::Full) => {
-                let since = waited_since.get_or_insert_with(Instant::now);
-                if lanes.waits_in_vain() || since.elapsed() > lanes.patience {
+                tries += 1;
+                let has_room = attempts.make_room(lanes, &lane, head, len);
+                if !has_room || tries > TRIES && !attempts.has_waited() {
                     break Cause::Full;
-                }
-                lanes.ready.set(0);
-                std::thread::sleep(Duration::from_micros(100));
-                if lane.memory().head() != head {
-                    waited_since = None;
                 }
             }
         }

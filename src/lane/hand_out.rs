@@ -1,16 +1,29 @@
 //! Hand-out: one lane in the hands of one thread, until the scribe has emptied it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::levels;
 use super::memory::{HEADER_BYTES, Memory};
+use super::outlet::Outlet;
 use super::park::{End, Park};
-use super::ring::{LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
+use super::ring::{EVICTED_WORDS, LANE_MAGIC, LANE_VERSION, LOSS_WORDS, word};
 use super::seat::Seat;
-use crate::record::{CAUSES, Cause, LEVELS, Level, Losses};
+use crate::record::{CAUSES, Cause, Head, LEVELS, Level, Losses};
+
+/// What came of an eviction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evicting {
+    /// There is room.
+    Done,
+    /// Another thread is the consumer at this moment.
+    Busy,
+    /// A record is in the way that is kept.
+    Kept,
+}
 
 /// One hand-out of a lane to one thread.
 #[derive(Debug)]
@@ -28,11 +41,16 @@ pub(crate) struct Lane {
     pub(crate) thread: String,
     /// The producer will never write again.
     ended: End,
-    /// The scribe has taken everything; the memory may belong to another hand-out by now.
-    pub(super) emptied: AtomicBool,
+    /// Where its records are taken, or evicted.
+    pub(crate) outlet: Outlet,
     /// The lane that the same thread had before, which has to be emptied first.
     before: Mutex<Option<Arc<Lane>>>,
     park: Park,
+    /// How far the lane was taken when a wait ran out, for the scribe and for the spiller, by
+    /// ordinary records and by kept ones: until it goes on, nobody waits.
+    pub(super) gave_up_at: [AtomicU64; 4],
+    /// Its producer found it full and asks for the spiller.
+    overflows: AtomicBool,
     /// Where its producer can be stopped.
     pub(super) seat: Seat,
     /// Its producer is to write no more, since the lane's file goes.
@@ -80,14 +98,42 @@ impl Lane {
     pub(crate) fn older_with_records(&self) -> Option<u32> {
         let mut before = self.before.lock();
         let is_empty = before.as_ref().is_none_or(|before| {
-            // ord: Relaxed, the scribe's own.
-            let emptied = before.emptied.load(Ordering::Relaxed);
-            emptied || before.is_ended() && before.memory.head() == before.memory.tail()
+            before.outlet.is_closed() || before.is_ended() && before.memory.head() == before.memory.tail()
         });
         if is_empty {
             *before = None;
         }
         before.as_ref().map(|before| before.generation)
+    }
+
+    /// Evicts records of this thread, oldest hand-out first, until this lane's head has come to
+    /// `target`; one at or above `kept` stops it. The producer calls it, which alone hands out lanes
+    /// to its thread, so that the older ones stay what they are.
+    pub(super) fn evict(&self, target: u64, kept: Option<Level>) -> Evicting {
+        // Taken by the scribe for moments, to see whether the older lane is empty.
+        let Some(before) = self.before.try_lock().map(|before| before.clone()) else {
+            return Evicting::Busy;
+        };
+        if let Some(before) = before.filter(|before| !before.outlet.is_closed()) {
+            match before.evict(u64::MAX, kept) {
+                Evicting::Done => {}
+                other if before.outlet.is_closed() => debug_assert_eq!(other, Evicting::Busy),
+                other => return other,
+            }
+        }
+        let Some(mut taking) = self.outlet.try_take() else { return Evicting::Busy };
+        let class = |head: &Head| {
+            let level = levels::of(head.callsite);
+            let is_kept = kept.is_some_and(|kept| level >= kept);
+            (!is_kept).then_some(level as usize)
+        };
+        if taking.evict(target, class) > 0 {
+            // ord: Release, pairs with the Acquire in `losses_version`: the counts are there. Under
+            // the lock, so that the scribe's next look tells them.
+            self.memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
+        }
+        let is_done = taking.head() >= target.min(self.memory.tail());
+        if is_done { Evicting::Done } else { Evicting::Kept }
     }
 
     /// Waits until the consumer has taken something, or for `timeout`. `head` is what the producer
@@ -101,13 +147,27 @@ impl Lane {
         self.park.wake();
     }
 
+    /// Asks for the spiller.
+    pub(super) fn set_overflows(&self) {
+        // ord: Relaxed, published by `Overflow::want`.
+        self.overflows.store(true, Ordering::Relaxed);
+    }
+
+    /// True while the producer asks for the spiller.
+    pub(crate) fn overflows(&self) -> bool {
+        // ord: Relaxed, a check.
+        self.overflows.load(Ordering::Relaxed)
+    }
+
+    /// True once after the producer asked for the spiller.
+    pub(crate) fn take_overflows(&self) -> bool {
+        // ord: Relaxed, a check; seen behind `Overflow::want`, or a millisecond later.
+        self.overflows.load(Ordering::Relaxed) && self.overflows.swap(false, Ordering::Relaxed)
+    }
+
     /// Counts events that this lane did not accept, or whose bytes its consumer cannot read.
     pub(crate) fn count_loss(&self, cause: Cause, level: Level, count: u64) {
-        let at = word::LOSSES + cause as usize * LEVELS + level as usize;
-        // ord: Relaxed, a counter with several writers.
-        self.memory.word(at).fetch_add(count, Ordering::Relaxed);
-        // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
-        self.memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
+        count_loss(&self.memory, cause, level, count);
     }
 
     /// Counts a record that was cut.
@@ -128,6 +188,12 @@ impl Lane {
         self.memory.word(word::LOSSES_VERSION).load(Ordering::Acquire)
     }
 
+    /// How far the lane was committed at its last loss.
+    pub(crate) fn lost_at(&self) -> u64 {
+        // ord: Relaxed, behind the version.
+        self.memory.word(word::LOST_AT).load(Ordering::Relaxed)
+    }
+
     /// Cumulative losses since the hand-out.
     pub(crate) fn losses(&self) -> Losses {
         let mut losses = Losses::NONE;
@@ -136,6 +202,9 @@ impl Lane {
             let count = self.memory.word(word::LOSSES + at).load(Ordering::Relaxed);
             let level = Level::ALL[at % LEVELS];
             losses.set(Cause::ALL[at / LEVELS], level, count);
+        }
+        for (level, count) in Level::ALL.into_iter().zip(self.outlet.evicted()) {
+            losses.set(Cause::Evicted, level, count);
         }
         losses
     }
@@ -157,8 +226,9 @@ impl Lane {
             (word::TID, u64::from(self.tid)),
             (word::NAME_LEN, len as u64),
         ];
-        let zeros = (word::LOSSES..=word::TRUNCATED).map(|at| (at, 0));
-        let slots = word::SLOTS.into_iter().flat_map(|at| [(at, 0), (at + 1, 0)]);
+        let zeros = (word::LOSSES..=word::LOST_AT).map(|at| (at, 0));
+        let slot = |at: usize| (at..at + 2 + EVICTED_WORDS).map(|at| (at, 0));
+        let slots = word::SLOTS.into_iter().flat_map(slot);
         for (at, value) in words.into_iter().chain(zeros).chain(slots) {
             // ord: Relaxed, published by the Release of the generation.
             memory.word(at).store(value, Ordering::Relaxed);
@@ -171,6 +241,7 @@ impl Lane {
 
     /// Makes the identity valid; head and tail are set by now.
     pub(crate) fn publish(&self) {
+        self.outlet.begin();
         let generation = u64::from(self.generation);
         // ord: Release, after the identity and the positions.
         self.memory.word(word::GENERATION).store(generation, Ordering::Release);
@@ -187,6 +258,7 @@ impl Lane {
         before: Option<Arc<Self>>,
     ) -> Self {
         Self {
+            outlet: Outlet::new(memory.clone()),
             memory,
             id,
             round,
@@ -194,13 +266,25 @@ impl Lane {
             tid,
             thread,
             ended: End::new(),
-            emptied: AtomicBool::new(false),
+            gave_up_at: [const { AtomicU64::new(u64::MAX) }; 4],
             before: Mutex::new(before),
             park: Park::new(),
+            overflows: AtomicBool::new(false),
             seat: Seat::new(),
             stopped: AtomicBool::new(false),
         }
     }
+}
+
+/// Counts events that a lane did not accept, where its readers find it.
+pub(super) fn count_loss(memory: &Memory, cause: Cause, level: Level, count: u64) {
+    let at = word::LOSSES + cause as usize * LEVELS + level as usize;
+    // ord: Relaxed, a counter with several writers.
+    memory.word(at).fetch_add(count, Ordering::Relaxed);
+    // ord: Relaxed, published by the version; where several threads count, any of theirs.
+    memory.word(word::LOST_AT).store(memory.tail(), Ordering::Relaxed);
+    // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
+    memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
 }
 
 const _: () = assert!(CAUSES * LEVELS == LOSS_WORDS);

@@ -19,20 +19,17 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::capture;
 use super::common::write_common;
-use super::hand_out::Lane;
+use super::hand_out::{Lane, count_loss};
 use super::lanes::Lanes;
 use super::living::{self, Living};
 use super::process;
 use super::fill::{Record, fill, fill_cut};
+use super::full::Attempts;
 use super::ring::{Producer, Room};
 use crate::record::{Cause, HEAD_BYTES, Level};
-
-/// Rounds of looking at the head before a thread parks.
-const SPINS: u32 = 300;
 
 /// What a thread keeps for one logger and one way to it.
 #[derive(Debug)]
@@ -40,8 +37,6 @@ struct Attachment {
     lanes: Arc<Lanes>,
     /// `None`: there was no room, this thread uses the common lane.
     lane: Option<Arc<Lane>>,
-    /// The head at which a wait ran out: until it moves, calls lose at once.
-    gave_up_at: Cell<Option<u64>>,
     /// The producer for calls that name their logger.
     local: Option<Rc<Producer>>,
 }
@@ -161,7 +156,7 @@ pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let producer = global_producer();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-        refused(producer, serial, record);
+        refused(producer, serial, len, record);
     }
 }
 
@@ -174,7 +169,7 @@ pub(crate) fn write_layer<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     LAYER.with(|producer| {
         if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-            refused(producer, serial, record);
+            refused(producer, serial, len, record);
         }
     });
 }
@@ -188,25 +183,33 @@ fn write_with_slow_clock<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let producer = global_producer();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-        refused(producer, serial, record);
+        refused(producer, serial, len, record);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn refused<R: Record>(producer: &Producer, serial: u32, record: R) {
-    cold(producer, serial, &record);
+fn refused<R: Record>(producer: &Producer, serial: u32, len: usize, record: R) {
+    if !is_lost_at_once(producer, serial, len, record.level()) {
+        cold(producer, serial, &record);
+    }
 }
 
-/// Counts an event of the global logger whose definition found no room.
+/// Counts a record as lost for which nothing can be done until the consumer has taken something.
+fn is_lost_at_once(producer: &Producer, serial: u32, len: usize, level: Level) -> bool {
+    let full = producer.full(serial, len, level as u8);
+    full.inspect(|memory| count_loss(memory, Cause::Full, level, 1)).is_some()
+}
+
+/// Counts an event of the global logger that came to no lane.
 #[cold]
-pub(crate) fn lose_global(serial: u32, level: Level) {
+pub(crate) fn lose_global(serial: u32, cause: Cause, level: Level) {
     if process::is_forked() {
         return process::count_forked(level);
     }
     match living::find(serial) {
-        Living::Found(lanes) => lanes.count_loss(Cause::Full, level),
-        Living::Gone => process::count_unplaced(Cause::Full, level),
+        Living::Found(lanes) => lanes.count_loss(cause, level),
+        Living::Gone => process::count_unplaced(cause, level),
         Living::Inside => living::count_interrupted(serial, level),
     }
 }
@@ -222,7 +225,9 @@ pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     let payload = record.payload_len();
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let ticks = record.ticks();
-    if !producer.write(lanes.serial, len, |out| fill(record, ticks, out, payload)) {
+    if !producer.write(lanes.serial, len, |out| fill(record, ticks, out, payload))
+        && !is_lost_at_once(&producer, lanes.serial, len, record.level())
+    {
         cold_local(lanes, record);
     }
 }
@@ -241,11 +246,7 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     }
     let Some(_cold) = Cold::enter() else {
         // Called by a signal handler that interrupted the cold way.
-        return match living::find(serial) {
-            Living::Found(lanes) => lanes.count_loss(Cause::Reentrant, level),
-            Living::Gone => process::count_unplaced(Cause::Reentrant, level),
-            Living::Inside => living::count_interrupted(serial, level),
-        };
+        return lose_global(serial, Cause::Reentrant, level);
     };
     let lanes = match KEPT.try_with(|kept| kept.lanes(serial)) {
         Ok(Some(lanes)) => Living::Found(lanes),
@@ -304,7 +305,6 @@ impl Kept {
         kept.push(Attachment {
             lanes: lanes.clone(),
             lane: None,
-            gave_up_at: Cell::new(None),
             local: local.then(|| Rc::new(Producer::new())),
         });
         drop(kept);
@@ -329,20 +329,7 @@ impl Kept {
     fn set_lane(&self, serial: u32, local: bool, lane: Arc<Lane>) -> Option<Arc<Lane>> {
         let mut kept = self.0.borrow_mut();
         let mine = kept.iter_mut().find(|a| a.is_for(serial, local))?;
-        mine.gave_up_at.set(None);
         mine.lane.replace(lane)
-    }
-
-    fn gave_up_at(&self, serial: u32, local: bool) -> Option<u64> {
-        let kept = self.0.try_borrow().ok()?;
-        kept.iter().find(|a| a.is_for(serial, local))?.gave_up_at.get()
-    }
-
-    fn give_up_at(&self, serial: u32, local: bool, head: Option<u64>) {
-        let Ok(kept) = self.0.try_borrow() else { return };
-        if let Some(mine) = kept.iter().find(|a| a.is_for(serial, local)) {
-            mine.gave_up_at.set(head);
-        }
     }
 }
 
@@ -389,7 +376,11 @@ fn write_slowly(
         lane.count_truncated();
     }
     let len = HEAD_BYTES + payload.next_multiple_of(8);
+    let mut attempts = Attempts::new(level);
     loop {
+        // Before the look for room, so that what the scribe gives back afterwards is no reason to
+        // wait for more.
+        let head = lane.memory().head();
         // Looked at behind each join (see `Lanes::join`), and when the producer was stopped.
         if lanes.is_closed() {
             return lane.count_loss(Cause::Shutdown, level, 1);
@@ -404,22 +395,19 @@ fn write_slowly(
             lane = larger;
             continue;
         }
-        match room {
-            Room::Open { marked } => {
-                let wrote = producer.write(lanes.serial, len, |out| match &cut {
-                    Some(cut) => fill_cut(record, cut, out, None),
-                    None => fill(record, record.ticks(), out, payload),
-                });
-                if marked {
-                    lanes.ready.set(lane.id as usize);
-                }
-                if wrote {
-                    return;
-                }
-                // A signal handler has used up what was opened for this record.
-                continue;
+        if let Room::Open { marked } = room {
+            let wrote = producer.write(lanes.serial, len, |out| match &cut {
+                Some(cut) => fill_cut(record, cut, out, None),
+                None => fill(record, record.ticks(), out, payload),
+            });
+            if marked {
+                lanes.ready.set(lane.id as usize);
             }
-            Room::Full => {}
+            if wrote {
+                return;
+            }
+            // A signal handler has used up what was opened for this record.
+            continue;
         }
         if let Some(larger) = lanes.exchange(&lane, len, too_small) {
             attach(producer, local, lanes, larger.clone());
@@ -427,9 +415,12 @@ fn write_slowly(
         } else if too_small {
             // No lane of its own will ever take it: the bound is reached.
             return write_common(lanes, level, record);
-        } else if !wait(lanes, local, &lane) {
+        } else if !attempts.make_room(lanes, &lane, head, len) {
             lane.count_loss(Cause::Full, level, 1);
             lanes.ready.set(lane.id as usize);
+            if lanes.is_largest(&lane) {
+                producer.set_full(head, len, attempts.levels_lost_at_once(lanes));
+            }
             return;
         }
     }
@@ -458,33 +449,6 @@ fn attach(producer: &Producer, local: bool, lanes: &Lanes, lane: Arc<Lane>) {
         old.end();
     }
     lanes.join(lane);
-}
-
-/// Waits for room while the consumer makes progress; false when the event is to be lost.
-fn wait(lanes: &Lanes, local: bool, lane: &Arc<Lane>) -> bool {
-    let head = lane.memory().head();
-    let gave_up_at = KEPT.try_with(|kept| kept.gave_up_at(lanes.serial, local)).ok().flatten();
-    if gave_up_at == Some(head) || lanes.waits_in_vain() {
-        return false;
-    }
-    lanes.ready.set(lane.id as usize);
-    for _ in 0..SPINS {
-        std::hint::spin_loop();
-        if lane.memory().head() != head {
-            return true;
-        }
-    }
-    let began = Instant::now();
-    while lane.memory().head() == head && !lanes.waits_in_vain() {
-        let left = lanes.patience.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            let _ = KEPT.try_with(|kept| kept.give_up_at(lanes.serial, local, Some(head)));
-            return false;
-        }
-        lane.wait_for_room(head, left.min(Duration::from_millis(50)));
-        lanes.ready.set(lane.id as usize);
-    }
-    lane.memory().head() != head
 }
 
 /// The operating system's id of this thread.

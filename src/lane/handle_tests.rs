@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fill::Record;
+use super::full::{OnFull, Step};
 #[cfg(feature = "tracing")]
 use super::handle::write_layer;
 use super::handle::{write_global, write_local};
@@ -49,7 +50,10 @@ fn lanes() -> Arc<Lanes> {
         logger: 5,
         place,
         lane_bytes: 4 * FIRST_BYTES,
-        patience: Duration::from_millis(10),
+        on_full: OnFull {
+            steps: vec![Step::WaitForProgress(Duration::from_millis(10))],
+            kept: None,
+        },
     };
     Arc::new(Lanes::new(setup).unwrap().0)
 }

@@ -10,9 +10,11 @@ use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
 
 use super::common::Common;
+use super::full::OnFull;
 use super::hand_out::Lane;
 use super::living;
 use super::memory::Memory;
+use super::overflow::Overflow;
 use super::place::Place;
 use super::ready::Ready;
 use super::registry::Registry;
@@ -54,8 +56,10 @@ pub(crate) struct Lanes {
     /// Size of the largest lane.
     lane_bytes: usize,
     record_bytes_max: usize,
-    /// How long a full lane is waited for without progress.
-    pub(crate) patience: Duration,
+    /// What a call does when its lane is full.
+    pub(super) on_full: OnFull,
+    /// How producers ask for the spiller.
+    pub(crate) overflow: Overflow,
     spares: [Mutex<VecDeque<Spare>>; 3],
     next_id: AtomicU32,
     next_generation: AtomicU32,
@@ -85,13 +89,13 @@ pub(crate) struct LanesSetup {
     pub(crate) logger: u64,
     pub(crate) place: Place,
     pub(crate) lane_bytes: usize,
-    pub(crate) patience: Duration,
+    pub(crate) on_full: OnFull,
 }
 
 impl Lanes {
     /// The lanes of a new logger, none handed out but the common one, and its scribe's parker.
     pub(crate) fn new(setup: LanesSetup) -> io::Result<(Self, Parker)> {
-        let LanesSetup { serial, logger, place, lane_bytes, patience } = setup;
+        let LanesSetup { serial, logger, place, lane_bytes, on_full } = setup;
         let record_bytes_max = (lane_bytes / 2).min(RECORD_BYTES_MAX);
         let size = BURST_BYTES.min(lane_bytes);
         let round = place.round();
@@ -116,7 +120,8 @@ impl Lanes {
             common,
             lane_bytes,
             record_bytes_max,
-            patience,
+            on_full,
+            overflow: Overflow::default(),
             spares: Default::default(),
             next_id: AtomicU32::new(1),
             next_generation: AtomicU32::new(2),
@@ -219,6 +224,11 @@ impl Lanes {
         Some(self.lane(spare, old.tid, old.thread.clone(), Some(old.clone())))
     }
 
+    /// True for a lane that is not exchanged for a larger one.
+    pub(crate) fn is_largest(&self, lane: &Lane) -> bool {
+        lane.memory.data_len() >= self.lane_bytes
+    }
+
     /// True when the scribe looks at lanes that are on the list without being woken.
     pub(crate) fn is_scribe_awake(&self) -> bool {
         !self.ready.is_sleeping()
@@ -257,7 +267,7 @@ impl Lanes {
         }
     }
 
-    /// Takes back lanes that have ended and were emptied.
+    /// Takes back lanes that have ended, were emptied and closed.
     pub(crate) fn take_back(&self, emptied: &[Arc<Lane>]) {
         if emptied.is_empty() {
             return;
@@ -271,8 +281,6 @@ impl Lanes {
         }
         drop(past);
         for lane in emptied {
-            // ord: Relaxed, the scribe's own.
-            lane.emptied.store(true, Ordering::Relaxed);
             let len = lane.memory.data_len();
             if lane.is_stopped() {
                 self.place.release(len);

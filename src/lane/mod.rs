@@ -10,6 +10,8 @@
 //! loom (`models`); `outside` reads the same memory of any process with `pread`.
 
 #[cfg(all(test, not(loom)))]
+mod full_tests;
+#[cfg(all(test, not(loom)))]
 mod handle_tests;
 pub(crate) mod latch;
 #[cfg_attr(loom, path = "memory_loom.rs")]
@@ -18,6 +20,7 @@ pub(crate) mod memory;
 mod models;
 #[cfg(all(test, loom))]
 mod models_shared;
+pub(crate) mod outlet;
 #[cfg(all(test, not(loom)))]
 mod outside_tests;
 pub(crate) mod park;
@@ -33,11 +36,14 @@ without_loom! {
     pub(crate) mod catalog;
     pub(crate) mod common;
     pub(crate) mod fill;
+    pub(crate) mod full;
     pub(crate) mod hand_out;
     pub(crate) mod handle;
     pub(crate) mod lanes;
+    mod levels;
     pub(crate) mod living;
     pub mod outside;
+    pub(crate) mod overflow;
     pub(crate) mod owner;
     mod peek;
     pub(crate) mod place;

@@ -44,7 +44,7 @@ pub(super) fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
 /// A lane and its producer; the model's thread keeps both.
 pub(super) struct Lane {
     pub(super) memory: Arc<Memory>,
-    start: u64,
+    pub(super) start: u64,
 }
 
 /// A producer on its way to the thread that uses it (R6).
@@ -73,7 +73,7 @@ pub(super) fn lane(capacity: usize) -> (Lane, Moved) {
 }
 
 /// Writes one record of `len` bytes whose callsite is `id`; false when the lane is full.
-fn write(producer: &Producer, id: u32, len: usize) -> bool {
+pub(super) fn write(producer: &Producer, id: u32, len: usize) -> bool {
     let fill = |out: &mut [u8]| {
         let words = ((out.len() - HEAD_BYTES) / 8) as u16;
         out.fill(id as u8);
@@ -125,7 +125,7 @@ impl<'a> Consumer<'a> {
         self.head += len as u64;
         self.n_taken += count as u64;
         self.slot ^= 1;
-        self.memory.publish_head(self.head, self.n_taken, self.slot);
+        self.memory.publish_head(self.head, self.n_taken, &[0], self.slot);
     }
 
     fn take(&mut self) -> Vec<u32> {
@@ -422,7 +422,7 @@ fn b2_the_bytes_of_a_run_are_there_before_it_is_committed() {
 }
 
 /// The word of a model's header that stands for the bytes of a block.
-const BLOCK: usize = 6;
+const BLOCK: usize = 8;
 
 /// B3: a reader that finds the epoch unchanged has read one block. Kills `reset_order`,
 /// `reset_fence`, `epoch_kept`, `epoch_store`.

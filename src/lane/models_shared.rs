@@ -7,10 +7,12 @@ use loom::cell::UnsafeCell;
 use loom::thread::spawn;
 
 use super::latch::Latch;
-use super::models::{LONG, Moved, SERIAL, check, lane};
+use super::models::{LONG, Moved, SERIAL, check, lane, write};
+use super::outlet::Outlet;
 use super::park::{Park, fence_heads};
 use super::registry::Registry;
-use super::ring::Room;
+use super::ring::{Room, word};
+use crate::record::{HEAD_BYTES, Head, RECORD_PAD};
 use crate::sync::{Arc, AtomicU64, Ordering, barrier, fence, mutant, yield_now};
 
 /// P1: a producer parks on a full lane while the consumer takes. Kills `park_fence`,
@@ -187,5 +189,142 @@ fn g2_a_walk_beside_joins_and_leaves_sees_who_stays() {
         walker.join().unwrap();
         joiner.join().unwrap();
         assert_eq!(all(&registry), [1, 3, 4]);
+    });
+}
+
+/// Takes what is there as the scribe does; callsites.
+fn take(outlet: &Outlet, tail: u64) -> Vec<u32> {
+    let Some(mut taking) = outlet.try_take() else { return Vec::new() };
+    let mut ids = Vec::new();
+    while taking.head() < tail {
+        let bytes = taking.committed(tail);
+        let (mut at, mut count) = (0, 0);
+        while bytes.len() - at >= HEAD_BYTES {
+            let head = Head::read(&bytes[at..]).expect("whole records alone");
+            if head.kind != RECORD_PAD {
+                assert!(bytes[at + 8..at + head.len()].iter().all(|b| *b == head.callsite as u8));
+                ids.push(head.callsite);
+                count += 1;
+            }
+            at += head.len();
+        }
+        let len = bytes.len() as u64;
+        taking.give_back(len, count);
+    }
+    ids
+}
+
+/// O1: a producer evicts beside the scribe, which takes. Kills `head_before_lock`.
+#[test]
+fn o1_a_record_is_taken_or_evicted_once() {
+    check("o1_a_record_is_taken_or_evicted_once", || {
+        let (lane, producer) = lane(64);
+        let outlet = Arc::new(Outlet::new(lane.memory.clone()));
+        outlet.begin();
+        (1..=2).for_each(|id| assert!(write(&producer.0, id, 32)));
+        let scribe = {
+            let (outlet, memory) = (outlet.clone(), lane.memory.clone());
+            spawn(move || take(&outlet, memory.tail()))
+        };
+        let mut n_written = 2;
+        for id in 3..=4 {
+            if let Some(mut taking) = outlet.try_take() {
+                taking.evict(lane.memory.tail() - 32, |_| Some(0));
+            }
+            n_written += u64::from(write(&producer.0, id, 32));
+        }
+        let mut ids = scribe.join().unwrap();
+        ids.extend(take(&outlet, lane.memory.tail()));
+        assert!(ids.is_sorted_by(|a, b| a < b), "twice: {ids:?}");
+        assert_eq!(ids.len() as u64 + outlet.evicted()[0], n_written, "{ids:?}");
+    });
+}
+
+/// O2: who finds the head unchanged knows how many records before it were taken, and how many
+/// evicted. Kills `evicted_late`.
+#[test]
+fn o2_head_and_what_was_evicted_move_together() {
+    check("o2_head_and_what_was_evicted_move_together", || {
+        let (lane, producer) = lane(64);
+        (1..=3).for_each(|id| assert!(write(&producer.0, id, 16)));
+        let outlet = Outlet::new(lane.memory.clone());
+        outlet.begin();
+        let (memory, start) = (lane.memory.clone(), lane.start);
+        let outside = spawn(move || {
+            let head = memory.head();
+            let read = word::SLOTS.map(|at| {
+                // ord: Relaxed, a copy of the page; ordered by the fence behind it.
+                [0, 1, 2].map(|word| memory.word(at + word).load(Ordering::Relaxed))
+            });
+            fence(Ordering::Acquire);
+            if memory.head() == head {
+                for slot in read.iter().filter(|slot| slot[0] == head) {
+                    assert_eq!(slot[1] + slot[2], (head - start) / 16);
+                }
+            }
+        });
+        let mut taking = outlet.try_take().unwrap();
+        assert_eq!(taking.evict(lane.start + 16, |_| Some(0)), 1);
+        taking.give_back(16, 1);
+        outside.join().unwrap();
+    });
+}
+
+/// O4: a lane is exchanged, emptied and handed out again while its first thread evicts what it left
+/// there. Kills `close_open`.
+#[test]
+fn o4_nobody_evicts_from_another_hand_out() {
+    check("o4_nobody_evicts_from_another_hand_out", || {
+        let (lane, producer) = lane(64);
+        assert!(write(&producer.0, 1, 16));
+        let (outlet, memory) = (Arc::new(Outlet::new(lane.memory.clone())), lane.memory.clone());
+        outlet.begin();
+        let scribe = {
+            let outlet = outlet.clone();
+            spawn(move || {
+                let producer = producer;
+                let taken = take(&outlet, memory.tail());
+                if !outlet.close() {
+                    return (taken, None);
+                }
+                producer.0.detach();
+                // SAFETY: the model keeps the memory; the first hand-out is over.
+                let start = unsafe { producer.0.attach(&memory, SERIAL, 32) };
+                let next = Outlet::new(memory.clone());
+                next.begin();
+                assert!(write(&producer.0, 2, 16));
+                (taken, Some((next, start)))
+            })
+        };
+        let evicted = outlet.try_take().map_or(0, |mut taking| taking.evict(u64::MAX, |_| Some(0)));
+        let (taken, next) = scribe.join().unwrap();
+        if let Some((next, start)) = next {
+            assert_eq!(lane.memory.head(), start, "evicted what is another's");
+            assert_eq!(take(&next, lane.memory.tail()), [2]);
+            assert_eq!(taken.len() as u64 + evicted, 1);
+        }
+    });
+}
+
+/// O1: the spiller empties a lane beside the scribe, while its producer goes on. Kills
+/// `head_before_lock`.
+#[test]
+fn o1_scribe_and_spiller_take_each_record_once() {
+    check("o1_scribe_and_spiller_take_each_record_once", || {
+        let (lane, producer) = lane(64);
+        let outlet = Arc::new(Outlet::new(lane.memory.clone()));
+        outlet.begin();
+        (1..=2).for_each(|id| assert!(write(&producer.0, id, 32)));
+        let spiller = {
+            let (outlet, memory) = (outlet.clone(), lane.memory.clone());
+            spawn(move || take(&outlet, memory.tail()))
+        };
+        let mut ids = take(&outlet, lane.memory.tail());
+        // A third record finds room as soon as one of them has taken something.
+        let n_written = 2 + u32::from(write(&producer.0, 3, 32));
+        ids.extend(spiller.join().unwrap());
+        ids.extend(take(&outlet, lane.memory.tail()));
+        ids.sort_unstable();
+        assert_eq!(ids, (1..=n_written).collect::<Vec<_>>());
     });
 }

@@ -15,7 +15,7 @@ use super::owner;
 pub use super::owner::Owner;
 use super::peek::{Bytes as _, TRIES, Words, lie, read_lane};
 use super::place::{self, CALLSITES_BYTES_MAX, anchors_word};
-use super::staging::{self, BUFFERS_MAX, STAGING_MAGIC, STAGING_VERSION};
+use super::staging::{self, BUFFERS_MAX, SPILL_BUFFERS, STAGING_MAGIC, STAGING_VERSION};
 use crate::record::compact::Decoder;
 use crate::record::{Anchor, Definitions, RawRun};
 
@@ -111,7 +111,7 @@ pub fn each_run(owner: &Owner, each: &mut dyn FnMut(RawRun)) -> io::Result<Snaps
     // Listed behind the lanes: what left one meanwhile may be in a buffer that was made for it.
     let mut buffers = Vec::new();
     for name in names(&path, "staging-")? {
-        if buffers.len() == BUFFERS_MAX {
+        if buffers.len() == BUFFERS_MAX + SPILL_BUFFERS {
             tell(&name, lie("more staging buffers than a logger has"));
             break;
         }

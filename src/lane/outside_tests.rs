@@ -4,14 +4,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::full::OnFull;
 use super::hand_out::Lane;
 use super::lanes::{Lanes, LanesSetup};
 use super::outside::{self, Snapshot};
 use super::owner::Owner;
 use super::place::{LanesChoice, Place};
-use super::ring::{Producer, Room, word};
+use super::ring::{EVICTED_WORDS, Producer, Room, word};
 use super::staging::{Buffer, Staging};
 use crate::record::compact::Encoder;
 use crate::record::{CODEC_RAW, Definition, HEAD_BYTES, Head, RECORD_EVENT, RunHead};
@@ -41,6 +41,7 @@ fn rig() -> Rig {
         start_ns: 0,
         log_dir: base.path().to_owned(),
         lanes: place.hint().unwrap(),
+        spill: None,
     };
     let mut definition = Vec::new();
     let text = String::new;
@@ -58,8 +59,8 @@ fn rig() -> Rig {
     }
     .encode(&mut definition);
     place.define(&definition).unwrap();
-    let patience = Duration::ZERO;
-    let setup = LanesSetup { serial: 1, logger: LOGGER, place, lane_bytes: 1 << 20, patience };
+    let on_full = OnFull::default();
+    let setup = LanesSetup { serial: 1, logger: LOGGER, place, lane_bytes: 1 << 20, on_full };
     let (lanes, _parker) = Lanes::new(setup).unwrap();
     let staging = Staging::new(&lanes, 12).unwrap();
     Rig { _base: base, owner, lanes, staging }
@@ -126,7 +127,7 @@ fn s1_every_hand_out_is_a_new_generation_of_a_reused_lane_too() {
         assert_eq!(runs(&rig.look()).last().unwrap().1, lane.generation);
         producer.detach();
         lane.end();
-        lane.memory().publish_head(lane.memory().tail(), 3, 1);
+        lane.memory().publish_head(lane.memory().tail(), 3, &[0; EVICTED_WORDS], 1);
         rig.lanes.take_back(std::slice::from_ref(&lane));
         let again = rig.lanes.hand_out(8, "u".into(), None).unwrap();
         assert_eq!(again.id, lane.id, "the memory is used again");
@@ -145,7 +146,7 @@ fn s3_between_commit_and_head_a_record_is_in_both_and_then_in_one() {
     assert_eq!(runs(&rig.look()), [key]);
     let mut buffer = rig.stage(&lane);
     assert_eq!(runs(&rig.look()), [key, key], "the same bytes twice (S2)");
-    lane.memory().publish_head(lane.memory().tail(), 3, 1);
+    lane.memory().publish_head(lane.memory().tail(), 3, &[0; EVICTED_WORDS], 1);
     assert_eq!(runs(&rig.look()), [key], "in staging alone");
     buffer.reset();
     assert_eq!(runs(&rig.look()), []);
@@ -157,7 +158,7 @@ fn s4_a_consumer_that_was_killed_between_slot_and_head_has_not_moved() {
     let producer = Producer::new();
     let lane = rig.lane(&producer, 5);
     let start = lane.memory().head();
-    lane.memory().publish_head(start + 32, 2, 1);
+    lane.memory().publish_head(start + 32, 2, &[0; EVICTED_WORDS], 1);
     // The next slot is there, the head is not.
     // ord: Relaxed, one thread.
     lane.memory().word(word::SLOTS[0] + 1).store(4, Ordering::Relaxed);
@@ -203,7 +204,7 @@ fn s5_lanes_that_change_hands_while_they_are_read_tell_one_hand_out_alone() {
                 let lane = rig.lane(&producer, 3);
                 producer.detach();
                 lane.end();
-                lane.memory().publish_head(lane.memory().tail(), 3, 1);
+                lane.memory().publish_head(lane.memory().tail(), 3, &[0; EVICTED_WORDS], 1);
                 rig.lanes.take_back(&[lane]);
             }
         });

@@ -54,6 +54,8 @@ pub struct Owner {
     pub log_dir: PathBuf,
     /// Its lanes; `None` when they lie in private memory.
     pub lanes: Option<LanesHint>,
+    /// Where its spill files lie, if it makes any.
+    pub spill: Option<PathBuf>,
 }
 
 impl Owner {
@@ -74,6 +76,9 @@ impl Owner {
         if let Some(lanes) = &self.lanes {
             let path = escape(lanes.path.as_os_str().as_bytes());
             text += &format!("lanes={path}\ndevice={}\ninode={}\n", lanes.device, lanes.inode);
+        }
+        if let Some(spill) = &self.spill {
+            text += &format!("spill={}\n", escape(spill.as_os_str().as_bytes()));
         }
         text
     }
@@ -110,6 +115,7 @@ impl Owner {
             start_ns: text("start")?.parse().ok()?,
             log_dir: path("log")?,
             lanes,
+            spill: path("spill"),
         })
     }
 
@@ -226,6 +232,18 @@ pub(crate) fn try_take(path: &Path) -> io::Result<Taken> {
     Ok(if is_named { Taken::Free(lock) } else { Taken::Held })
 }
 
+/// Tries to take the lock on a directory, without waiting: who removes or replaces segments in it
+/// holds that (S12). `None` when somebody else does.
+pub(crate) fn try_take_dir(dir: &Path) -> io::Result<Option<Lock>> {
+    let lock = Lock::new(open(dir, OFlags::RDONLY | OFlags::DIRECTORY)?);
+    let file = lock.file();
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(still_named(file, dir).then_some(lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// True when somebody holds the lock on this file. A reader looks with a shared lock for a moment,
 /// so that readers do not disturb one another.
 pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
@@ -291,6 +309,7 @@ mod tests {
             pid: 4242,
             start_ns: -5,
             log_dir: "/var/log/ä b".into(),
+            spill: Some("/var/log/a b/spill".into()),
             lanes: Some(LanesHint { path: "/dev/shm/x".into(), device: 1, inode: 2 }),
         }
     }

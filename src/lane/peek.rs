@@ -140,12 +140,16 @@ impl LaneHeader {
         // S4: the slot whose head is the head. A slot is written before the head is.
         let slot = word::SLOTS.into_iter().find(|&slot| words.get(slot) == head);
         let n_taken = slot.map(|slot| words.get(slot + 1).min(POSITION_MAX));
+        let evicted = |level: usize| slot.map_or(0, |slot| words.get(slot + 2 + level));
         let name_len = (words.get(word::NAME_LEN) as usize).min(64);
         let name = &words.0[word::NAME * 8..][..name_len];
         let mut losses = Losses::NONE;
         for at in 0..LOSS_WORDS {
             let count = words.get(word::LOSSES + at);
             losses.set(Cause::ALL[at / LEVELS], Level::ALL[at % LEVELS], count);
+        }
+        for level in Level::ALL {
+            losses.set(Cause::Evicted, level, evicted(level as usize));
         }
         Ok(Some(Self {
             lane: words.get(word::LANE) as u32,

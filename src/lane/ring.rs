@@ -7,9 +7,9 @@
 //! byte  0  magic, version, logger id, lane | pid, capacity, generation, thread id, thread name
 //!     128  tail: position behind the last committed record      written by the producer alone
 //!     256  head: position of the oldest record not yet taken    written by the consumer alone
-//!     512  consumer slot 0: head, records taken, losses told    valid is the slot whose head is
-//!     768  consumer slot 1                                      the head at 256 (rule S4)
-//!    1024  losses by cause and level, their version, cut records
+//!     512  consumer slot 0: head, records taken, evicted by     valid is the slot whose head is
+//!     768  consumer slot 1  level                               the head at 256 (rule S4)
+//!    1024  losses by cause and level, their version, cut records, the tail at the last loss
 //!    4096  data: position p lies at p % capacity
 //! ```
 //!
@@ -64,7 +64,8 @@ pub(crate) mod word {
     pub(crate) const LOSSES: usize = 128;
     pub(crate) const LOSSES_VERSION: usize = LOSSES + super::LOSS_WORDS;
     pub(crate) const TRUNCATED: usize = LOSSES_VERSION + 1;
-    const _: () = assert!(TRUNCATED < super::super::memory::HEADER_WORDS);
+    pub(crate) const LOST_AT: usize = TRUNCATED + 1;
+    const _: () = assert!(LOST_AT < super::super::memory::HEADER_WORDS);
 }
 
 /// The same for a model, which has no room for unused words.
@@ -72,13 +73,18 @@ pub(crate) mod word {
 pub(crate) mod word {
     pub(crate) const TAIL: usize = 0;
     pub(crate) const HEAD: usize = 1;
-    pub(crate) const SLOTS: [usize; 2] = [2, 4];
+    pub(crate) const SLOTS: [usize; 2] = [2, 5];
     /// Words of a staging buffer stand here too, and one for its bytes.
-    pub(crate) const WORDS: usize = 7;
+    pub(crate) const WORDS: usize = 9;
 }
 
 /// Words that hold losses by cause and level.
 pub(crate) const LOSS_WORDS: usize = crate::record::CAUSES * crate::record::LEVELS;
+/// Words of a slot that count evicted records, by level; a model tells no levels apart.
+pub(crate) const EVICTED_WORDS: usize =
+    if crate::sync::MODELLED { 1 } else { crate::record::LEVELS };
+/// Evicted records by level.
+pub(crate) type Evicted = [u64; EVICTED_WORDS];
 /// First word of every lane: "TTLGLANE".
 pub(crate) const LANE_MAGIC: u64 = u64::from_le_bytes(*b"TTLGLANE");
 /// Version of the lane's layout.
@@ -114,6 +120,18 @@ pub(crate) struct Producer {
     serial: AtomicU32,
     /// The same, whether it is stopped or not.
     owner: Cell<u32>,
+    full: Cell<Full>,
+}
+
+/// When calls lose their records at once: nothing that they could do for room has changed.
+#[derive(Debug, Clone, Copy)]
+struct Full {
+    /// While the head is here,
+    head: u64,
+    /// for records of this length and longer,
+    len: usize,
+    /// of these levels, one bit each.
+    levels: u8,
 }
 
 /// Makes a function constant where no model looks on: the model checker's atomics cannot be.
@@ -157,8 +175,30 @@ impl Producer {
                 record_bytes_max: Cell::new(0),
                 serial: AtomicU32::new(0),
                 owner: Cell::new(0),
+                full: Cell::new(Full { head: 0, len: 0, levels: 0 }),
             }
         }
+    }
+
+    /// Notes that records of these levels, a bit each, and of this length are lost at once while
+    /// the head is at `head`.
+    #[cfg(not(loom))]
+    pub(crate) fn set_full(&self, head: u64, len: usize, levels: u8) {
+        self.full.set(Full { head, len, levels });
+    }
+
+    /// The lane, if a record of this length and level is lost at once (see `set_full`).
+    #[cfg(not(loom))]
+    pub(crate) fn full(&self, serial: u32, len: usize, level: u8) -> Option<&Memory> {
+        let full = self.full.get();
+        // ord: Relaxed, a hint: the count is told while the lane is there, stopped or not.
+        let is_mine = serial == self.serial.load(Ordering::Relaxed) && !self.is_busy();
+        if !is_mine || full.levels >> level & 1 == 0 || len < full.len {
+            return None;
+        }
+        // SAFETY: (attach) the mapping is alive while the producer has it.
+        let memory = unsafe { &*self.memory.get() };
+        (memory.head() == full.head).then_some(memory)
     }
 
     /// Serial number of the logger whose lane this is, stopped or not; 0 without a lane.
@@ -216,6 +256,7 @@ impl Producer {
         // ord: Relaxed, its thread's own until the lane has joined.
         self.serial.store(serial, Ordering::Relaxed);
         self.owner.set(serial);
+        self.full.set(Full { head: 0, len: 0, levels: 0 });
         start
     }
 
@@ -229,6 +270,7 @@ impl Producer {
     pub(crate) fn detach(&self) {
         self.stop();
         self.owner.set(0);
+        self.full.set(Full { head: 0, len: 0, levels: 0 });
         self.set_gate(CLOSED.max(self.tail.get()));
         self.memory.set(std::ptr::null());
     }
@@ -374,12 +416,16 @@ impl Memory {
     }
 
     /// Gives the bytes before `head` back to the producer. `n_taken` counts the records taken
-    /// since the hand-out; `slot` alternates.
-    pub(crate) fn publish_head(&self, head: u64, n_taken: u64, slot: usize) {
+    /// since the hand-out, `evicted` those that went otherwise; `slot` alternates.
+    pub(crate) fn publish_head(&self, head: u64, n_taken: u64, evicted: &Evicted, slot: usize) {
         let slot = word::SLOTS[slot & 1];
         // ord: Release, behind the head that made the other slot the valid one: who sees this count
         // sees that head too when it looks again (S4).
         self.word(slot + 1).store(n_taken, weaken!("slot_store", Ordering::Release));
+        for (at, count) in evicted.iter().enumerate() {
+            // ord: Release, as above.
+            self.word(slot + 2 + at).store(*count, Ordering::Release);
+        }
         if mutant("slot_late") {
             // ord: Release, a mutant.
             self.word(word::HEAD).store(head, Ordering::Release);

@@ -37,6 +37,8 @@ const TAIL_BYTES: usize = 64 << 10;
 pub(crate) const BUFFER_BYTES: usize = BLOCK_HEADER_BYTES + RUNS_BYTES + TAIL_BYTES;
 /// Buffers that a logger has at most: 15 MiB.
 pub(crate) const BUFFERS_MAX: usize = 48;
+/// The spiller's: one block is filled while nothing else is.
+pub(crate) const SPILL_BUFFERS: usize = 2;
 /// First word of every staging buffer: "TTLGSTAG".
 pub(crate) const STAGING_MAGIC: u64 = u64::from_le_bytes(*b"TTLGSTAG");
 /// Version of the layout.
@@ -192,8 +194,17 @@ pub(crate) struct Staging {
 impl Staging {
     /// A set of at most `n_max` buffers; the first is made at once.
     pub(crate) fn new(lanes: &super::lanes::Lanes, n_max: usize) -> io::Result<Self> {
-        let n_max = n_max.clamp(2, BUFFERS_MAX) as u64;
-        let mut staging = Self { free: Vec::new(), n_made: 0, n_numbered: 0, n_max };
+        Self::numbered(lanes, n_max.min(BUFFERS_MAX), 0)
+    }
+
+    /// The same, with buffers numbered from here on: those of another consumer.
+    pub(crate) fn numbered(
+        lanes: &super::lanes::Lanes,
+        n_max: usize,
+        n_numbered: u64,
+    ) -> io::Result<Self> {
+        let n_max = n_max.max(2) as u64;
+        let mut staging = Self { free: Vec::new(), n_made: 0, n_numbered, n_max };
         let first = staging.make(lanes)?;
         staging.free.push(first);
         Ok(staging)

@@ -4,10 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Layer, Subscriber, To};
-use crate::config::{Builder, Compression, Console, Direct, Durability, Rotate};
-use crate::io::IoChoice;
+use crate::back_pressure::Fallback;
+use crate::config::{Builder, Compression, Console, Direct, Durability};
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::io::IoChoice;
+use crate::record::Level;
+use crate::ring::BackPressurePolicy;
+use crate::store::keep::Keep;
+use crate::store::rotate::Rotate;
 
 /// Prepares a layer that logs into `dir`.
 ///
@@ -60,11 +65,17 @@ setters! {
     write_within(within: Duration);
     durability(durability: Durability);
     rotate(rotate: Rotate);
+    keep(keep: Keep);
     compress(compression: Compression);
     io(choice: IoChoice);
     #[doc(hidden)]
     direct(direct: Direct);
     console(console: Console);
+    back_pressure(policy: BackPressurePolicy);
+    back_pressure_at(level: Level, policy: BackPressurePolicy);
+    block_timeout(timeout: Duration, fallback: Fallback);
+    spill_quota(bytes: u64);
+    spill_wait(wait: Duration);
     limit(target: impl Into<String>, n: u32, per: Duration);
     redact(keys: impl IntoIterator<Item = impl Into<String>>);
     log_panics();

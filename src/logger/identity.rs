@@ -36,6 +36,7 @@ pub(super) fn owner_of(
     dir: &Path,
     logger: u64,
     place: &Place,
+    spill: Option<PathBuf>,
 ) -> std::io::Result<Owner> {
     let (app, version) = config.app.clone().unwrap_or_else(|| (executable(), String::new()));
     Ok(Owner {
@@ -49,6 +50,7 @@ pub(super) fn owner_of(
         start_ns: clock::wall_ns(),
         log_dir: dir.to_owned(),
         lanes: place.hint()?,
+        spill,
     })
 }
 

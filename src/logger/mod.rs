@@ -6,12 +6,13 @@ mod live;
 mod owner_lock;
 mod panics;
 mod signals;
+mod threads;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,9 @@ use self::identity::{make_dir, owner_of, random_id, segment_header};
 pub use self::fork::reinit_after_fork;
 use self::live::Live;
 use self::owner_lock::OwnerLock;
+use self::threads::{make_lanes, spawn, start_console, writer_setup};
 use crate::adopt;
-use crate::config::{Builder, Console, Durability};
+use crate::config::Builder;
 use crate::control::{self, Control};
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
 use crate::emit::limit::Limits;
@@ -28,24 +30,23 @@ use crate::emit::redact::Patterns;
 use crate::emit::{Filter, clock};
 use crate::error::{Error, Kind};
 use crate::handle::{Flushed, Handle, flushed, unanswered};
-use crate::io::{BackendQueue, Disk, DiskQueue, FileDisk, IoChoice};
+use crate::io::IoChoice;
 use crate::lane::catalog::Catalog;
-use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
+use crate::lane::lanes::{FIRST_BYTES, Lanes};
 use crate::lane::place::{self, LanesChoice, Place};
-use crate::lane::staging::{BUFFER_BYTES, BUFFERS_MAX, Staging};
+use crate::lane::staging::BUFFER_BYTES;
 use crate::lane::{handle, living, process};
 use crate::monitor::Mutex;
-use crate::record::{Anchor, Definition};
-use crate::scribe::console::{self, ConsoleSetup};
+use crate::record::Definition;
 use crate::scribe::progress::{Ask, Progress, Ticket};
+use crate::scribe::spill::{Spill, SpillSetup};
 use crate::scribe::tap::Tap;
-use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, WriterSetup, run_writer};
+use crate::scribe::{End, Queue, Scribe, ScribeSetup, SegmentPlan, run_writer};
 use crate::store::name;
 use crate::store::segment::SegmentHeader;
+use crate::upkeep::Upkeep;
 use crate::{notice, pipe};
 
-/// Staging buffers for blocks that are filled and written, where none is kept until it is durable.
-const BUFFERS: usize = 12;
 /// How long the end of the process waits for the disk.
 const EXIT_WAIT: Duration = Duration::from_secs(3);
 /// How long an end waits for the console.
@@ -149,7 +150,8 @@ impl Builder {
         }
         RUNNING.lock().push(inner.clone());
         living::add(inner.lanes.clone());
-        adopt::in_background(self.dir.clone());
+        let upkeep = inner.upkeep.clone();
+        adopt::in_background(self.dir.clone(), move || upkeep.pass_again());
         Ok(Handle(Some(inner)))
     }
 }
@@ -164,6 +166,7 @@ pub(crate) struct Inner {
     pub(crate) sink: SinkId,
     /// The owner file's name, and the file with its lock.
     pub(crate) owner: Arc<OwnerLock>,
+    pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) lanes_reason: Option<String>,
     pub(crate) is_global: AtomicBool,
     pub(crate) ended: AtomicBool,
@@ -191,6 +194,7 @@ impl DefinitionSink for CatalogSink {
 impl Inner {
     fn start(config: &Builder, filter: Arc<Filter>) -> Result<Arc<Self>, Error> {
         let dir = make_dir(&config.dir)?;
+        let spill = config.spill_dir()?;
         let logger =
             random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
         let choice = config.lanes.clone().unwrap_or(LanesChoice::Shared);
@@ -202,7 +206,7 @@ impl Inner {
         let (place, mut reason) =
             Place::create(&choice, logger, config.lanes_bytes_max as u64, bytes_min)
                 .map_err(memory)?;
-        let owner = owner_of(config, &dir, logger, &place).map_err(memory)?;
+        let owner = owner_of(config, &dir, logger, &place, spill).map_err(memory)?;
         let guard = RemoveOnFailure(&place);
         let name = name::owner(logger);
         // Before the one in the place: who dies in between leaves a place that anybody may remove
@@ -243,20 +247,7 @@ impl Inner {
         lanes_reason: Option<String>,
     ) -> Result<Arc<Self>, Error> {
         let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &owner.dir, error);
-        let (lanes, parker) = Lanes::new(LanesSetup {
-            serial: living::next_serial(),
-            logger: owner.owner.lock().logger,
-            place,
-            lane_bytes: config.lane_bytes_used(),
-            patience: config.patience,
-        })
-        .map_err(memory)?;
-        let lanes = Arc::new(lanes);
-        let n_buffers = match config.durability {
-            Durability::Never => BUFFERS,
-            _ => BUFFERS_MAX,
-        };
-        let staging = Staging::new(&lanes, n_buffers).map_err(memory)?;
+        let (lanes, parker, staging) = make_lanes(config, place, owner).map_err(memory)?;
         let now = if config.utc_ticks { pipe::utc_anchor } else { clock::anchor };
         lanes.place.add_anchor(now());
         let catalog = Arc::new(Catalog::default());
@@ -266,6 +257,15 @@ impl Inner {
         let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
         let writer = writer_setup(config, owner, &queue, &progress, &lanes);
         let tap = start_console(config.console, &catalog, now);
+        let (numbers, spans) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::default()));
+        let spill = threads::spill_plan(config, owner, &header, &numbers).map(|plan| {
+            let (lanes, catalog, progress) = (lanes.clone(), catalog.clone(), progress.clone());
+            let start = |name, work| spawn(name, work).is_ok();
+            let (spans, tap) = (spans.clone(), tap.clone());
+            Spill::new(SpillSetup { lanes, catalog, progress, plan, start, now, spans, tap })
+        });
+        let upkeep = Arc::new(Upkeep::new(&owner.dir, &header, config));
+        upkeep.at_start();
         let scribe = Scribe::new(ScribeSetup {
             lanes: lanes.clone(),
             catalog,
@@ -276,14 +276,17 @@ impl Inner {
             plan: SegmentPlan {
                 dir: owner.dir.clone(),
                 header,
-                bytes_max: config.segment_bytes_max(),
+                rotate: config.rotate_used(),
                 direct: config.direct,
+                numbers,
             },
+            spill,
             durability: config.durability,
             write_within: config.write_within,
             codec: config.codec(),
             now,
             tap: tap.clone(),
+            spans,
         });
         let control = Control::new().map_err(|error| Error::caused_by(Kind::Thread, error))?;
         let started = spawn("ttlog-files", move || run_writer(writer)).and_then(|_| {
@@ -293,6 +296,9 @@ impl Inner {
             callsite::remove_sink(sink);
             tap.iter().for_each(|tap| tap.end(Duration::ZERO));
         })?;
+        let (keeps, watched) = (upkeep.clone(), progress.clone());
+        // Without the thread a start and an end still look.
+        let _ = spawn("ttlog-upkeep", move || keeps.run(&watched));
         Ok(Arc::new(Self {
             lanes,
             progress,
@@ -301,6 +307,7 @@ impl Inner {
             control,
             sink,
             owner: owner.clone(),
+            upkeep,
             lanes_reason,
             is_global: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -359,6 +366,7 @@ impl Inner {
             // The disk does not answer: what is left stays in lanes and staging for the next start.
             return answer.and(Err(Error::new(Kind::Timeout)));
         }
+        self.upkeep.at_end(&self.progress, deadline.saturating_duration_since(Instant::now()));
         let scribe = self.scribe.lock().take();
         let end = scribe.and_then(|scribe| scribe.join().ok()).unwrap_or(End::Busy);
         if end == End::Removed || end == End::Left && ask == Ask::Shutdown {
@@ -420,81 +428,5 @@ extern "C" fn at_exit() {
             inner.limits.tell(true, &inner.lanes);
             let _ = inner.finish(Ask::Exit(handle::thread_id()), EXIT_WAIT);
         }
-    }
-}
-
-/// Starts the console's thread, if there is to be one; the log is whole without it.
-fn start_console(
-    console: Console,
-    catalog: &Arc<Catalog>,
-    now: fn() -> Anchor,
-) -> Option<Arc<Tap>> {
-    if console == Console::Off {
-        return None;
-    }
-    let tap = Arc::new(Tap::default());
-    let setup = ConsoleSetup { tap: tap.clone(), catalog: catalog.clone(), console, now };
-    match spawn("ttlog-console", move || console::run(setup)) {
-        Ok(_) => Some(tap),
-        Err(error) => {
-            notice::say(&format!("no console: {error}"));
-            None
-        }
-    }
-}
-
-fn spawn<R: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> R + Send + 'static,
-) -> Result<JoinHandle<R>, Error> {
-    #[cfg(test)]
-    if tests::REFUSED.get() == name {
-        let refused = std::io::ErrorKind::WouldBlock.into();
-        return Err(Error::caused_by(Kind::Thread, refused));
-    }
-    let work = move || {
-        handle::mark_internal();
-        // Signals are for the program's own threads.
-        process::block_signals();
-        work()
-    };
-    std::thread::Builder::new()
-        .name(name.into())
-        .stack_size(512 << 10)
-        .spawn(work)
-        .map_err(|error| Error::caused_by(Kind::Thread, error))
-}
-
-fn writer_setup(
-    config: &Builder,
-    owner: &Arc<OwnerLock>,
-    queue: &Arc<Queue>,
-    progress: &Arc<Progress>,
-    lanes: &Arc<Lanes>,
-) -> WriterSetup {
-    let (owner, lanes, dir) = (owner.clone(), lanes.clone(), owner.dir.clone());
-    let (check, choice) = (lanes.clone(), config.io.unwrap_or_default());
-    let disk: Box<dyn Disk> = Box::new(FileDisk);
-    let flight = move || Ok(Box::new(BackendQueue::new(choice)?) as Box<dyn DiskQueue>);
-    let flight: Box<dyn Fn() -> std::io::Result<_> + Send> = Box::new(flight);
-    #[cfg(test)]
-    let (disk, flight) = match tests::SIMULATED.take() {
-        Some(sim) => {
-            let queue = sim.clone();
-            let made = move || Ok(Box::new(queue.queue()) as Box<dyn DiskQueue>);
-            (Box::new(sim) as Box<dyn Disk>, Box::new(made) as Box<_>)
-        }
-        None => (disk, flight),
-    };
-    WriterSetup {
-        disk,
-        flight,
-        dir,
-        durability: config.durability,
-        segment_bytes: config.segment_bytes_max(),
-        queue: queue.clone(),
-        progress: progress.clone(),
-        wake: Box::new(move || lanes.ready.wake()),
-        check_owner: Box::new(move || owner.check(&check)),
     }
 }

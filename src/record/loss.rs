@@ -113,6 +113,13 @@ impl Losses {
         difference
     }
 
+    /// The same with the counts of one cause taken from another.
+    #[must_use]
+    pub(crate) fn with(mut self, cause: Cause, other: &Self) -> Self {
+        self.counts[cause as usize] = other.counts[cause as usize];
+        self
+    }
+
     /// The counts above zero.
     pub fn iter(&self) -> impl Iterator<Item = (Cause, Level, u64)> + '_ {
         Cause::ALL.into_iter().flat_map(move |cause| {

@@ -26,6 +26,9 @@ const STRETCH_PART: usize = if MODELLED { 1 } else { 8 };
 
 /// Says what happens to a new item when there is no room for it.
 ///
+/// A ring and a logger take the same; [`Builder::back_pressure`](crate::Builder::back_pressure) says
+/// what each means for events.
+///
 /// ```
 /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
 ///

@@ -10,6 +10,8 @@ pub(super) struct Pending {
     pub(super) ask: Ask,
     /// Lanes and the tails they had when it was asked.
     pub(super) tails: Vec<(u32, u64)>,
+    /// Blocks of the spiller that have to be written too, once the heads have passed the tails.
+    pub(super) spilled: Option<u64>,
 }
 
 impl Scribe {
@@ -20,8 +22,16 @@ impl Scribe {
             let intake = intakes.iter().find(|intake| intake.lane.generation == generation);
             intake.is_none_or(|intake| intake.head() >= tail)
         };
+        let spill = self.setup.spill.as_deref();
+        let is_spilled = |pending: &mut Pending| {
+            spill.is_none_or(|spill| {
+                let blocks = *pending.spilled.get_or_insert_with(|| spill.begun());
+                spill.has(blocks, pending.ask == Ask::Sync)
+            })
+        };
         let is_ready = |pending: &mut Pending| {
             pending.tails.iter().all(|&(generation, tail)| has_passed(generation, tail))
+                && is_spilled(pending)
         };
         let ready: Vec<Pending> = self.pending.extract_if(.., is_ready).collect();
         let mut end = None;

@@ -8,6 +8,11 @@ use super::progress::{Ask, Ticket};
 use super::queue::Op;
 use crate::config::Durability;
 use crate::lane::hand_out::Lane;
+use crate::notice;
+
+/// How long the end waits for spill files to become part of the log, and the process's end.
+const SPILL_WAIT: Duration = Duration::from_secs(10);
+const SPILL_WAIT_AT_EXIT: Duration = Duration::from_secs(1);
 
 /// What an ended logger left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +33,19 @@ impl Scribe {
         self.setup.progress.refuse_asks();
         let stopped = self.stop_lanes(ask);
         self.meet_new_lanes();
+        // Before the last look at the lanes, which nobody else takes from then.
+        let patience = if ask == Ask::Shutdown { SPILL_WAIT } else { SPILL_WAIT_AT_EXIT };
+        let spilled = self.setup.spill.as_ref().is_none_or(|spill| spill.end(patience));
+        let stopped = stopped && spilled;
         while !self.drain(true) {
             self.wait_for_buffers();
             if self.setup.queue.is_ended() {
                 break;
             }
+        }
+        self.tell_losses();
+        if let Some(line) = self.loss_notice.end(&self.setup.plan.dir) {
+            notice::say(&line);
         }
         self.seal();
         if let Some(end) = self.segments.roll(self.setup.durability) {
@@ -48,7 +61,9 @@ impl Scribe {
         while !self.setup.queue.is_ended() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let all_written = self.setup.progress.written().blocks == self.n_blocks;
+        let is_drained = self.setup.spill.as_ref().is_none_or(|spill| spill.is_drained());
+        let all_written =
+            self.setup.progress.written().blocks == self.n_blocks && is_drained;
         if !all_written {
             return if stopped { End::Left } else { End::Busy };
         }

@@ -1,5 +1,4 @@
 //! Intake: the scribe's end of one lane.
-#![expect(unsafe_code, reason = "reads a lane as its one consumer; invariant R2 of lane::ring")]
 
 use std::sync::Arc;
 
@@ -7,12 +6,16 @@ use super::batch::Batch;
 use super::tap::Tap;
 use crate::lane::catalog::CatalogView;
 use crate::lane::hand_out::Lane;
+use crate::lane::outlet::Taking;
 use crate::lane::park;
 use crate::record::compact::Encoder;
 use crate::record::{Cause, HEAD_BYTES, Head, Level, Losses, RunHead};
 
 /// Bytes of a lane that are encoded before its head moves: its producer waits no longer than that.
 const STRIDE_BYTES: usize = 64 << 10;
+
+/// Rounds of looking whether a producer is done.
+const SPINS: u32 = 300;
 
 /// What one look at a lane came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,17 +24,24 @@ pub(crate) enum Taken {
     All,
     /// The block is full; there is more.
     BlockFull,
+    /// Another thread is the lane's consumer at this moment.
+    Busy,
+}
+
+/// Losses as of the last look, and the position behind which they came.
+#[derive(Debug)]
+struct Noted {
+    version: u64,
+    losses: Losses,
+    at: u64,
 }
 
 /// The scribe's end of one lane.
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) lane: Arc<Lane>,
-    head: u64,
-    n_taken: u64,
-    slot: usize,
+    noted: Noted,
     losses_version: u64,
-    told: Losses,
     /// Losses told since `take_lost`.
     lost: u64,
     /// Takes copies for the console.
@@ -40,17 +50,8 @@ pub(crate) struct Intake {
 
 impl Intake {
     pub(crate) fn new(lane: Arc<Lane>) -> Self {
-        let head = lane.memory().head();
-        Self {
-            lane,
-            head,
-            n_taken: 0,
-            slot: 0,
-            losses_version: 0,
-            told: Losses::NONE,
-            lost: 0,
-            tap: None,
-        }
+        let noted = Noted { version: 0, losses: Losses::NONE, at: 0 };
+        Self { lane, noted, losses_version: 0, lost: 0, tap: None }
     }
 
     /// The same, with copies for a console.
@@ -58,14 +59,14 @@ impl Intake {
         Self { tap, ..self }
     }
 
-    /// Position behind the last record taken.
+    /// Position behind the last record that was taken, or evicted.
     pub(crate) fn head(&self) -> u64 {
-        self.head
+        self.lane.memory().head()
     }
 
     /// True when nothing is left that is committed now, and no loss is untold.
     pub(crate) fn is_empty(&self) -> bool {
-        self.head == self.lane.memory().tail() && self.losses_version == self.lane.losses_version()
+        self.head() == self.lane.memory().tail() && self.losses_version == self.lane.losses_version()
     }
 
     /// True when there is nothing to take, and the lane cannot be taken back either.
@@ -76,7 +77,16 @@ impl Intake {
     /// True when the lane holds so much that its producer has called, or will not before it is full.
     pub(crate) fn is_past_mark(&self) -> bool {
         let memory = self.lane.memory();
-        memory.tail() - self.head > memory.data_len() as u64 / 4
+        memory.tail().saturating_sub(self.head()) > memory.data_len() as u64 / 4
+    }
+
+    /// Notes what was lost so far and where, then how far the lane is committed.
+    pub(crate) fn look(&mut self) -> u64 {
+        let (lane, version) = (&self.lane, self.lane.losses_version());
+        if version != self.noted.version {
+            self.noted = Noted { version, losses: lane.losses(), at: lane.lost_at() };
+        }
+        lane.memory().tail()
     }
 
     /// How many losses were told since the last call.
@@ -84,8 +94,12 @@ impl Intake {
         std::mem::take(&mut self.lost)
     }
 
-    /// Encodes what is committed up to `until` into the batch and gives the bytes back to the
-    /// producer, stride by stride. Losses that were not told yet are told with the first run.
+    /// Encodes what is committed up to `until`, the answer of a look, into the batch and gives the
+    /// bytes back to the producer, stride by stride.
+    ///
+    /// Losses are told where they happened: what was evicted was older than what is left, so it
+    /// stands before the first run; what found no room came when the lane was full, so it stands, in
+    /// a run of its own, behind the records that were there.
     pub(crate) fn take(
         &mut self,
         until: u64,
@@ -95,80 +109,103 @@ impl Intake {
         codec: u8,
     ) -> Taken {
         let capacity = self.lane.memory().data_len() as u64;
-        let mut version = self.lane.losses_version();
-        while self.head < until || version != self.losses_version {
-            // SAFETY: (R2) this is the one consumer, `until` is a tail it has read.
-            let committed = unsafe { self.lane.memory().committed(self.head, until) };
-            let at_end = (self.head + committed.len() as u64).is_multiple_of(capacity);
+        while self.head() < until || self.has_news() {
+            // For one stride: a producer that wants to evict something gets in between.
+            let Some(mut taking) = try_take(&self.lane) else { return Taken::Busy };
+            let was = taking.head();
+            let end = match self.noted.at.min(until) {
+                _ if !self.has_news() => until,
+                // Losses alone.
+                at if at <= was => was,
+                at => at,
+            };
+            let committed = taking.committed(end);
+            let at_end = (was + committed.len() as u64).is_multiple_of(capacity);
             if !committed.is_empty() && committed.len() < HEAD_BYTES && at_end {
-                self.give_back(committed.len() as u64, 0);
+                let pad = committed.len() as u64;
+                taking.give_back(pad, 0);
                 continue;
             }
             let stride = &committed[..committed.len().min(stride_end(committed))];
-            let losses = self.lane.losses();
-            let lost = losses.since(&self.told).total();
-            let head = self.run_head(losses);
+            let told = taking.told();
+            let before = if stride.is_empty() { &self.noted.losses } else { &told };
+            let losses = before.with(Cause::Evicted, &self.lane.losses());
+            let lost = losses.since(&told).total();
+            let head = run_head(&self.lane, &taking, losses);
             let encoded = match batch.add(encoder, catalog, head, stride, lost, codec) {
                 Ok(encoded) if encoded.written == 0 => return Taken::BlockFull,
                 Ok(encoded) => encoded,
                 Err(_) => {
                     // Only a stray write of the program itself can do that to a lane. Where the
                     // next record begins is not known, but behind the buffer's end one does.
+                    let unread = committed.len() as u64;
                     self.lane.count_loss(Cause::Damaged, Level::Error, 1);
-                    self.give_back(committed.len() as u64, 0);
-                    version = self.lane.losses_version();
+                    taking.give_back(unread, 0);
+                    drop(taking);
+                    self.look();
                     continue;
                 }
             };
             if let Some(tap) = &self.tap {
-                let (run, lost) = ((self.lane.tid, &*self.lane.thread), losses.since(&self.told));
+                let (run, lost) = ((self.lane.tid, &*self.lane.thread), losses.since(&told));
                 tap.add(run, lost, &stride[..encoded.consumed], encoded.count);
             }
-            self.told = losses;
             self.lost += lost;
-            self.losses_version = version;
-            let was = self.head;
-            self.give_back(encoded.consumed as u64, u64::from(encoded.count));
+            if stride.is_empty() {
+                self.losses_version = self.noted.version;
+            }
+            taking.set_told(losses);
+            taking.give_back(encoded.consumed as u64, u64::from(encoded.count));
+            drop(taking);
             self.wake_early(until, was);
-            version = self.lane.losses_version();
         }
         Taken::All
     }
 
-    fn give_back(&mut self, bytes: u64, records: u64) {
-        self.head += bytes;
-        self.n_taken += records;
-        self.slot ^= 1;
-        self.lane.memory().publish_head(self.head, self.n_taken, self.slot);
+    /// True while a loss that was noted was not told.
+    fn has_news(&self) -> bool {
+        self.noted.version != self.losses_version
     }
 
     /// Wakes the producer, if it waits, as soon as half of the lane is free: it goes on beside the
     /// rest of the turn, and not for a few records only.
     fn wake_early(&mut self, until: u64, was: u64) {
         let half = self.lane.memory().data_len() as u64 / 2;
-        if until - self.head <= half && until - was > half {
+        if until.saturating_sub(self.head()) <= half && until.saturating_sub(was) > half {
             park::fence_heads();
             self.lane.wake_producer();
         }
     }
+}
 
-    fn run_head(&self, losses: Losses) -> RunHead {
-        RunHead {
-            lane: self.lane.id,
-            generation: self.lane.generation,
-            position: self.head,
-            end: self.head,
-            first_record: self.n_taken,
-            count: 0,
-            tid: self.lane.tid,
-            thread: self.lane.thread.clone(),
-            losses,
+/// Makes the caller a lane's consumer; a producer that is it is done in a moment, as a rule.
+pub(super) fn try_take(lane: &Lane) -> Option<Taking<'_>> {
+    for _ in 0..SPINS {
+        if let Some(taking) = lane.outlet.try_take() {
+            return Some(taking);
         }
+        std::hint::spin_loop();
+    }
+    None
+}
+
+/// The head of a run of what is taken.
+pub(super) fn run_head(lane: &Lane, taking: &Taking<'_>, losses: Losses) -> RunHead {
+    RunHead {
+        lane: lane.id,
+        generation: lane.generation,
+        position: taking.head(),
+        end: taking.head(),
+        first_record: taking.n_taken(),
+        count: 0,
+        tid: lane.tid,
+        thread: lane.thread.clone(),
+        losses,
     }
 }
 
 /// How much to encode at once: a stride, or one record when the first is longer.
-fn stride_end(committed: &[u8]) -> usize {
+pub(super) fn stride_end(committed: &[u8]) -> usize {
     let first = Head::read(committed).map_or(0, |head| head.len());
     STRIDE_BYTES.max(first)
 }

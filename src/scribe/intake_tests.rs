@@ -1,11 +1,11 @@
 //! What intake does about a lane that the program itself has written over.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::batch::Batch;
 use super::intake::{Intake, Taken};
 use crate::lane::catalog::{Catalog, CatalogView};
+use crate::lane::full::OnFull;
 use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use crate::lane::place::{LanesChoice, Place};
 use crate::lane::ring::Room;
@@ -17,8 +17,8 @@ const KNOWN: u32 = 1;
 
 fn lanes() -> Lanes {
     let (place, _) = Place::create(&LanesChoice::Private, 5, 64 << 20, 0).unwrap();
-    let patience = Duration::from_millis(1);
-    let setup = LanesSetup { serial: 1, logger: 5, place, lane_bytes: FIRST_BYTES, patience };
+    let on_full = OnFull::default();
+    let setup = LanesSetup { serial: 1, logger: 5, place, lane_bytes: FIRST_BYTES, on_full };
     Lanes::new(setup).unwrap().0
 }
 
@@ -54,7 +54,7 @@ fn records_that_cannot_be_read_are_told_as_lost_and_the_others_are_kept() {
     let (mut encoder, view) = (Encoder::new(), CatalogView::new(catalog));
     let mut batch = Batch::new(staging.take(&lanes).unwrap(), &mut encoder);
     let take = |intake: &mut Intake, batch: &mut Batch, encoder: &mut Encoder| {
-        let until = intake.lane.memory().tail();
+        let until = intake.look();
         intake.take(until, batch, encoder, &view, CODEC_COMPACT)
     };
     let lost = || lanes.losses().0.get(Cause::Damaged, Level::Error);

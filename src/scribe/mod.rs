@@ -21,13 +21,15 @@ mod intake;
 #[cfg(test)]
 mod intake_tests;
 mod kept;
+mod loss_notice;
 mod moved;
 pub(crate) mod progress;
 mod queue;
 mod segments;
+pub(crate) mod spill;
 mod sync;
 pub(crate) mod tap;
-mod spans;
+pub(crate) mod spans;
 mod writer;
 #[cfg(test)]
 mod writer_tests;
@@ -42,7 +44,9 @@ use self::answer::Pending;
 use self::batch::Batch;
 pub(crate) use self::end::End;
 use self::intake::{Intake, Taken};
+use self::loss_notice::LossNotice;
 use self::progress::{Ask, Progress, Ticket};
+use self::spill::Spill;
 pub(crate) use self::segments::SegmentPlan;
 use self::segments::Segments;
 use self::queue::Op;
@@ -57,7 +61,7 @@ use crate::lane::lanes::Lanes;
 use crate::lane::park;
 use crate::lane::ready::Ready;
 use crate::lane::staging::Staging;
-use crate::notice::Seldom;
+use crate::monitor::Mutex;
 use crate::record::Anchor;
 use crate::record::compact::Encoder;
 
@@ -68,8 +72,6 @@ const NAP: Duration = Duration::from_micros(100);
 const QUIET_TURNS: u32 = 20;
 /// How often owner file and segment are looked for, and an idle logger does a whole turn.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How often stderr is told of losses, at most.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 /// What a scribe needs from its logger.
 #[derive(Debug)]
 pub(crate) struct ScribeSetup {
@@ -88,6 +90,9 @@ pub(crate) struct ScribeSetup {
     pub(crate) now: fn() -> Anchor,
     /// Takes copies for the console, if there is one.
     pub(crate) tap: Option<Arc<Tap>>,
+    pub(crate) spill: Option<Arc<Spill>>,
+    /// The spans that are open, as far as the scribe and the spiller have seen.
+    pub(crate) spans: Arc<Mutex<OpenSpans>>,
 }
 
 /// The consumer thread's state.
@@ -106,14 +111,11 @@ pub(crate) struct Scribe {
     quiet_turns: u32,
     /// Indices of the intakes by the bit with which their producers call.
     by_bit: HashMap<usize, Vec<usize>>,
-    /// Losses that stderr has not been told of.
-    lost: u64,
-    seldom: Seldom,
+    loss_notice: LossNotice,
     n_joined: u64,
     /// The place's round that lanes and staging were brought to.
     round: u64,
     segments: Segments,
-    spans: OpenSpans,
     /// The segment in which open spans were told last, and how often they were told.
     retold: (u64, u32),
     pending: Vec<Pending>,
@@ -152,12 +154,10 @@ impl Scribe {
             is_behind: false,
             quiet_turns: 0,
             by_bit: HashMap::new(),
-            lost: 0,
-            seldom: Seldom::new(TELL_EVERY),
+            loss_notice: LossNotice::default(),
             n_joined: 0,
             round: 0,
             segments: Segments::new(setup.plan.clone(), setup.lanes.logger),
-            spans: OpenSpans::default(),
             retold: (0, 0),
             pending: Vec::new(),
             n_blocks: 0,
@@ -206,6 +206,7 @@ impl Scribe {
         let now = Instant::now();
         let asked = self.setup.progress.take_asked();
         let timer = now >= self.next_timer || !asked.is_empty();
+        let mut wall_ns = i64::MIN;
         if timer {
             self.next_timer = now + self.setup.write_within / 2;
             if asked.is_empty() && now < self.next_whole && self.is_quiet() {
@@ -214,27 +215,38 @@ impl Scribe {
                 return None;
             }
             self.next_whole = now + CHECK_EVERY;
-            self.setup.lanes.place.add_anchor((self.setup.now)());
+            let now = (self.setup.now)();
+            wall_ns = now.wall_ns;
+            self.setup.lanes.place.add_anchor(now);
             self.follow_place();
             self.meet_new_lanes();
         }
         for (ticket, ask) in asked {
             let tails = self.intakes.iter().map(|i| (i.lane.generation, i.lane.memory().tail()));
             let tails = tails.collect();
-            self.pending.push(Pending { ticket, ask, tails });
+            self.pending.push(Pending { ticket, ask, tails, spilled: None });
         }
         self.hear_ready();
+        if let Some(spill) = &self.setup.spill {
+            spill.look();
+        }
         let drained = self.drain(timer || !self.pending.is_empty());
         if let Some(tap) = self.setup.tap.as_ref().filter(|_| timer && drained) {
             tap.mark();
         }
         if timer {
+            // Before lanes go with what they have not told yet.
+            self.tell_losses();
             self.take_back_ended();
             self.setup.lanes.prepare_spares(1);
-            self.tell_losses();
         }
-        if (timer || !self.pending.is_empty()) && drained {
+        if timer || !self.pending.is_empty() && drained {
             self.seal();
+        }
+        // Also while nobody logs; what is of before the boundary was sealed above.
+        self.segments.look_at_clock(wall_ns);
+        if let Some(end) = self.segments.roll_if_due(self.setup.durability) {
+            self.setup.queue.push(end);
         }
         self.sync_when_due(now);
         self.answer()
@@ -250,6 +262,7 @@ impl Scribe {
             && lanes.n_joined() == self.n_joined
             && lanes.place.round() == self.round
             && !lanes.ready.is_set()
+            && !lanes.overflow.is_wanted()
             && self.intakes.iter().all(Intake::is_quiet)
     }
 
@@ -319,7 +332,8 @@ impl Scribe {
         }
     }
 
-    /// Drains the lanes that called, or all; false when staging ran out.
+    /// Drains the lanes that called, or all; false when staging ran out, or a producer was in the
+    /// way for a moment.
     fn drain(&mut self, all: bool) -> bool {
         let called = std::mem::take(&mut self.called);
         if all {
@@ -359,7 +373,7 @@ impl Scribe {
             }
         }
         // What comes after this tail waits for the next turn, so that a flood starves nobody.
-        let until = self.intakes[index].lane.memory().tail();
+        let until = self.intakes[index].look();
         loop {
             if self.intakes[index].is_empty() {
                 return true;
@@ -367,17 +381,18 @@ impl Scribe {
             if !self.has_batch() {
                 return false;
             }
-            if self.retold.0 != self.segments.next_number() {
+            if self.retold.0 != self.segments.n_begun_next() {
                 self.retell();
             }
             let Some(batch) = &mut self.batch else { return false };
             let (encoder, catalog) = (&mut self.encoder, &self.catalog);
             let intake = &mut self.intakes[index];
             let taken = intake.take(until, batch, encoder, catalog, self.setup.codec);
-            self.encoder.take_spans(|records| self.spans.note(records));
+            self.encoder.take_spans(|records| self.setup.spans.lock().note(records));
             match taken {
                 Taken::BlockFull => self.seal(),
                 Taken::All => return true,
+                Taken::Busy => return false,
             }
         }
     }
@@ -391,6 +406,9 @@ impl Scribe {
                 self.segments.set_slow();
             }
             self.batch = buffer.map(|buffer| Batch::new(buffer, &mut self.encoder));
+            if self.segments.has_boundary() {
+                self.segments.look_at_clock((self.setup.now)().wall_ns);
+            }
         }
         self.batch.is_some()
     }
@@ -457,6 +475,7 @@ impl Scribe {
         if !self.intakes.iter().any(is_done) {
             return;
         }
+        let is_done = |intake: &Intake| is_done(intake) && intake.lane.outlet.close();
         let (done, kept) = std::mem::take(&mut self.intakes).into_iter().partition(is_done);
         self.intakes = kept;
         // Their numbers change; all lanes were looked at in this turn.
@@ -465,19 +484,6 @@ impl Scribe {
         let done: Vec<Intake> = done;
         let lanes: Vec<Arc<Lane>> = done.into_iter().map(|intake| intake.lane).collect();
         self.setup.lanes.take_back(&lanes);
-    }
-
-    /// Says on stderr that events were lost; the stream says it where it happened.
-    fn tell_losses(&mut self) {
-        let lost: u64 = self.intakes.iter_mut().map(Intake::take_lost).sum();
-        self.lost += lost;
-        let (lost, dir) = (self.lost, self.setup.plan.dir.display());
-        if lost > 0 {
-            let told = self
-                .seldom
-                .say(|| format!("{lost} events were lost; `ttlog {dir}` shows where, stats() why"));
-            self.lost = if told { 0 } else { lost };
-        }
     }
 
     fn sleep(&mut self) {

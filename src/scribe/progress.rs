@@ -46,6 +46,11 @@ struct State {
     wakers: Vec<Waker>,
     written: Mark,
     durable: Mark,
+    /// Events in spill files, and those of them that are durable.
+    spilled: u64,
+    spilled_durable: u64,
+    /// A sync of a spill file failed: what it holds may be missing after a power cut (S6).
+    is_spill_suspect: bool,
     ended: bool,
     failing: Option<String>,
     suspect: Option<String>,
@@ -69,6 +74,8 @@ pub(crate) struct Progress {
     asked: LockFreeRingBuffer<(Ticket, Ask)>,
     state: Mutex<State>,
     changed: Condvar,
+    /// What upkeep waits for: blocks, which come often, do not wake it.
+    rolled: Condvar,
 }
 
 impl Default for Progress {
@@ -77,6 +84,7 @@ impl Default for Progress {
             asked: LockFreeRingBuffer::new(ASKED_MAX, BackPressurePolicy::Block),
             state: Mutex::default(),
             changed: Condvar::default(),
+            rolled: Condvar::default(),
         }
     }
 }
@@ -196,6 +204,31 @@ impl Progress {
         self.tell(&mut state);
     }
 
+    /// The spiller has written one more block.
+    pub(crate) fn add_spilled(&self, events: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        state.spilled += events;
+        state.bytes_written += bytes;
+        self.tell(&mut state);
+    }
+
+    /// Everything in spill files is durable.
+    pub(crate) fn set_spilled_durable(&self) {
+        let mut state = self.state.lock();
+        if state.is_spill_suspect {
+            // A later sync of the same file succeeds, and says nothing about what failed.
+            return;
+        }
+        state.spilled_durable = state.spilled;
+        self.tell(&mut state);
+    }
+
+    /// Events in spill files, and those of them that are durable.
+    pub(crate) fn spilled(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.spilled, state.spilled_durable)
+    }
+
     /// Everything written up to here is durable.
     pub(crate) fn set_durable(&self, mark: Mark) {
         let mut state = self.state.lock();
@@ -219,9 +252,22 @@ impl Progress {
         (state.bytes_written, state.segments)
     }
 
+    /// Waits until another number of segments than this was begun, the disk begins or ceases to
+    /// refuse, or the time runs out; returns their number, `None` when the scribe is gone.
+    pub(crate) fn wait_segment(&self, known: u64, timeout: Duration) -> Option<u64> {
+        let mut state = self.state.lock();
+        let was_failing = state.failing.is_some();
+        let is_same = |state: &mut State| {
+            !state.ended && state.segments == known && state.failing.is_some() == was_failing
+        };
+        self.rolled.wait_while_until(&mut state, is_same, Instant::now() + timeout);
+        (!state.ended).then_some(state.segments)
+    }
+
     /// A segment was begun.
     pub(crate) fn add_segment(&self) {
         self.state.lock().segments += 1;
+        self.rolled.notify_all();
     }
 
     /// Says what the disk refuses at the moment; true when it did not a moment ago.
@@ -232,6 +278,9 @@ impl Progress {
             state.n_errors += 1;
         }
         state.failing = failing;
+        if is_new {
+            self.rolled.notify_all();
+        }
         is_new
     }
 
@@ -241,6 +290,12 @@ impl Progress {
         state.n_errors += 1;
         state.suspect = Some(why);
         self.tell(&mut state);
+    }
+
+    /// The same of a sync of a spill file, also for what the log's own disk has.
+    pub(crate) fn set_spill_suspect(&self, why: String) {
+        self.state.lock().is_spill_suspect = true;
+        self.set_suspect(why);
     }
 
     /// Why nothing is called durable any more.
@@ -260,6 +315,7 @@ impl Progress {
         let mut state = self.state.lock();
         state.ended = true;
         self.tell(&mut state);
+        self.rolled.notify_all();
     }
 
     fn tell(&self, state: &mut State) {
@@ -274,9 +330,11 @@ impl State {
     fn answer(&mut self, ticket: Ticket) -> Option<Result<Mark, Unanswered>> {
         if let Some(goal) = self.goals.get(&ticket) {
             let mark = if goal.durable { self.durable } else { self.written };
-            if mark.blocks >= goal.blocks {
+            let is_suspect = goal.durable && self.is_spill_suspect;
+            if mark.blocks >= goal.blocks && !is_suspect {
+                let spilled = if goal.durable { self.spilled_durable } else { self.spilled };
                 self.goals.remove(&ticket);
-                return Some(Ok(mark));
+                return Some(Ok(Mark { events: mark.events + spilled, ..mark }));
             }
             if goal.durable && self.suspect.is_some() {
                 self.goals.remove(&ticket);
@@ -290,6 +348,23 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spill_file_whose_sync_failed_is_never_called_durable() {
+        let progress = Progress::default();
+        progress.add_spilled(3, 100);
+        progress.set_spilled_durable();
+        progress.add_spilled(4, 100);
+        progress.set_spill_suspect("could not sync".into());
+        progress.set_spilled_durable();
+        assert_eq!(progress.spilled(), (7, 3), "also when a later sync succeeds");
+        let (flush, sync) = (progress.ask(Ask::Flush), progress.ask(Ask::Sync));
+        progress.set_goal(flush, 0, false);
+        progress.set_goal(sync, 0, true);
+        let answer = |ticket| progress.wait(ticket, Duration::ZERO).map(|mark| mark.events);
+        assert_eq!(answer(flush), Ok(7));
+        assert_eq!(answer(sync), Err(Unanswered::Suspect), "whatever the log's disk has");
+    }
 
     #[test]
     fn more_requests_than_fit_wait_for_the_scribe_and_all_are_answered() {

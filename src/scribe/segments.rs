@@ -6,11 +6,14 @@
 //! become small again, or the scribe ran out of buffers there, the next goes through it again.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::queue::Op;
 use crate::config::{Direct, Durability};
 use crate::io::DIRECT_ALIGN;
 use crate::store::block::Salt;
+use crate::store::rotate::Rotate;
 use crate::store::segment::SegmentHeader;
 use crate::store::{index, name};
 
@@ -29,9 +32,10 @@ pub(crate) struct SegmentPlan {
     pub(crate) dir: PathBuf,
     /// The header; number, time and alignment are set for each segment.
     pub(crate) header: SegmentHeader,
-    /// A segment is rolled when it would grow beyond this.
-    pub(crate) bytes_max: u64,
+    pub(crate) rotate: Rotate,
     pub(crate) direct: Direct,
+    /// Number of the last segment or spill file of the logger.
+    pub(crate) numbers: Arc<AtomicU64>,
 }
 
 /// The current segment as the scribe sees it.
@@ -40,10 +44,15 @@ pub(crate) struct Segments {
     plan: SegmentPlan,
     logger: u64,
     number: u64,
+    /// How many were begun.
+    n_begun: u64,
     is_open: bool,
     /// What its header says; the next segment's while none is open.
     align: usize,
     offset: u64,
+    /// UTC of the boundary at which the segment ends.
+    until_ns: i64,
+    is_over: bool,
     entries: Vec<index::Entry>,
     /// Bytes of full blocks, and number of others, since the last of the other kind.
     full_bytes: u64,
@@ -58,9 +67,12 @@ impl Segments {
             plan,
             logger,
             number: 0,
+            n_begun: 0,
             is_open: false,
             align: 0,
             offset: 0,
+            until_ns: i64::MAX,
+            is_over: false,
             entries: Vec::new(),
             full_bytes: 0,
             n_small: 0,
@@ -68,7 +80,18 @@ impl Segments {
         }
     }
 
-    /// Seals the segment when it is full, or when it was begun for a flood that is over.
+    /// Notes whether the current segment's time is over. It is asked before blocks are filled, and
+    /// not when one is written: what a segment begins with is known before.
+    pub(crate) fn look_at_clock(&mut self, now_ns: i64) {
+        self.is_over |= self.is_open && now_ns >= self.until_ns;
+    }
+
+    /// True when the current segment ends at a time.
+    pub(crate) fn has_boundary(&self) -> bool {
+        self.is_open && self.until_ns < i64::MAX
+    }
+
+    /// Seals the segment when it is full, its time is over, or it was begun for a flood that is over.
     pub(crate) fn roll_if_due(&mut self, durability: Durability) -> Option<Op> {
         if self.is_due() { self.roll(durability) } else { None }
     }
@@ -77,7 +100,7 @@ impl Segments {
         let is_calm = self.plan.direct == Direct::Auto
             && self.align == DIRECT_ALIGN
             && self.n_small >= CALM_BLOCKS;
-        is_calm || self.offset >= self.plan.bytes_max
+        is_calm || self.is_over || self.offset >= self.plan.rotate.size_max()
     }
 
     /// Seals the segment, if one is open.
@@ -100,9 +123,9 @@ impl Segments {
         self.entries.clear();
     }
 
-    /// Number of the segment that the next block goes to.
-    pub(crate) fn next_number(&self) -> u64 {
-        if self.is_open && !self.is_due() { self.number } else { self.number + 1 }
+    /// How many segments are begun when the next block is in one.
+    pub(crate) fn n_begun_next(&self) -> u64 {
+        if self.is_open && !self.is_due() { self.n_begun } else { self.n_begun + 1 }
     }
 
     /// The disk was so slow that the scribe had no buffer left; without the page cache, if this
@@ -118,8 +141,11 @@ impl Segments {
         if self.is_open {
             return None;
         }
-        self.number += 1;
+        // ord: Relaxed, a counter.
+        self.number = self.plan.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         self.is_open = true;
+        self.n_begun += 1;
+        (self.until_ns, self.is_over) = (self.plan.rotate.next_boundary(now_ns), false);
         let is_flood = self.full_bytes >= FLOOD_BYTES;
         let is_direct = can_be_direct
             && match self.plan.direct {

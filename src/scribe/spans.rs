@@ -3,8 +3,9 @@
 //! What a segment says of a span that was opened in an earlier one is gone once that one is removed.
 //! So each begins with the open spans, told again as they were, in a lane that no thread has.
 //!
-//! The scribe takes one lane after another: a span may be closed before it is opened here. Such a
-//! span is kept until both have been seen.
+//! The scribe takes one lane after another, and the spiller others beside it: a span may be closed
+//! before it is opened here. Such a span is kept until both have been seen. One whose closing was
+//! lost is open for ever: where events were lost, the oldest make room for others.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,6 +29,8 @@ pub(crate) struct OpenSpans {
     in_order: BTreeMap<u64, u64>,
     n_opened: u64,
     bytes: usize,
+    /// Something was lost, perhaps the closing of spans.
+    is_unsure: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,13 +63,30 @@ impl OpenSpans {
         }
     }
 
+    /// Notes that events were lost.
+    pub(crate) fn lose(&mut self) {
+        self.is_unsure = true;
+    }
+
+    /// Whether so many bytes more may be kept; makes room for them where that may be of spans that
+    /// are closed.
+    fn has_room(&mut self, len: usize) -> bool {
+        while self.is_unsure
+            && self.bytes + len > BYTES_MAX
+            && let Some(&oldest) = self.in_order.values().next()
+        {
+            self.forget(oldest);
+        }
+        self.bytes + len <= BYTES_MAX
+    }
+
     fn open(&mut self, head: &Head, id: u64, payload: &[u8]) {
         if self.by_id.get(&id).is_some_and(|span| span.closed) {
             return self.forget(id);
         }
         let place = self.n_opened;
         let record = retold(head, payload);
-        if self.bytes + record.len() > BYTES_MAX {
+        if !self.has_room(record.len()) {
             return;
         }
         self.n_opened += 1;
@@ -79,7 +99,7 @@ impl OpenSpans {
 
     fn values(&mut self, head: &Head, id: u64, payload: &[u8]) {
         let record = retold(head, payload);
-        if self.bytes + record.len() > BYTES_MAX {
+        if !self.has_room(record.len()) {
             return;
         }
         self.unless_too_many(id).records.extend_from_slice(&record);
@@ -131,8 +151,8 @@ impl Scribe {
     /// Tells the open spans again, at the head of a segment; what does not fit one block goes into
     /// the next.
     pub(super) fn retell(&mut self) {
-        self.retold = (self.segments.next_number(), self.retold.1 + 1);
-        let records = self.spans.retell((self.setup.now)().ticks);
+        self.retold = (self.segments.n_begun_next(), self.retold.1 + 1);
+        let records = self.setup.spans.lock().retell((self.setup.now)().ticks);
         let mut head = RunHead { lane: LANE_RETOLD, generation: self.retold.1, ..Default::default() };
         let mut at = 0;
         while at < records.len() && self.has_batch() {
@@ -227,6 +247,22 @@ mod tests {
         assert_eq!(retold_of(&spans), [(2, 11, RECORD_SPAN_OPEN), (2, 20, RECORD_SPAN_VALUES)]);
         spans.note(&close(2));
         assert_eq!((spans.bytes, spans.by_id.len(), spans.in_order.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn where_closings_were_lost_the_oldest_make_room() {
+        let mut spans = OpenSpans::default();
+        let n_max = (BYTES_MAX / 40) as u64;
+        (0..n_max + 10).for_each(|id| spans.note(&open(id, id)));
+        let first_and_last = |spans: &OpenSpans| {
+            let told = retold_of(spans);
+            (told[0].0, told[told.len() - 1].0, told.len() as u64)
+        };
+        assert_eq!(first_and_last(&spans), (0, n_max - 1, n_max), "there was no room for ten");
+        spans.lose();
+        (0..10).for_each(|id| spans.note(&open(n_max + id, 7)));
+        assert_eq!(first_and_last(&spans), (10, n_max + 9, n_max));
+        assert_eq!(spans.by_id.len() as u64, n_max);
     }
 
     #[test]

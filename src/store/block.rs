@@ -5,7 +5,7 @@
 //! ```text
 //! 0          4       5    6     7     8             12        16
 //! | magic    | ver-  |kind|codec|flags| payload     | raw     | sequence        |
-//! |  "TTLB"  | sion 1|    |    0|   0 | bytes   u32 | bytes u32|            u64 |
+//! |  "TTLB"  | sion 1|    |     |   0 | bytes   u32 | bytes u32|            u64 |
 //! 24         28         32                 40                 48        52     53
 //! | events   | lost     | first UTC ns     | last UTC ns      | defs at | levels| zeros |
 //! |     u32  |     u32  |             i64  |             i64  |     u32 |    u8 |   3   |
@@ -54,7 +54,9 @@ pub const KIND_EVENTS: u8 = 1;
 pub const KIND_INDEX: u8 = 2;
 /// Codec: runs, each saying itself how it is encoded.
 pub const CODEC_RUNS: u8 = 0;
-/// The longest payload of a block in bytes.
+/// Codec: the same, the payload as a whole in a zstd frame.
+pub const CODEC_ZSTD: u8 = 1;
+/// The longest payload of a block in bytes, stored and in a frame.
 pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
 /// What a checksum begins with, the offset aside: a block is whole only in its own segment.
@@ -85,11 +87,11 @@ pub struct BlockHeader {
     pub version: u8,
     /// [`KIND_EVENTS`], [`KIND_INDEX`], or one that this version does not know.
     pub kind: u8,
-    /// [`CODEC_RUNS`].
+    /// [`CODEC_RUNS`] or [`CODEC_ZSTD`].
     pub codec: u8,
     /// Zero.
     pub flags: u8,
-    /// Bytes of the payload.
+    /// Bytes of the payload as it is stored.
     pub stored_len: u32,
     /// Bytes of the records as they lay in their lanes.
     pub raw_len: u32,
@@ -103,7 +105,7 @@ pub struct BlockHeader {
     pub first_wall_ns: i64,
     /// UTC of the newest event.
     pub last_wall_ns: i64,
-    /// Where the definitions begin in the payload.
+    /// Where the definitions begin in the payload, which for [`CODEC_ZSTD`] is the frame's content.
     pub defs_offset: u32,
     /// A bit for each level that occurs, by the level's number.
     pub levels: u8,
@@ -122,7 +124,16 @@ impl BlockHeader {
     /// True when this version can read what is in the block.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.version == VERSION && self.codec == CODEC_RUNS && self.flags == 0
+        let is_codec = match self.kind {
+            KIND_INDEX => self.codec == CODEC_RUNS,
+            _ => matches!(self.codec, CODEC_RUNS | CODEC_ZSTD),
+        };
+        self.version == VERSION && is_codec && self.flags == 0
+    }
+
+    /// The longest payload in which the runs may lie.
+    fn payload_max(&self) -> u32 {
+        if self.codec == CODEC_ZSTD { PAYLOAD_BYTES_MAX as u32 } else { self.stored_len }
     }
 
     /// True when an event of this level may be in the block.
@@ -158,7 +169,7 @@ impl BlockHeader {
 /// padding, and returns the block's length in the file, or `None` when the payload is too long for
 /// the format or the padding for the buffer.
 ///
-/// Version, codec, flags and checksum of `header` are set here; its `stored_len` counts.
+/// Version, flags and checksum of `header` are set here; its `codec` and `stored_len` count.
 #[must_use]
 pub fn seal(buffer: &mut [u8], salt: Salt, offset: u64, header: &BlockHeader) -> Option<usize> {
     seal_aligned(buffer, salt, offset, header, ALIGN)
@@ -177,15 +188,14 @@ pub fn seal_aligned(
         align.is_power_of_two() && offset.is_multiple_of(align as u64),
         "blocks are aligned"
     );
-    debug_assert!(header.defs_offset <= header.stored_len, "the runs lie in the payload");
+    debug_assert!(header.defs_offset <= header.payload_max(), "the runs lie in the payload");
     let end = HEADER_BYTES + header.stored_len as usize;
     let padded = end.next_multiple_of(align);
     if header.stored_len as usize > stored_max(header.kind) || padded > buffer.len() {
         return None;
     }
     let payload_crc = salt.crc(offset, &[&buffer[HEADER_BYTES..end]]);
-    let header =
-        BlockHeader { version: VERSION, codec: CODEC_RUNS, flags: 0, payload_crc, ..*header };
+    let header = BlockHeader { version: VERSION, flags: 0, payload_crc, ..*header };
     buffer[..HEADER_BYTES].copy_from_slice(&header.encode(salt, offset));
     buffer[end..padded].fill(0);
     Some(padded)
@@ -220,7 +230,7 @@ pub fn parse_header(bytes: &[u8; HEADER_BYTES], salt: Salt, offset: u64) -> Opti
     // Lengths are limited in every version, so that a newer block can be stepped over.
     let sane = header.stored_len as usize <= stored_max(header.kind);
     let sane_if_known = header.raw_len as usize <= RAW_BYTES_MAX
-        && header.defs_offset <= header.stored_len
+        && header.defs_offset <= header.payload_max()
         && bytes[ZEROS_AT..PAYLOAD_CRC_AT] == [0; 3];
     (sane && (sane_if_known || !header.is_known())).then_some(header)
 }

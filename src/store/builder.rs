@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::block::{self, BlockHeader, HEADER_BYTES, KIND_EVENTS, PAYLOAD_BYTES_MAX};
-use super::index;
+use super::block::{self, BlockHeader, CODEC_ZSTD, HEADER_BYTES, KIND_EVENTS, PAYLOAD_BYTES_MAX};
 use super::segment::SegmentHeader;
+use super::{index, zipped};
 use crate::record::compact::{Encoded, Encoder, Malformed};
 use crate::record::{
     Anchor, CODEC_COMPACT, Definition, Definitions, Losses, RawRun, RunHead, Timeline,
@@ -35,6 +35,10 @@ pub struct Builder {
     /// Where `bytes` begin in the file.
     offset: u64,
     entries: Vec<index::Entry>,
+    /// The level at which payloads are zipped.
+    zstd_level: Option<i32>,
+    /// False when the caller says what was lost.
+    counts_losses: bool,
 }
 
 impl Builder {
@@ -58,7 +62,35 @@ impl Builder {
             bytes,
             offset: 0,
             entries: Vec::new(),
+            zstd_level: None,
+            counts_losses: true,
         }
+    }
+
+    /// Puts payloads into zstd frames where that makes them shorter; nothing without the feature.
+    #[must_use]
+    pub fn zstd(mut self, level: i32) -> Self {
+        self.zstd_level = Some(level);
+        self
+    }
+
+    /// Takes what blocks tell as lost from [`Builder::add_lost`] alone, as when blocks of another
+    /// segment are put together, whose first runs may tell what earlier segments told already.
+    #[must_use]
+    pub fn losses_by_caller(mut self) -> Self {
+        self.counts_losses = false;
+        self
+    }
+
+    /// Adds events that the block being filled tells as lost.
+    pub fn add_lost(&mut self, events: u32) {
+        self.lost = self.lost.saturating_add(u64::from(events));
+    }
+
+    /// Bytes of runs in the block that is being filled.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.runs_len
     }
 
     /// Encodes with another codec of runs than [`CODEC_COMPACT`].
@@ -170,6 +202,7 @@ impl Builder {
         };
         let offset = self.end();
         let salt = self.header.salt();
+        let header = self.zip(header, payload_len);
         let len =
             block::seal_aligned(&mut self.block, salt, offset, &header, align).ok_or(too_long)?;
         self.bytes.extend_from_slice(&self.block[..len]);
@@ -210,7 +243,22 @@ impl Builder {
         Ok(self.bytes)
     }
 
+    /// Puts the payload into a frame, if that was asked for and makes it shorter.
+    fn zip(&mut self, header: BlockHeader, payload_len: usize) -> BlockHeader {
+        let payload = &mut self.block[HEADER_BYTES..HEADER_BYTES + payload_len];
+        match self.zstd_level.and_then(|level| zipped::zip(payload, level)) {
+            Some(frame) => {
+                payload[..frame.len()].copy_from_slice(&frame);
+                BlockHeader { codec: CODEC_ZSTD, stored_len: frame.len() as u32, ..header }
+            }
+            None => header,
+        }
+    }
+
     fn add_losses(&mut self, head: &RunHead) {
+        if !self.counts_losses {
+            return;
+        }
         let told = self.losses.entry((head.lane, head.generation)).or_default();
         self.lost = self.lost.saturating_add(head.losses.since(told).total());
         *told = head.losses;

@@ -92,6 +92,8 @@ pub enum Reason {
     Cut,
     /// A block that only a newer version can read.
     Newer,
+    /// A block in a zstd frame, which only a build with the feature `zstd` can read.
+    NoZstd,
     /// Numbers that contradict each other under a checksum that is right.
     Contradiction,
     /// The index; the blocks are not concerned.
@@ -113,6 +115,7 @@ impl Reason {
             Self::Payload => "the block's checksum does not match",
             Self::Cut => "the file ends inside a block",
             Self::Newer => "a block of a newer ttlog",
+            Self::NoZstd => "a block packed with zstd, which this build was made without",
             Self::Contradiction => "the block's numbers contradict each other",
             Self::Index => "the index is damaged, no event is concerned",
             Self::Trailing => "bytes behind the end of the segment",

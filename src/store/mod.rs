@@ -17,10 +17,16 @@ pub mod block;
 mod builder;
 mod error;
 pub mod index;
+pub mod keep;
 pub mod name;
+pub(crate) mod pack;
 mod reader;
+pub mod retention;
+pub mod rotate;
 mod scan;
+mod zipped;
 pub mod segment;
+pub mod spill;
 
 pub use builder::Builder;
 pub use error::{Damage, Error, Reason};

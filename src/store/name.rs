@@ -134,7 +134,8 @@ fn file(app: &str, created_ns: i64, logger: u64, number: u64, suffix: &str) -> S
 }
 
 /// The app's name as far as it can stand in a file name: no separators, no leading dot or dash.
-fn clean(app: &str) -> String {
+#[must_use]
+pub fn clean(app: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
     let mut name: String = app.chars().take(APP_BYTES_MAX).map(keep).collect();
     if name.starts_with(['.', '-']) {

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Advice, fadvise};
@@ -14,7 +14,7 @@ use rustix::fs::{Advice, fadvise};
 use super::block::{self, BlockHeader, HEADER_BYTES, KIND_EVENTS, KIND_INDEX, Salt};
 use super::scan::{Next, scan, tail_of};
 use super::segment::{COPY_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::{Damage, Error, Reason, index};
+use super::{Damage, Error, Reason, index, zipped};
 
 /// Bytes at the end of an unsealed segment that a living writer may not have finished: so many
 /// blocks of the usual size are written at a time at most.
@@ -54,6 +54,8 @@ pub enum Entry {
 pub struct SegmentReader {
     file: File,
     header: SegmentHeader,
+    /// Device and inode.
+    identity: (u64, u64),
     salt: Salt,
     align: u64,
     at: u64,
@@ -113,6 +115,7 @@ impl SegmentReader {
             align: header.align() as u64,
             at: header.first_block(),
             header_damage: damage,
+            identity: (metadata.dev(), metadata.ino()),
             header,
             file,
             index: None,
@@ -129,6 +132,12 @@ impl SegmentReader {
     #[must_use]
     pub fn header(&self) -> &SegmentHeader {
         &self.header
+    }
+
+    /// Device and inode: a segment that was packed has its name and another inode.
+    #[must_use]
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
     }
 
     /// True when the segment has an index, whole or not: nothing will be added to it.
@@ -187,7 +196,7 @@ impl SegmentReader {
         }
     }
 
-    /// Reads the payload of a block into `payload`.
+    /// Reads the payload of a block into `payload`, out of its frame when it is in one.
     ///
     /// # Errors
     ///
@@ -209,6 +218,9 @@ impl SegmentReader {
             return Err(damage(Reason::Payload));
         }
         payload.truncate(header.stored_len as usize);
+        if header.is_known() && header.codec == block::CODEC_ZSTD {
+            return zipped::unzip(payload).map_err(damage);
+        }
         Ok(())
     }
 

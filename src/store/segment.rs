@@ -54,6 +54,11 @@ pub const CLOCK_TSC: u8 = 1;
 pub const CLOCK_MONOTONIC: u8 = 2;
 /// Clock: ticks are nanoseconds of UTC since 1970, told by who logged (`ttlog record`).
 pub const CLOCK_UTC: u8 = 3;
+/// Flag: the segment was packed, rewritten with larger blocks after it was sealed.
+pub const FLAG_PACKED: u32 = 1;
+/// Flag of a segment: written by the spiller beside others. Its runs lie between those of segments
+/// with smaller and greater numbers.
+pub const FLAG_SPILL: u32 = 2;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
 const _: () = assert!(
@@ -88,7 +93,7 @@ pub struct SegmentHeader {
     pub created_ns: i64,
     /// Blocks begin at multiples of this power of two; 0 stands for 64 bytes.
     pub align_log2: u8,
-    /// None is known in this format.
+    /// A sum of the `FLAG_` constants; unknown ones are ignored.
     pub flags: u32,
 }
 

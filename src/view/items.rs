@@ -21,8 +21,6 @@ use super::weave::{Loom, Place, Shapes};
 
 /// Bytes of lanes and staging that are kept in memory until their time comes.
 const RUNS_BYTES_MAX: usize = 8 << 20;
-/// Files whose heads and indices are fetched at a time.
-const FILES_PREFETCHED: usize = 64;
 
 /// What lies in one logger's lanes and staging.
 #[derive(Debug)]
@@ -163,26 +161,18 @@ impl Items {
 
     /// Takes in the files that are not known yet.
     fn look_at_files(&mut self) {
-        let (paths, errors) = self.source.list();
+        let (fresh, errors) = self.files.take_in(&self.source);
         self.ready.extend(errors.into_iter().map(Err));
-        let mut fresh = Vec::new();
-        for paths in paths.chunks(FILES_PREFETCHED) {
-            self.files.prefetch(paths);
-            for (path, listed) in paths {
-                match self.files.add(path, *listed) {
-                    Ok(index) => fresh.extend(index),
-                    Err(error) => self.ready.push_back(Err(error)),
-                }
-            }
-        }
         self.plan_files(fresh);
     }
 
-    /// Plans files, those of each logger in the order in which they were written.
+    /// Plans files, those of each logger in the order in which they were written; what was spilled
+    /// was written beside the others.
     fn plan_files(&mut self, mut fresh: Vec<usize>) {
         let files = &self.files.files;
-        fresh.sort_by_key(|index| (files[*index].logger.id, files[*index].number));
-        for files_of_one in fresh.chunk_by(|a, b| files[*a].logger.id == files[*b].logger.id) {
+        fresh.sort_by_key(|i| (files[*i].logger.id, files[*i].spilled, files[*i].number));
+        let alike = |i: &usize| (files[*i].logger.id, files[*i].spilled);
+        for files_of_one in fresh.chunk_by(|a, b| alike(a) == alike(b)) {
             let due = |i: &usize| self.axis.due(files[*i].first_ns, files[*i].last_ns);
             let mut dues: Vec<i64> = files_of_one.iter().map(due).collect();
             self.axis.settle(&mut dues);
@@ -255,6 +245,9 @@ impl Items {
 
     fn look_at_place(&mut self, found: Found) {
         let owner = found.owner;
+        if owner.spill.is_some() {
+            self.files.spilling.insert(owner.logger);
+        }
         if found.alive {
             self.files.alive.insert(owner.logger);
         } else {
@@ -364,11 +357,12 @@ impl Items {
         let told = self.told.entry(lane.0).or_default();
         let records = missing.saturating_sub(*told);
         *told = told.saturating_sub(missing);
-        (records > 0).then_some(Damage { records: Some(records), ..damage })
+        let is_damage = records > 0 && !self.files.has_gone(lane.0);
+        is_damage.then_some(Damage { records: Some(records), ..damage })
     }
 
-    /// A file could not be read. When retention has removed it or a new name replaced it, that is
-    /// no error, but there may be names that were not listed yet (S5).
+    /// A file could not be read. One that was packed is taken in anew; when retention has removed it
+    /// or a new name replaced it, there may be names that were not listed yet (S5).
     fn miss(&mut self, index: usize, error: Error) {
         let file = &mut self.files.files[index];
         if !(file.listed && error.is_gone()) {
@@ -376,8 +370,10 @@ impl Items {
         }
         let is_news = !file.sealed || file.bytes > 0;
         (file.sealed, file.bytes) = (true, 0);
-        if is_news {
-            self.look_at_files();
+        match self.files.replaced(index) {
+            Some(fresh) => self.plan_files(vec![fresh]),
+            None if is_news => self.look_at_files(),
+            None => {}
         }
     }
 

@@ -10,10 +10,10 @@
 
 use std::collections::HashMap;
 
-use crate::record::{Cause, Level, Losses, RunHead};
+use crate::record::{Losses, RunHead};
 
 const LANES_MAX: usize = 1 << 16;
-const RANGES_MAX: usize = 64;
+const RANGES_MAX: usize = 256;
 
 /// A logger's id, a lane's number and generation.
 pub(super) type LaneId = (u64, u32, u32);
@@ -96,13 +96,11 @@ pub(super) struct Told {
     pub(super) skipped: Option<Skipped>,
 }
 
-/// Numbers of records that no run had so far.
+/// Numbers of records that no run had so far. Those that were evicted have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Skipped {
     pub(super) from: u64,
     pub(super) to: u64,
-    /// How many of them are known to have been evicted.
-    pub(super) evicted: u64,
 }
 
 impl Lane {
@@ -125,9 +123,7 @@ impl Lane {
         }
         let expected = self.numbers.end();
         if self.seen && head.count > 0 && head.first_record > expected {
-            let evicted: u64 =
-                Level::ALL.iter().map(|level| fresh.get(Cause::Evicted, *level)).sum();
-            told.skipped = Some(Skipped { from: expected, to: head.first_record, evicted });
+            told.skipped = Some(Skipped { from: expected, to: head.first_record });
         }
         self.take(head);
         told
@@ -190,7 +186,7 @@ impl Lanes {
     pub(super) fn missing(&self, id: LaneId, skipped: &Skipped) -> u64 {
         let Some(lane) = self.lanes.get(&id) else { return 0 };
         let had = lane.numbers.count(skipped.from, skipped.to);
-        (skipped.to - skipped.from).saturating_sub(had).saturating_sub(skipped.evicted)
+        (skipped.to - skipped.from).saturating_sub(had)
     }
 
     /// Drops the quarter of the lanes that were quiet for longest.
@@ -206,6 +202,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Cause, Level};
     use proptest::prelude::*;
 
     proptest! {
@@ -277,20 +274,15 @@ mod tests {
     }
 
     #[test]
-    fn skipped_numbers_are_missing_unless_evicted() {
+    fn skipped_numbers_are_missing_until_a_run_has_them() {
         let mut lane = Lane::default();
         lane.follow(&run(0, 2, 0), false);
         let skipped = lane.follow(&run(5, 1, 0), false).skipped.unwrap();
-        assert_eq!((skipped.from, skipped.to, skipped.evicted), (2, 5, 0));
-        let mut evicted = run(10, 1, 0);
-        evicted.losses.add(Cause::Evicted, Level::Debug, 4);
-        let evicted = lane.follow(&evicted, false).skipped.unwrap();
-        assert_eq!((evicted.from, evicted.to, evicted.evicted), (6, 10, 4));
+        assert_eq!((skipped.from, skipped.to), (2, 5));
         assert_eq!(lane.follow(&run(3, 1, 0), false).skipped, None);
         let mut lanes = Lanes::default();
         *lanes.lane((1, 0, 0)) = lane;
         assert_eq!(lanes.missing((1, 0, 0), &skipped), 2, "number 3 came late");
-        assert_eq!(lanes.missing((1, 0, 0), &evicted), 0);
     }
 
     #[test]

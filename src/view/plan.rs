@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::store::block::BlockHeader;
-use crate::store::segment::{BlockRef, Entry, SegmentHeader, SegmentReader};
+use crate::store::segment::{FLAG_SPILL, BlockRef, Entry, SegmentHeader, SegmentReader};
 use crate::store::{self, name};
 
 use super::error::Error;
 use super::item::Logger;
+use super::source::Source;
 use super::query::Query;
 
 /// How far the times in a block's header may be off, since its writer knew fewer anchors.
@@ -104,12 +105,19 @@ impl Axis {
     }
 }
 
+/// Files whose heads and indices are fetched at a time.
+const FILES_PREFETCHED: usize = 64;
+
 /// A segment or spill file.
 #[derive(Debug)]
 pub(super) struct FilePlan {
     pub(super) path: PathBuf,
     pub(super) logger: Arc<Logger>,
     pub(super) number: u64,
+    /// True for what was spilled: in no order with segments of other numbers.
+    pub(super) spilled: bool,
+    /// Device and inode of the file that was looked at.
+    identity: (u64, u64),
     pub(super) sealed: bool,
     /// True when it comes from the listing of a directory, and so may go by itself.
     pub(super) listed: bool,
@@ -140,6 +148,16 @@ pub(super) enum Read {
     Unfinished,
 }
 
+fn is_spill(path: &Path) -> bool {
+    store::spill::segment_name(path).is_some()
+}
+
+/// The logger that a file's name tells.
+fn logger_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    store::name::parse(name).map(|name| name.logger)
+}
+
 /// The files of a log.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -148,12 +166,38 @@ pub(super) struct Files {
     pub(super) alive: HashSet<u64>,
     /// Loggers whose staging was read, which holds what their last write may have torn.
     pub(super) staged: HashSet<u64>,
+    /// Loggers that make spill files, which may have taken any number.
+    pub(super) spilling: HashSet<u64>,
     known: HashSet<PathBuf>,
+    /// Loggers of which a listed file had gone when it was to be opened.
+    gone: HashSet<u64>,
     loggers: HashMap<u64, Arc<Logger>>,
     open: VecDeque<(usize, SegmentReader)>,
 }
 
 impl Files {
+    /// Takes in the files of a source that are not known yet. A spill file that becomes a segment
+    /// after it was listed is found under its new name by the next listing.
+    pub(super) fn take_in(&mut self, source: &Source) -> (Vec<usize>, Vec<Error>) {
+        let (mut fresh, mut failed) = (Vec::new(), Vec::new());
+        loop {
+            let (paths, errors) = source.list();
+            failed.extend(errors);
+            for paths in paths.chunks(FILES_PREFETCHED) {
+                self.prefetch(paths);
+                for (path, listed) in paths {
+                    match self.add(path, *listed) {
+                        Ok(index) => fresh.extend(index),
+                        Err(error) => failed.push(error),
+                    }
+                }
+            }
+            if !paths.iter().any(|(path, listed)| *listed && is_spill(path) && !path.exists()) {
+                return (fresh, failed);
+            }
+        }
+    }
+
     /// Has the system fetch what [`Files::add`] will read of these files, where it is more than one.
     pub(super) fn prefetch(&self, paths: &[(PathBuf, bool)]) {
         let unknown = || paths.iter().filter(|(path, _)| !self.known.contains(path));
@@ -171,6 +215,8 @@ impl Files {
         let reader = match SegmentReader::open(path) {
             Ok(reader) => reader,
             Err(store::Error::Io(error)) if listed && error.kind() == io::ErrorKind::NotFound => {
+                // A spill file has become a segment.
+                self.gone.extend(logger_of(path).filter(|_| !is_spill(path)));
                 return Ok(None);
             }
             // Its writer has made the file and not yet written its header, or died before it could:
@@ -195,6 +241,8 @@ impl Files {
             path: path.to_owned(),
             logger,
             number: reader.header().number,
+            spilled: reader.header().flags & FLAG_SPILL != 0,
+            identity: reader.identity(),
             sealed: reader.is_sealed(),
             listed,
             bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
@@ -225,10 +273,22 @@ impl Files {
 
     /// True when the logger that this file's name tells lives, or its staging was read.
     fn has_lanes(&self, path: &Path) -> bool {
-        let name = path.file_name().and_then(|name| name.to_str()).and_then(store::name::parse);
-        name.is_some_and(|name| {
-            self.alive.contains(&name.logger) || self.staged.contains(&name.logger)
-        })
+        logger_of(path)
+            .is_some_and(|logger| self.alive.contains(&logger) || self.staged.contains(&logger))
+    }
+
+    /// True when files of this logger were removed: since they were listed, or before, while its
+    /// staging may still hold some of what was in them. That is missing and not damaged.
+    pub(super) fn has_gone(&self, logger: u64) -> bool {
+        let listed = || self.files.iter().filter(|file| file.listed && file.logger.id == logger);
+        let is_staged = self.alive.contains(&logger) || self.staged.contains(&logger);
+        let is_staged = is_staged && !self.spilling.contains(&logger);
+        let lowest = listed().map(|file| file.number).min();
+        self.gone.contains(&logger)
+            || is_staged && lowest.is_some_and(|lowest| lowest > 1)
+            || listed().any(|file| {
+                !is_spill(&file.path) && std::fs::symlink_metadata(&file.path).is_err()
+            })
     }
 
     /// The blocks of a file that were not walked before, and its damage.
@@ -357,8 +417,27 @@ impl Files {
         if let Some(at) = self.open.iter().position(|(file, _)| *file == index) {
             return Ok(self.open.remove(at).expect("its place was just found").1);
         }
-        let path = &self.files[index].path;
-        SegmentReader::open(path).map_err(|error| Error::new(path, error))
+        let file = &self.files[index];
+        let reader = SegmentReader::open(&file.path);
+        let reader = reader.map_err(|error| Error::new(&file.path, error))?;
+        if reader.identity() == file.identity {
+            return Ok(reader);
+        }
+        // It was packed meanwhile: what was planned is gone, and the file is a new one.
+        self.known.remove(&file.path);
+        let error = match file.listed {
+            true => io::ErrorKind::NotFound.into(),
+            false => io::Error::other("was replaced while it was read; read it again"),
+        };
+        Err(Error::new(&file.path, error.into()))
+    }
+
+    /// The plan of the file that has taken the name of this one, if one has. Others are not looked
+    /// for: a new file beside one that has grown since it was walked would show a gap.
+    pub(super) fn replaced(&mut self, index: usize) -> Option<usize> {
+        let (path, listed) = (self.files[index].path.clone(), self.files[index].listed);
+        let is_new = !self.known.contains(&path);
+        is_new.then(|| self.add(&path, listed).ok().flatten()).flatten()
     }
 
     fn keep_open(&mut self, index: usize, reader: SegmentReader) {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::lane::outside;
+use crate::lane::outside::{self, Owner};
 use crate::store;
 
 use super::error::Error;
@@ -101,6 +101,19 @@ impl Source {
         let mut files: Vec<(PathBuf, bool)> = Vec::new();
         let mut errors = Vec::new();
         for dir in &self.dirs {
+            let (owners, _) = outside::owners(dir).unwrap_or_default();
+            // What is renamed while names are listed may show under neither.
+            let twice = owners.iter().any(|found| found.owner.spill.is_some());
+            if let Some(paths) = twice.then(|| list(dir).ok()).flatten() {
+                files.extend(paths.into_iter().map(|path| (path, true)));
+            }
+            let spills = |owner: Owner| {
+                let spill = owner.spill.filter(|spill| spill != dir)?;
+                // One that is gone held nothing, or what it held is in the log by now.
+                store::spill::of(&spill, owner.logger).ok()
+            };
+            let spilled = owners.into_iter().filter_map(|found| spills(found.owner)).flatten();
+            files.extend(spilled.map(|path| (path, true)));
             match list(dir) {
                 Ok(paths) => files.extend(paths.into_iter().map(|path| (path, true))),
                 Err(error) => errors.push(Error::new(dir, error.into())),

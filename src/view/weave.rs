@@ -170,8 +170,9 @@ impl<'l, 'a> Weave<'l, 'a> {
         let name = head.thread.as_str().into();
         self.tables.origins.push(Origin { tid: head.tid, name });
         let first_ticks = Head::read(records).map(|head| head.ticks);
-        let key =
-            first_ticks.or(self.entries.last().map(|e| e.key)).unwrap_or_else(|| self.start());
+        // A run of losses alone stands behind the lane's last record.
+        let last = lane.key.filter(|_| !reverse).or(self.entries.last().map(|e| e.key));
+        let key = first_ticks.or(last).unwrap_or_else(|| self.start());
         if !reverse {
             let key = lane.key.map_or(key, |before| before.max(key));
             self.told_before(&told, id, key, origin);

@@ -53,6 +53,30 @@ fn every_flipped_bit_of_a_raw_segment_is_told() {
     flip_every_bit(&sealed(CODEC_RAW, 9));
 }
 
+/// A segment with zstd frames in its blocks.
+#[cfg(feature = "zstd")]
+fn packed(n_runs: usize) -> Vec<u8> {
+    let bytes = sample::builder(7, CODEC_COMPACT, &[]).zstd(3);
+    let mut builder = bytes.runs_bytes(1400);
+    sample::runs(n_runs, 1).iter().for_each(|run| builder.push_run(run).unwrap());
+    let bytes = builder.finish().unwrap();
+    let blocks = survey(&bytes).unwrap().blocks;
+    assert!(blocks.iter().all(|block| block.header.codec == block::CODEC_ZSTD));
+    bytes
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn every_flipped_bit_of_a_packed_segment_is_told() {
+    flip_every_bit(&packed(26));
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn every_cut_of_a_packed_segment_leaves_the_whole_blocks_before_it() {
+    cut_at_every_byte(&packed(26));
+}
+
 #[test]
 fn every_flipped_bit_of_an_unsealed_segment_is_told() {
     let mut bytes = unsealed(CODEC_COMPACT, 20);
@@ -62,33 +86,37 @@ fn every_flipped_bit_of_an_unsealed_segment_is_told() {
 
 #[test]
 fn every_cut_leaves_the_whole_blocks_before_it() {
-    for bytes in [sealed(CODEC_COMPACT, 30), unsealed(CODEC_RAW, 12)] {
-        let whole = survey(&bytes).unwrap();
-        let image = Image::new(&bytes);
-        for len in (0..bytes.len()).rev() {
-            image.set_len(len as u64);
-            let found = match image.survey() {
-                Ok(found) => found,
-                Err(error) => {
-                    assert!(len < 512, "{len}: {error}");
-                    continue;
-                }
-            };
-            let kept = whole.blocks.iter().filter(|block| {
-                block.offset + 64 + u64::from(block.header.stored_len) <= len as u64
-            });
-            assert!(kept.eq(&found.blocks), "{len}");
-            assert!(!found.sealed || len > bytes.len() - 2000);
-            let hit = block_at(&whole, len).filter(|block| block.offset < len as u64);
-            let hit = hit.filter(|hit| !found.blocks.contains(hit));
-            let lost = hit.map(|block| u64::from(block.header.records));
-            match (hit, found.lost()) {
-                (Some(hit), None) => assert!((len as u64) < hit.offset + 64),
-                (Some(_), some) => assert_eq!(some, lost, "{len}"),
-                (None, some) => assert!(matches!(some, Some(0) | None), "{len}"),
+    cut_at_every_byte(&sealed(CODEC_COMPACT, 30));
+    cut_at_every_byte(&unsealed(CODEC_RAW, 12));
+}
+
+fn cut_at_every_byte(bytes: &[u8]) {
+    let whole = survey(bytes).unwrap();
+    let image = Image::new(bytes);
+    for len in (0..bytes.len()).rev() {
+        image.set_len(len as u64);
+        let found = match image.survey() {
+            Ok(found) => found,
+            Err(error) => {
+                assert!(len < 512, "{len}: {error}");
+                continue;
             }
-            assert!(found.damage.len() <= 1);
+        };
+        let kept = whole
+            .blocks
+            .iter()
+            .filter(|block| block.offset + 64 + u64::from(block.header.stored_len) <= len as u64);
+        assert!(kept.eq(&found.blocks), "{len}");
+        assert!(!found.sealed || len > bytes.len() - 2000);
+        let hit = block_at(&whole, len).filter(|block| block.offset < len as u64);
+        let hit = hit.filter(|hit| !found.blocks.contains(hit));
+        let lost = hit.map(|block| u64::from(block.header.records));
+        match (hit, found.lost()) {
+            (Some(hit), None) => assert!((len as u64) < hit.offset + 64),
+            (Some(_), some) => assert_eq!(some, lost, "{len}"),
+            (None, some) => assert!(matches!(some, Some(0) | None), "{len}"),
         }
+        assert!(found.damage.len() <= 1);
     }
 }
 

@@ -29,9 +29,13 @@ fn golden_files_are_what_is_written() {
     }
 }
 
+/// Frames of another version of zstd may differ, so that this one is read, and not compared.
+const PACKED: &str = "v1-packed.ttlog";
+
 #[test]
 fn golden_files_hold_what_was_written() {
-    for (name, _) in FILES {
+    let packed = cfg!(feature = "zstd").then_some(PACKED);
+    for name in FILES.map(|(name, _)| name).into_iter().chain(packed) {
         let found = survey(&std::fs::read(path(name)).unwrap()).unwrap();
         assert!(found.sealed && found.damage.is_empty(), "{name}");
         let mut bytes = Vec::new();
@@ -55,6 +59,10 @@ fn golden_files_are_made_anew() {
         let written = sample::builder(1, codec, &runs()).finish().unwrap();
         std::fs::write(path(name), written).unwrap();
     }
+    let packed = sample::builder(1, CODEC_COMPACT, &[]).zstd(3);
+    let mut packed = packed.runs_bytes(1 << 20);
+    runs().iter().for_each(|run| packed.push_run(run).unwrap());
+    std::fs::write(path(PACKED), packed.finish().unwrap()).unwrap();
 }
 
 #[test]

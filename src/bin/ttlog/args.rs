@@ -1,10 +1,15 @@
 //! Args: the command line as it is typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ttlog::archive::IN_FLIGHT_MAX;
+use ttlog::io::IoChoice;
 use ttlog::record::Level;
 use ttlog::render::Format;
+use ttlog::store::keep::{parse_age, parse_size};
 
 /// Reads back what programs logged with ttlog, also those that were killed.
 #[derive(Debug, Parser)]
@@ -43,6 +48,13 @@ pub(crate) enum Verb {
     /// Tells how many spans there were of each name, and how long threads were in them
     #[command(after_help = "Examples:\n  ttlog spans logs\n  ttlog spans -S -15m -o json logs")]
     Spans(SpansArgs),
+    /// Tells when events were lost, for how long, how many and why; exit status 1 when any were
+    #[command(
+        after_help = "Examples:\n  ttlog gaps logs && echo complete\n  ttlog gaps -S -1h -o json"
+    )]
+    Gaps(GapsArgs),
+    /// Looks at spill files, or takes up those of processes that are gone
+    Spill(SpillArgs),
     /// Stores the lines of any program from standard input
     #[command(after_help = RECORD_HELP)]
     Record(RecordArgs),
@@ -57,7 +69,34 @@ pub(crate) enum Verb {
     Ps(crate::ps::PsArgs),
     /// Asks living loggers: another filter, a flush, a new segment, counters
     Ctl(crate::ctl::CtlArgs),
+    /// Copies sealed segments, or with --all a whole tree, checked and safe to interrupt
+    #[command(after_help = ARCHIVE_HELP)]
+    Archive(ArchiveArgs),
+    /// Tells what logs take of the disk, by program
+    #[command(after_help = "Examples:\n  ttlog du\n  ttlog du /var/log/app -o json")]
+    Du(DuArgs),
+    /// Removes old segments; without --apply it only says which
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneArgs),
 }
+
+const ARCHIVE_HELP: &str = "\
+What stands under its name in DST is complete, synced, and has the mode and times of its source (as
+root also its owner); the checksums of segments are compared. A run that was interrupted is begun
+again by the same command, which copies what is missing or was changed. Segments that are being
+written are left out; with --all, owner files are, which say whose lanes are whose.
+
+Examples:
+  ttlog archive logs /mnt/backup/logs
+  ttlog archive --all --in-flight 1024 /srv /mnt/backup/srv";
+
+const PRUNE_HELP: &str = "\
+The oldest go first, until every limit holds. What is being written, or was left by a process that
+died and is not taken up yet, stays; so do spill files and files that are not ttlog's.
+
+Examples:
+  ttlog prune --max-size 2G --max-age 7d logs           says what would go
+  ttlog prune --max-files 100 --app orders --apply logs removes it";
 
 const RECORD_HELP: &str = "\
 JSON objects and logfmt keep their fields; time (time, timestamp, ts), level (level, severity) and
@@ -67,12 +106,107 @@ Examples:
   journalctl -o cat -f | ttlog record logs
   kubectl logs pod | ttlog record logs";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct PathArgs {
     /// Directories, segments, spill files; `-` is standard input
     /// [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpillArgs {
+    #[command(subcommand)]
+    pub(crate) verb: SpillVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpillVerb {
+    /// A line for each spill file: bytes, events, times, levels, process
+    Ls(PathArgs),
+    /// Shows the events in spill files alone, as `ttlog cat` does
+    Cat(CatArgs),
+    /// Tells damage in spill files, a line each; exit status 1 when there is any
+    Verify(PathArgs),
+    /// Makes the spill files of processes that are gone part of their log, as the next start in the
+    /// directory would; exit status 1 when some stay
+    Replay(PathArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GapsArgs {
+    #[command(flatten)]
+    pub(crate) paths: PathArgs,
+    /// From this time on, as for `cat`
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) since: Option<String>,
+    /// Up to this time, not included
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) until: Option<String>,
+    /// How it is told: a table, or one JSON object for each gap and cause
+    #[arg(short, long, value_enum, default_value_t = Report::Text, value_name = "MODE")]
+    pub(crate) output: Report,
+    /// Shows and reads times in UTC rather than in the local zone
+    #[arg(long)]
+    pub(crate) utc: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ArchiveArgs {
+    /// The directory to copy
+    #[arg(value_name = "SRC")]
+    pub(crate) source: PathBuf,
+    /// Where to; made if need be
+    #[arg(value_name = "DST")]
+    pub(crate) target: PathBuf,
+    /// Everything below SRC: all files, directories, symbolic and hard links
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Files that are copied at a time, up to 4096
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = in_flight())]
+    pub(crate) in_flight: u16,
+    /// How files are read and written: auto, uring, portable
+    #[arg(long, value_name = "WAY", default_value = "auto")]
+    pub(crate) io: IoChoice,
+}
+
+fn in_flight() -> RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=IN_FLIGHT_MAX as i64)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DuArgs {
+    /// Directories [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
+    #[arg(value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// How it is told: lines, or one JSON object each
+    #[arg(short, long, value_enum, default_value_t = Report::Text, value_name = "MODE")]
+    pub(crate) output: Report,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Directories [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
+    #[arg(value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Segments and spill files of a directory take at most this: 500M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_size: Option<u64>,
+    /// No segment whose newest event is older: 12h, 7d, 2w
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    pub(crate) max_age: Option<Duration>,
+    /// At most so many segments in a directory
+    #[arg(long, value_name = "N")]
+    pub(crate) max_files: Option<u64>,
+    /// At least this is free in the file system
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) min_free: Option<u64>,
+    /// Only segments of this program
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+    /// Removes them rather than only saying which
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 #[derive(Debug, Args)]
@@ -119,7 +253,7 @@ pub(crate) enum Report {
     Json,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct CatArgs {
     #[command(flatten)]
     pub(crate) paths: PathArgs,

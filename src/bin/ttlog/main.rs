@@ -1,22 +1,27 @@
 //! ttlog: reads back what the library logged. Parses and prints only; reading is `ttlog::view`.
 
+mod archive;
 mod args;
 mod backwards;
 mod cat;
 mod clock;
 mod ctl;
 mod doctor;
+mod du;
 mod filter;
 mod follow;
+mod gaps;
 mod grep;
 mod info;
 mod output;
 mod parse;
 mod paths;
+mod prune;
 mod ps;
 mod record;
 mod sink;
 mod spans;
+mod spill;
 mod temp;
 mod tree;
 mod verify;
@@ -72,11 +77,16 @@ fn main() -> ExitCode {
         Some(Verb::Info(args)) => info::run(&args),
         Some(Verb::Verify(args)) => verify::run(&args),
         Some(Verb::Spans(args)) => spans::run(&args),
+        Some(Verb::Gaps(args)) => gaps::run(&args),
+        Some(Verb::Spill(args)) => spill::run(&args.verb),
         Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Filter(args)) => filter::run(&args),
         Some(Verb::Ps(args)) => ps::run(&args),
         Some(Verb::Ctl(args)) => ctl::run(&args),
+        Some(Verb::Archive(args)) => archive::run(&args),
+        Some(Verb::Du(args)) => du::run(&args),
+        Some(Verb::Prune(args)) => prune::run(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -20,7 +20,7 @@ pub(crate) struct Input {
 
 /// Opens the paths that were given, or those that are meant without any.
 pub(crate) fn open(given: &[PathBuf]) -> Result<Input, Failure> {
-    let mut paths = if given.is_empty() { vec![default()?] } else { given.to_vec() };
+    let mut paths = given_or_default(given)?;
     let mut stdin = None;
     for path in &mut paths {
         if path == Path::new("-") && stdin.is_none() {
@@ -40,6 +40,11 @@ pub(crate) fn open(given: &[PathBuf]) -> Result<Input, Failure> {
 /// The log directory that was given, or the one that is meant without any.
 pub(crate) fn dir(given: Option<&Path>) -> Result<PathBuf, Failure> {
     given.map_or_else(default, |dir| Ok(dir.to_owned()))
+}
+
+/// The paths that were given, or the one that is meant without any.
+pub(crate) fn given_or_default(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    if given.is_empty() { default().map(|path| vec![path]) } else { Ok(given.to_vec()) }
 }
 
 fn default() -> Result<PathBuf, Failure> {

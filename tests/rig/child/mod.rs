@@ -122,6 +122,9 @@ pub(crate) fn builder(args: &Args) -> ttlog::Builder {
     if let Some(bytes) = args.text("rotate") {
         builder = builder.rotate(ttlog::Rotate::size(bytes.parse().expect("bytes")));
     }
+    if let Some(keep) = args.text("keep") {
+        builder = builder.keep(keep.parse().expect("limits"));
+    }
     if let Some(ms) = args.text("within") {
         builder = builder.write_within(Duration::from_millis(ms.parse().expect("ms")));
     }
@@ -135,6 +138,12 @@ pub(crate) fn builder(args: &Args) -> ttlog::Builder {
     }
     if args.text("direct") == Some("1") {
         builder = builder.direct(ttlog::__private::Direct::Always);
+    }
+    if let Some(bytes) = args.text("lane") {
+        builder = builder.lane_bytes(bytes.parse().expect("bytes"));
+    }
+    if let Some(ms) = args.text("spill_wait") {
+        builder = builder.spill_wait(Duration::from_millis(ms.parse().expect("ms")));
     }
     builder
 }

@@ -1,0 +1,255 @@
+//! Place: the target's side: names, links, modes, times and owners, and the syncs that make them
+//! last.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+
+use super::walk::Entry;
+use super::{Done, PART_DIR, Shared, add, at, place_of, says};
+
+/// Bits that a copy of anybody's file may have; the others are root's to give.
+const MODE_BITS: u32 = 0o777;
+const MODE_BITS_OF_ROOT: u32 = 0o7777;
+
+/// Where the copy goes.
+#[derive(Debug)]
+pub(super) struct Target {
+    root: PathBuf,
+    parts: PathBuf,
+    /// Its lock is held for as long as the run lasts.
+    _lock: File,
+    is_root: bool,
+    n_parts: u64,
+    /// Directories in which names were made.
+    touched: BTreeSet<PathBuf>,
+    /// Directories with what they are to have in the end, parents first.
+    directories: Vec<(PathBuf, Metadata)>,
+    /// Files with several names: where the first of them is.
+    first_links: HashMap<(u64, u64), PathBuf>,
+    later_links: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Target {
+    /// Makes the target, and clears what an interrupted run left in it.
+    pub(super) fn open(path: &Path, source: &Path) -> io::Result<Self> {
+        let is_new = !path.exists();
+        at(path, std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path))?;
+        let root = at(path, std::fs::canonicalize(path))?;
+        if root.starts_with(source) {
+            return Err(says(&root, "lies in the source; choose a place outside"));
+        }
+        let parts = root.join(PART_DIR);
+        match std::fs::DirBuilder::new().mode(0o700).create(&parts) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(at::<()>(&parts, Err(error)).expect_err("it is one"));
+            }
+            _ => {}
+        }
+        let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits() as i32;
+        let lock = File::options().read(true).custom_flags(flags).open(&parts);
+        let lock = at(&parts, lock)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(says(&root, "is being written by another run; wait for it"));
+            }
+            Err(error) => return Err(at::<()>(&parts, Err(error.into())).expect_err("it is one")),
+        }
+        for entry in at(&parts, std::fs::read_dir(&parts))? {
+            let path = at(&parts, entry)?.path();
+            at(&path, std::fs::remove_file(&path))?;
+        }
+        let parent = root.parent().filter(|_| is_new).map(Path::to_owned);
+        Ok(Self {
+            parts,
+            _lock: lock,
+            is_root: rustix::process::geteuid().is_root(),
+            n_parts: 0,
+            touched: parent.into_iter().chain([root.clone()]).collect(),
+            root,
+            directories: Vec::new(),
+            first_links: HashMap::new(),
+            later_links: Vec::new(),
+        })
+    }
+
+    /// A name for something that is not complete.
+    pub(super) fn part(&mut self) -> PathBuf {
+        self.n_parts += 1;
+        self.parts.join(self.n_parts.to_string())
+    }
+
+    pub(super) fn place(&self, relative: &Path) -> PathBuf {
+        place_of(&self.root, relative)
+    }
+
+    /// True for a file of which another name was met: a link is made in the end.
+    pub(super) fn is_later_link(&mut self, entry: &Entry) -> bool {
+        if entry.metadata.nlink() < 2 {
+            return false;
+        }
+        let place = self.place(&entry.relative);
+        let key = (entry.metadata.dev(), entry.metadata.ino());
+        match self.first_links.get(&key) {
+            Some(first) => {
+                self.later_links.push((first.clone(), place));
+                true
+            }
+            None => {
+                self.first_links.insert(key, place);
+                false
+            }
+        }
+    }
+
+    /// True when an earlier run copied this file, and it was not changed since.
+    pub(super) fn has(&self, entry: &Entry) -> bool {
+        let (here, there) =
+            (&entry.metadata, std::fs::symlink_metadata(self.place(&entry.relative)));
+        there.is_ok_and(|there| {
+            there.is_file()
+                && there.len() == here.len()
+                && (there.mtime(), there.mtime_nsec()) == (here.mtime(), here.mtime_nsec())
+        })
+    }
+
+    pub(super) fn make_dir(&mut self, entry: &Entry) -> io::Result<Done> {
+        let place = self.place(&entry.relative);
+        let is_root = entry.relative.as_os_str().is_empty();
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&place);
+        self.directories.push((place.clone(), entry.metadata.clone()));
+        match made {
+            Ok(()) => {
+                self.touch(&place);
+                self.touched.insert(place);
+                Ok(Done::Made)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // The target itself may be named through a link; nothing below it is followed.
+                if is_root || std::fs::symlink_metadata(&place)?.is_dir() {
+                    // Its mode comes in the end; an earlier run may have made it read-only.
+                    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o700))?;
+                    return Ok(Done::WasThere);
+                }
+                Err(says(&place, "is no directory; move it out of the way"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn make_symlink(&mut self, entry: &Entry) -> io::Result<Done> {
+        let to = std::fs::read_link(&entry.path)?;
+        let place = self.place(&entry.relative);
+        if std::fs::read_link(&place).is_ok_and(|there| there == to) {
+            return Ok(Done::WasThere);
+        }
+        let part = self.part();
+        std::os::unix::fs::symlink(&to, &part)?;
+        if self.is_root {
+            let (uid, gid) = owners(&entry.metadata);
+            rustix::fs::chownat(CWD, &part, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        rustix::fs::utimensat(CWD, &part, &times(&entry.metadata), AtFlags::SYMLINK_NOFOLLOW)?;
+        self.publish(&part, &place)?;
+        Ok(Done::Made)
+    }
+
+    /// Gives a file its owner, mode and times.
+    pub(super) fn dress(&self, file: BorrowedFd<'_>, metadata: &Metadata) -> io::Result<()> {
+        if self.is_root {
+            let (uid, gid) = owners(metadata);
+            rustix::fs::fchown(file, uid, gid)?;
+        }
+        rustix::fs::fchmod(file, self.mode(metadata))?;
+        Ok(rustix::fs::futimens(file, &times(metadata))?)
+    }
+
+    /// Gives something complete its name (A1).
+    pub(super) fn publish(&mut self, part: &Path, place: &Path) -> io::Result<()> {
+        crate::crash::crash_point!("archive.rename");
+        let renamed = std::fs::rename(part, place);
+        if renamed.is_err() {
+            let _ = std::fs::remove_file(part);
+        }
+        self.touch(place);
+        crate::crash::crash_point!("archive.renamed");
+        at(place, renamed)
+    }
+
+    /// Makes the links to files that are there by now.
+    pub(super) fn link_all(&mut self, shared: &Shared<'_>) {
+        for (first, place) in std::mem::take(&mut self.later_links) {
+            match self.link(&first, &place) {
+                Ok(Done::WasThere) => add(&shared.counters.skipped, 1),
+                Ok(_) => add(&shared.counters.links, 1),
+                Err(error) => shared.fail(&place, error),
+            }
+        }
+    }
+
+    fn link(&mut self, first: &Path, place: &Path) -> io::Result<Done> {
+        let there = std::fs::symlink_metadata(place);
+        let here = std::fs::symlink_metadata(first)?;
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())) {
+            return Ok(Done::WasThere);
+        }
+        let part = self.part();
+        std::fs::hard_link(first, &part)?;
+        self.publish(&part, place)?;
+        Ok(Done::Made)
+    }
+
+    /// Syncs the names, gives directories their modes and times, the inner ones first (A2), and
+    /// removes the directory of parts.
+    pub(super) fn finish(&mut self, shared: &Shared<'_>) -> io::Result<()> {
+        crate::crash::crash_point!("archive.finish");
+        at(&self.parts, std::fs::remove_dir(&self.parts))?;
+        let open = |path: &Path| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty())
+        };
+        for (place, metadata) in self.directories.iter().rev() {
+            let dressed = open(place).map_err(io::Error::from);
+            if let Err(error) = dressed.and_then(|dir| self.dress(dir.as_fd(), metadata)) {
+                shared.fail(place, error);
+            }
+            self.touched.insert(place.clone());
+        }
+        for dir in self.touched.iter().rev() {
+            at(dir, open(dir).and_then(rustix::fs::fsync).map_err(Into::into))?;
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, place: &Path) {
+        let Some(dir) = place.parent() else { return };
+        if !self.touched.contains(dir) {
+            self.touched.insert(dir.to_owned());
+        }
+    }
+
+    fn mode(&self, metadata: &Metadata) -> Mode {
+        let bits = if self.is_root { MODE_BITS_OF_ROOT } else { MODE_BITS };
+        Mode::from_raw_mode(metadata.mode() & bits)
+    }
+}
+
+fn owners(metadata: &Metadata) -> (Option<Uid>, Option<Gid>) {
+    (Some(Uid::from_raw(metadata.uid())), Some(Gid::from_raw(metadata.gid())))
+}
+
+fn times(metadata: &Metadata) -> Timestamps {
+    let time = |tv_sec, tv_nsec: i64| Timespec { tv_sec, tv_nsec };
+    Timestamps {
+        last_access: time(metadata.atime(), metadata.atime_nsec()),
+        last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
+    }
+}
