@@ -135,7 +135,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("benches/rivals-ring/src/measure.rs", "reads the processor's tick counter"),
     ("benches/rivals-ring/src/queues.rs", "drives rings whose interface is unsafe"),
     ("tests/ring_alloc.rs", "counts what the allocator is asked for"),
-    ("tests/ring_stopped.rs", "stops threads by a signal handler"),
+    ("tests/ring_stopped.rs", "stops threads at pages that are closed"),
     // What has to crash for a test.
     ("examples/rig_child.rs", "dies on purpose, in ways that need libc"),
 ];
