@@ -9,8 +9,13 @@ use crate::lane::full::{OnFull, Step};
 use crate::record::Level;
 use crate::ring::BackPressurePolicy;
 
-/// How long the default waits for a disk that does not answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the default waits for the scribe where it does not go on, before it spills.
+const HESITATION: Duration = Duration::from_millis(50);
+/// How long the default waits for the spiller: with what it waited before, one second. A spiller
+/// that its disk does not hold up may still wait that long for its turn on a loaded machine.
+const PATIENCE: Duration = Duration::from_millis(950);
+/// How long a call waits for the spiller where the user asked for it.
+const SPILL_WAIT: Duration = Duration::from_millis(50);
 
 /// The smallest quota of spill files: room for a few blocks.
 const SPILL_QUOTA_MIN: u64 = 1 << 20;
@@ -32,11 +37,10 @@ impl Builder {
     ///
     /// | policy | the call | what is lost |
     /// | --- | --- | --- |
-    /// | not set | waits while the disk makes progress, and a second without | the new event (`full`) |
+    /// | not set | waits while its lane is being written; after 50 ms without, spills beside the log | the new event (`full`), when the spill files' quota is reached, or their disk refuses or does not answer for a second |
     /// | `Block` | waits for as long as it takes, or for [`Builder::block_timeout`] | nothing, or as the fallback says |
     /// | `DropNewest` | comes back at once | the new event (`full`) |
     /// | `DropOldest` | comes back at once | the oldest events of its thread that are not written yet (`evicted`); the new one (`full`) where another thread is reading the lane at this moment and is not done soon |
-    ///
     /// | `SpillToDisk` | waits for at most [`Builder::spill_wait`] while a thread of the logger empties the lane into files in a directory of choice, which may be the log directory itself | the new event (`full`), when the spill files' quota is reached or their disk refuses |
     ///
     /// Spill files become segments of the log as soon as lanes overflow no more: by a rename on the
@@ -89,9 +93,10 @@ impl Builder {
         self
     }
 
-    /// Bounds how long a call waits until the spiller has made room; by default 50 ms.
+    /// Bounds how long a call waits until the spiller has made room; by default 50 ms, and a second
+    /// altogether where no policy was chosen.
     pub fn spill_wait(mut self, wait: Duration) -> Self {
-        self.spill_wait = wait;
+        self.spill_wait = Some(wait);
         self
     }
 
@@ -121,7 +126,13 @@ impl Builder {
     /// The policies as lanes take them.
     pub(crate) fn on_full(&self) -> OnFull {
         let steps = match &self.on_full {
-            None => vec![Step::WaitForProgress(PATIENCE)],
+            None => vec![
+                Step::WaitForProgress(HESITATION),
+                match self.spill_wait {
+                    None => Step::SpillForProgress(PATIENCE),
+                    Some(wait) => Step::Spill(wait),
+                },
+            ],
             Some(policy) => self.steps(policy),
         };
         let kept = self.on_full_at.as_ref().map(|(level, policy)| (*level, self.steps(policy)));
@@ -129,6 +140,7 @@ impl Builder {
     }
 
     fn steps(&self, policy: &BackPressurePolicy) -> Vec<Step> {
+        let spill = Step::Spill(self.spill_wait.unwrap_or(SPILL_WAIT));
         match policy {
             BackPressurePolicy::Block => match &self.block_timeout {
                 None => vec![Step::Wait(None)],
@@ -136,18 +148,19 @@ impl Builder {
                     let then = match fallback {
                         Fallback::DropNewest => None,
                         Fallback::DropOldest => Some(Step::Evict),
-                        Fallback::SpillToDisk(_) => Some(Step::Spill(self.spill_wait)),
+                        Fallback::SpillToDisk(_) => Some(spill),
                     };
                     [Step::Wait(Some(*timeout))].into_iter().chain(then).collect()
                 }
             },
             BackPressurePolicy::DropOldest => vec![Step::Evict],
             BackPressurePolicy::DropNewest => Vec::new(),
-            BackPressurePolicy::SpillToDisk(_) => vec![Step::Spill(self.spill_wait)],
+            BackPressurePolicy::SpillToDisk(_) => vec![spill],
         }
     }
 
-    /// The directories that policies name for spill files, each once.
+    /// The directories that policies name for spill files, each once; what was not chosen spills
+    /// beside the log, or where another policy does.
     fn spill_dirs(&self) -> Vec<&Path> {
         let policies = self.on_full.iter().chain(self.on_full_at.iter().map(|(_, policy)| policy));
         let mut dirs: Vec<&Path> = policies
@@ -161,6 +174,9 @@ impl Builder {
         }
         dirs.sort_unstable();
         dirs.dedup();
+        if dirs.is_empty() && self.on_full.is_none() {
+            dirs.push(&self.dir);
+        }
         dirs
     }
 
@@ -200,9 +216,17 @@ mod tests {
     fn policies_become_steps_and_a_timeout_belongs_to_block() {
         use BackPressurePolicy::{Block, DropNewest, DropOldest};
         let builder = || Builder::new("logs");
-        let default = vec![Step::WaitForProgress(PATIENCE)];
+        let default = vec![Step::WaitForProgress(HESITATION), Step::SpillForProgress(PATIENCE)];
         assert_eq!(steps(builder()), OnFull { steps: default, kept: None });
-        assert_eq!(builder().spill_dirs(), [""; 0].map(Path::new));
+        assert_eq!(HESITATION + PATIENCE, Duration::from_secs(1));
+        assert_eq!(builder().spill_dirs(), [Path::new("logs")]);
+        let elsewhere = BackPressurePolicy::SpillToDisk("away".into());
+        let elsewhere = builder().back_pressure_at(Level::WARN, elsewhere);
+        assert_eq!(elsewhere.spill_dirs(), [Path::new("away")]);
+        let (empty, chosen) = ([""; 0].map(Path::new), builder().back_pressure(DropNewest));
+        assert_eq!(chosen.spill_dirs(), empty);
+        let waits = Duration::from_millis(7);
+        assert_eq!(steps(builder().spill_wait(waits)).steps[1], Step::Spill(waits));
         assert_eq!(steps(builder().back_pressure(Block)).steps, [Step::Wait(None)]);
         let limit = Duration::from_millis(50);
         let both = builder()

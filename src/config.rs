@@ -114,7 +114,7 @@ pub struct Builder {
     /// Bytes that spill files may take.
     pub(crate) spill_quota: u64,
     /// How long a call waits for the spiller.
-    pub(crate) spill_wait: Duration,
+    pub(crate) spill_wait: Option<Duration>,
     /// How long `Block` waits, and what comes then.
     pub(crate) block_timeout: Option<(Duration, Fallback)>,
     /// What the environment says that could not be used.
@@ -149,7 +149,7 @@ impl Builder {
             on_full_at: None,
             block_timeout: None,
             spill_quota: 1 << 30,
-            spill_wait: Duration::from_millis(50),
+            spill_wait: None,
             warnings: Vec::new(),
         }
     }

@@ -28,9 +28,11 @@
 //!
 //! # When the disk does not keep up
 //!
-//! A full lane is exchanged for a larger one; then its thread waits while the disk makes progress.
-//! After one second without any, events are lost at once, counted in [`Stats`] by level and
-//! [`Cause`], and told in the log where they are missing, until there is progress again.
+//! A full lane is exchanged for a larger one; then its thread waits while the lane is being written.
+//! After 50 ms without, a thread of the logger empties full lanes into spill files beside the log,
+//! which become part of it later. Where that is in vain too, for a second, events are lost at once,
+//! counted in [`Stats`] by level and [`Cause`], and told in the log where they are missing, until
+//! there is progress again.
 //! [`Builder::back_pressure`] chooses otherwise, for all events or for those at and above a level.
 //!
 //! # Features

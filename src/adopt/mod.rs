@@ -220,7 +220,7 @@ fn complete(
     }
     let mut covered = Covered::of(&dead.segments)?;
     // What was spilled has no order with the rest, and may have taken the first number.
-    if is_cut && owner.spill.is_none() && !covered.has_holes() {
+    if is_cut && !snapshot.has_spilled && !covered.has_holes() {
         covered.cover_removed();
     }
     let missing = covered.missing(snapshot.runs.clone());

@@ -27,12 +27,15 @@ const EVICTED_PART: u64 = 32;
 pub(crate) enum Step {
     /// Waits for so long, or for as long as it takes.
     Wait(Option<Duration>),
-    /// Waits while the scribe goes on, and for so long when it does not.
+    /// Waits while the scribe goes on, and for so long when it does not; not at all while the
+    /// spiller is at work.
     WaitForProgress(Duration),
     /// Evicts the oldest records.
     Evict,
     /// Asks the spiller to empty the lane, and waits for it for so long.
     Spill(Duration),
+    /// The same, for so long without anything being taken.
+    SpillForProgress(Duration),
 }
 
 /// What a call waits for, and how long.
@@ -41,6 +44,7 @@ enum For {
     Scribe(Option<Duration>),
     Progress(Duration),
     Spiller(Duration),
+    SpillerProgress(Duration),
 }
 
 /// What calls do, step by step; behind the last one the event is lost.
@@ -103,8 +107,14 @@ impl Attempts {
         steps.iter().any(|step| match *step {
             Step::Evict => self.evict(lanes, lane, head, len),
             Step::Wait(limit) => self.wait(lanes, lane, head, For::Scribe(limit)),
-            Step::Spill(limit) => self.spill(lanes, lane, head, limit),
-            Step::WaitForProgress(limit) => self.wait(lanes, lane, head, For::Progress(limit)),
+            Step::Spill(limit) => self.spill(lanes, lane, head, For::Spiller(limit)),
+            Step::SpillForProgress(limit) => {
+                self.spill(lanes, lane, head, For::SpillerProgress(limit))
+            }
+            Step::WaitForProgress(limit) => {
+                !lanes.overflow.is_served()
+                    && self.wait(lanes, lane, head, For::Progress(limit))
+            }
         })
     }
 
@@ -132,7 +142,7 @@ impl Attempts {
         false
     }
 
-    fn spill(&mut self, lanes: &Lanes, lane: &Lane, head: u64, limit: Duration) -> bool {
+    fn spill(&mut self, lanes: &Lanes, lane: &Lane, head: u64, what: For) -> bool {
         lane.set_overflows();
         lanes.overflow.want();
         if lanes.overflow.is_refused() {
@@ -140,7 +150,7 @@ impl Attempts {
             self.may_differ = true;
             return lane.memory().head() != head;
         }
-        self.wait(lanes, lane, head, For::Spiller(limit))
+        self.wait(lanes, lane, head, what)
     }
 
     fn wait(&mut self, lanes: &Lanes, lane: &Lane, head: u64, what: For) -> bool {
@@ -148,6 +158,7 @@ impl Attempts {
             For::Scribe(limit) => (limit, false, 0),
             For::Progress(limit) => (Some(limit), true, 0),
             For::Spiller(limit) => (Some(limit), false, 1),
+            For::SpillerProgress(limit) => (Some(limit), true, 1),
         };
         let kept = usize::from(lanes.on_full.is_kept(self.level));
         let gave_up_at = &lane.gave_up_at[2 * kept + whom];

@@ -221,6 +221,47 @@ fn behind_a_wait_comes_the_fallback_and_evicting_is_no_progress() {
 }
 
 #[test]
+fn where_the_scribe_stands_still_the_spiller_is_asked_and_then_no_longer_waited_for_the_scribe() {
+    // Neither of the two would end by itself within this test.
+    let (hesitation, patience) = (Duration::from_millis(1), Duration::from_secs(3600));
+    let steps = vec![Step::WaitForProgress(hesitation), Step::SpillForProgress(patience)];
+    let lanes = lanes(OnFull { steps, kept: None }, FIRST_BYTES, 64 << 20);
+    let writer = std::thread::spawn({
+        let lanes = lanes.clone();
+        move || (0..8000).for_each(|number| write(&lanes, Level::Info, number))
+    });
+    while !lanes.overflow.take_wanted() {
+        std::thread::yield_now();
+    }
+    assert!(hand_outs(&lanes).iter().any(|lane| lane.take_overflows()), "it says which lane");
+    let _sleeps = lanes.overflow.attend();
+    let mut found = Vec::new();
+    while found.len() < 4000 {
+        found.extend(take_all(&lanes));
+        std::thread::yield_now();
+    }
+    // Refused, calls hesitate once more and then lose at once, though they would have patience.
+    lanes.overflow.set_refused(true);
+    writer.join().unwrap();
+    found.extend(take_all(&lanes));
+    assert_eq!(found.len() as u64 + lost(&lanes, Cause::Full), 8000);
+    assert!(lanes.overflow.is_wanted());
+}
+
+#[test]
+fn while_the_spiller_is_at_work_nobody_waits_for_the_scribe() {
+    let hour = Duration::from_secs(3600);
+    let steps = vec![Step::WaitForProgress(hour), Step::Spill(Duration::from_millis(1))];
+    let lanes = lanes(OnFull { steps, kept: None }, FIRST_BYTES, 64 << 20);
+    let _sleeps = lanes.overflow.attend();
+    assert!(lanes.overflow.is_served());
+    (0..4000).for_each(|number| write(&lanes, Level::Info, number));
+    assert!(lost(&lanes, Cause::Full) > 0, "it came back without an hour's wait");
+    lanes.overflow.leave();
+    assert!(!lanes.overflow.is_served());
+}
+
+#[test]
 fn nobody_waits_once_the_scribe_is_gone() {
     let lanes = lanes(OnFull { steps: vec![Step::Wait(None)], kept: None }, FIRST_BYTES, 64 << 20);
     let writer = std::thread::spawn({
@@ -382,6 +423,10 @@ fn on_full() -> impl Strategy<Value = OnFull> {
             Just(vec![Step::Wait(Some(Duration::ZERO))]),
             Just(vec![Step::Wait(Some(Duration::ZERO)), Step::Evict]),
             Just(vec![Step::WaitForProgress(Duration::ZERO)]),
+            Just(vec![
+                Step::WaitForProgress(Duration::ZERO),
+                Step::SpillForProgress(Duration::ZERO),
+            ]),
         ]
     };
     let kept = proptest::option::of((0_usize..5, steps()));

@@ -15,7 +15,7 @@ use super::owner;
 pub use super::owner::Owner;
 use super::peek::{Bytes as _, TRIES, Words, lie, read_lane};
 use super::place::{self, CALLSITES_BYTES_MAX, anchors_word};
-use super::staging::{self, BUFFERS_MAX, SPILL_BUFFERS, STAGING_MAGIC, STAGING_VERSION};
+use super::staging::{self, BUFFERS_MAX, SPILL_BUFFERS, SPILL_FIRST, STAGING_MAGIC, STAGING_VERSION};
 use crate::record::compact::Decoder;
 use crate::record::{Anchor, Definitions, RawRun};
 
@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub anchors: Vec<Anchor>,
     /// What could not be read, and why.
     pub notes: Vec<String>,
+    /// True once the logger has had a spiller: what that took has no order with the rest.
+    pub has_spilled: bool,
 }
 
 /// The owner files in a log directory; those that cannot be read are told as notes.
@@ -111,6 +113,8 @@ pub fn each_run(owner: &Owner, each: &mut dyn FnMut(RawRun)) -> io::Result<Snaps
     // Listed behind the lanes: what left one meanwhile may be in a buffer that was made for it.
     let mut buffers = Vec::new();
     for name in names(&path, "staging-")? {
+        let number = name.rsplit('-').next().and_then(|number| number.parse::<u64>().ok());
+        snapshot.has_spilled |= number.is_some_and(|number| number >= SPILL_FIRST);
         if buffers.len() == BUFFERS_MAX + SPILL_BUFFERS {
             tell(&name, lie("more staging buffers than a logger has"));
             break;

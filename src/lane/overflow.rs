@@ -12,6 +12,8 @@ pub(crate) struct Overflow {
     wanted: AtomicBool,
     /// There is no room in the spill directory, or its disk refuses: waiting is in vain.
     refused: AtomicBool,
+    /// A spiller is at work.
+    attended: AtomicBool,
     spiller: Mutex<Option<Unparker>>,
 }
 
@@ -41,7 +43,21 @@ impl Overflow {
     pub(crate) fn attend(&self) -> Parker {
         let parker = Parker::new();
         *self.spiller.lock() = Some(parker.unparker().clone());
+        // ord: Relaxed, a hint for producers.
+        self.attended.store(true, Ordering::Relaxed);
         parker
+    }
+
+    /// No spiller sleeps there any more.
+    pub(crate) fn leave(&self) {
+        // ord: Relaxed, as above.
+        self.attended.store(false, Ordering::Relaxed);
+    }
+
+    /// True while a spiller is at work, and its disk takes what it writes.
+    pub(crate) fn is_served(&self) -> bool {
+        // ord: Relaxed, as above.
+        self.attended.load(Ordering::Relaxed) && !self.is_refused()
     }
 
     /// Says whether the spill directory takes nothing at the moment.

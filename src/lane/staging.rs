@@ -39,6 +39,8 @@ pub(crate) const BUFFER_BYTES: usize = BLOCK_HEADER_BYTES + RUNS_BYTES + TAIL_BY
 pub(crate) const BUFFERS_MAX: usize = 48;
 /// The spiller's: one block is filled while nothing else is.
 pub(crate) const SPILL_BUFFERS: usize = 2;
+/// The spiller's are numbered from here, behind the scribe's.
+pub(crate) const SPILL_FIRST: u64 = 1_000_000;
 /// First word of every staging buffer: "TTLGSTAG".
 pub(crate) const STAGING_MAGIC: u64 = u64::from_le_bytes(*b"TTLGSTAG");
 /// Version of the layout.

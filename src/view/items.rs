@@ -245,9 +245,6 @@ impl Items {
 
     fn look_at_place(&mut self, found: Found) {
         let owner = found.owner;
-        if owner.spill.is_some() {
-            self.files.spilling.insert(owner.logger);
-        }
         if found.alive {
             self.files.alive.insert(owner.logger);
         } else {
@@ -268,6 +265,9 @@ impl Items {
         });
         match snapshot {
             Ok(snapshot) => {
+                if snapshot.has_spilled {
+                    self.files.spilled.insert(owner.logger);
+                }
                 self.files.staged.insert(owner.logger);
                 let (definitions, shapes) = (&snapshot.definitions, &mut self.shapes);
                 self.spans.note_all(owner.logger, &told, definitions, shapes);

@@ -166,8 +166,8 @@ pub(super) struct Files {
     pub(super) alive: HashSet<u64>,
     /// Loggers whose staging was read, which holds what their last write may have torn.
     pub(super) staged: HashSet<u64>,
-    /// Loggers that make spill files, which may have taken any number.
-    pub(super) spilling: HashSet<u64>,
+    /// Loggers that made spill files, which may have taken any number.
+    pub(super) spilled: HashSet<u64>,
     known: HashSet<PathBuf>,
     /// Loggers of which a listed file had gone when it was to be opened.
     gone: HashSet<u64>,
@@ -282,7 +282,7 @@ impl Files {
     pub(super) fn has_gone(&self, logger: u64) -> bool {
         let listed = || self.files.iter().filter(|file| file.listed && file.logger.id == logger);
         let is_staged = self.alive.contains(&logger) || self.staged.contains(&logger);
-        let is_staged = is_staged && !self.spilling.contains(&logger);
+        let is_staged = is_staged && !self.spilled.contains(&logger);
         let lowest = listed().map(|file| file.number).min();
         self.gone.contains(&logger)
             || is_staged && lowest.is_some_and(|lowest| lowest > 1)

@@ -15,13 +15,11 @@ use crate::io::FileDisk;
 use crate::lane::catalog::CatalogView;
 use crate::lane::hand_out::Lane;
 use crate::lane::park;
-use crate::lane::staging::{BUFFER_BYTES, SPILL_BUFFERS, Staging};
+use crate::lane::staging::{BUFFER_BYTES, SPILL_BUFFERS, SPILL_FIRST, Staging};
 use crate::notice::Seldom;
 use crate::record::compact::Encoder;
 use crate::record::{CODEC_RAW, Cause, HEAD_BYTES};
 
-/// Its staging buffers are numbered from here, behind the scribe's.
-const FIRST_BUFFER: u64 = 1_000_000;
 /// A lane is looked at for so long after its producer found it full.
 const HOT: Duration = Duration::from_millis(100);
 /// How often hot lanes are looked at.
@@ -51,11 +49,12 @@ impl Spiller {
         let kept = spill.state.lock().staging.take();
         let lanes = &spill.setup.lanes;
         let staging = kept.map_or_else(
-            || Staging::numbered(lanes, SPILL_BUFFERS, FIRST_BUFFER),
+            || Staging::numbered(lanes, SPILL_BUFFERS, SPILL_FIRST),
             Ok,
         );
         let Ok(staging) = staging else {
             // No room in shared memory: the scribe alone empties lanes.
+            spill.setup.lanes.overflow.leave();
             let mut state = spill.state.lock();
             (state.is_spilling, state.retry_at) = (false, Some(Instant::now() + PAUSE.1));
             return;
@@ -72,6 +71,7 @@ impl Spiller {
             spill,
         };
         spiller.spill_while_hot(&parker);
+        spiller.spill.setup.lanes.overflow.leave();
         spiller.end_file();
         let (spill, staging) = (spiller.spill, spiller.staging);
         spill.leave(staging);
