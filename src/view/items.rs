@@ -316,10 +316,12 @@ impl Items {
         // One whose runs have all been taken is not named by the plan any more.
         let is_done = |shot: &Shot| shot.runs.iter().all(|run| matches!(run, Run::Taken));
         let shot = self.shots.iter().position(is_done).unwrap_or(self.shots.len());
+        let newest = timeline.anchors().last().map_or(i64::MIN, |anchor| anchor.wall_ns);
         let mut runs = Vec::with_capacity(found.len());
         for (i, (ticks, run)) in found.into_iter().enumerate() {
-            let first = ticks.map_or(i64::MIN, |ticks| timeline.wall_ns(ticks));
-            let last = timeline.anchors().last().map_or(first, |anchor| anchor.wall_ns.max(first));
+            // What a lane lost and holds nothing behind has no time: files tell most of it, and when.
+            let first = ticks.map_or(newest, |ticks| timeline.wall_ns(ticks));
+            let last = newest.max(first);
             let due = self.axis.due(first, if ticks.is_none() { i64::MAX } else { last });
             let number = (1 << 62) + i as u64;
             self.plan.push(self.axis.plan(due, number, Unit::Run(shot, i)));

@@ -172,7 +172,10 @@ impl<'l, 'a> Weave<'l, 'a> {
         let first_ticks = Head::read(records).map(|head| head.ticks);
         // A run of losses alone stands behind the lane's last record.
         let last = lane.key.filter(|_| !reverse).or(self.entries.last().map(|e| e.key));
-        let key = first_ticks.or(last).unwrap_or_else(|| self.start());
+        let key = first_ticks.or(last).unwrap_or_else(|| match self.place.segment {
+            Some(_) => self.start(),
+            None => self.end(),
+        });
         if !reverse {
             let key = lane.key.map_or(key, |before| before.max(key));
             self.told_before(&told, id, key, origin);
@@ -339,6 +342,11 @@ impl<'l, 'a> Weave<'l, 'a> {
     /// The earliest ticks that the block knows of.
     fn start(&self) -> u64 {
         self.tables.timeline.anchors().first().map_or(0, |anchor| anchor.ticks)
+    }
+
+    /// The latest ticks that lanes and staging know of.
+    fn end(&self) -> u64 {
+        self.tables.timeline.anchors().last().map_or(0, |anchor| anchor.ticks)
     }
 
     fn finish(mut self) -> Stream {
