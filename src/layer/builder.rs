@@ -28,7 +28,7 @@ use crate::store::rotate::Rotate;
 /// # }
 /// ```
 pub fn layer(dir: impl AsRef<Path>) -> LayerBuilder {
-    LayerBuilder { config: Builder::new(dir), tells_enters: false }
+    LayerBuilder { config: Builder::new(dir) }
 }
 
 /// Prepares a [`Layer`]; has the setters of [`Builder`]. Without a filter it takes everything.
@@ -36,7 +36,6 @@ pub fn layer(dir: impl AsRef<Path>) -> LayerBuilder {
 #[must_use = "a builder does nothing until `build`"]
 pub struct LayerBuilder {
     config: Builder,
-    tells_enters: bool,
 }
 
 macro_rules! setters {
@@ -80,16 +79,10 @@ setters! {
     redact(keys: impl IntoIterator<Item = impl Into<String>>);
     log_panics();
     flush_on_signals();
+    span_enters(told: bool);
 }
 
 impl LayerBuilder {
-    /// With true, each time that a thread enters or leaves a span is in the log; by default false:
-    /// how long a span was busy is told when it closes.
-    pub fn span_enters(mut self, told: bool) -> Self {
-        self.tells_enters = told;
-        self
-    }
-
     /// Starts the logger. It is not the global one: ttlog's own macros reach it as
     /// `info!(logger: &handle, …)`.
     ///
@@ -100,7 +93,7 @@ impl LayerBuilder {
         let filters = self.config.filter.is_some();
         let config = if filters { self.config } else { self.config.filter("trace") };
         let handle = config.build()?;
-        let to = handle.0.clone().map(|logger| To::new(logger, filters, self.tells_enters));
+        let to = handle.0.clone().map(|logger| To::new(logger, filters));
         Ok((Layer { to }, handle))
     }
 

@@ -31,7 +31,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::emit::told::{NoRoom, ToldRecord, What, with_values};
-use crate::lane::{handle, living, process};
+use crate::lane::{entered, handle, living, process};
 use crate::logger::Inner;
 use crate::record::{Cause, Level};
 
@@ -78,8 +78,8 @@ struct To {
 }
 
 impl To {
-    fn new(logger: Arc<Inner>, filters: bool, tells_enters: bool) -> Self {
-        let serial = logger.lanes.serial;
+    fn new(logger: Arc<Inner>, filters: bool) -> Self {
+        let (serial, tells_enters) = (logger.lanes.serial, logger.tells_enters());
         let is_hot = living::claim_layer(serial);
         Self { logger, serial, is_hot, filters, tells_enters }
     }
@@ -117,7 +117,7 @@ impl To {
             return;
         }
         let push = |record: ToldRecord<'_>| self.push(record);
-        let what = What::Event { span };
+        let what = What::Placed { span };
         let result = match sites::of(metadata) {
             None => Err(NoRoom),
             Some(site) if site.is_log => visit::with_log_record(event, |statement, values| {
@@ -171,7 +171,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if let Some(to) = &self.to {
             let span = match event.parent() {
-                None if event.is_contextual() => spans::current(to.serial),
+                None if event.is_contextual() => entered::current(to.serial),
                 None => 0,
                 Some(parent) => spans::id_of(to.serial, parent, &context),
             };
