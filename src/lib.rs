@@ -109,6 +109,8 @@ without_loom! {
     pub use emit::span::{Instrument, Span};
     #[cfg(feature = "serde")]
     pub use emit::nested::{SerdeValue, serde};
+    #[cfg(feature = "tracing")]
+    pub use emit::told::TraceIds;
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
     pub use io::IoChoice;

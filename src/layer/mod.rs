@@ -30,7 +30,7 @@ use tracing_core::{Event, Metadata, Subscriber as CoreSubscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::emit::told::{NoRoom, ToldRecord, What, with_values};
+use crate::emit::told::{NoRoom, ToldRecord, TraceIds, What, with_values};
 use crate::lane::{entered, handle, living, process};
 use crate::logger::Inner;
 use crate::record::{Cause, Level};
@@ -75,13 +75,22 @@ struct To {
     filters: bool,
     /// True when each time that a thread enters or leaves a span is told.
     tells_enters: bool,
+    /// Knows the ids of the trace that a thread is in.
+    trace_ids: Option<fn() -> Option<TraceIds>>,
 }
 
 impl To {
-    fn new(logger: Arc<Inner>, filters: bool) -> Self {
+    fn new(
+        logger: Arc<Inner>,
+        filters: bool,
+        trace_ids: Option<fn() -> Option<TraceIds>>,
+    ) -> Self {
+        if trace_ids.is_some() {
+            sites::have_traces();
+        }
         let (serial, tells_enters) = (logger.lanes.serial, logger.tells_enters());
         let is_hot = living::claim_layer(serial);
-        Self { logger, serial, is_hot, filters, tells_enters }
+        Self { logger, serial, is_hot, filters, tells_enters, trace_ids }
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {

@@ -133,6 +133,11 @@ impl To {
             if self.tells_enters {
                 self.step(state, Step::Enter);
             }
+            if let Some(ids) = self.trace_ids
+                && !self.logger.is_ended()
+            {
+                state.trace(ids, |record| self.push(record));
+            }
             // The registry keeps the span open while a thread is in it.
             state.enter(None);
         });

@@ -12,6 +12,10 @@ mod values;
 use std::sync::OnceLock;
 
 pub(crate) use self::open::OpenSpan;
+#[cfg(feature = "tracing")]
+pub use self::open::TraceIds;
+#[cfg(feature = "tracing")]
+pub(crate) use self::open::{SPAN_ID, TRACE_ID};
 pub(crate) use self::values::{Values, with_values};
 use super::callsite;
 use super::clock;

@@ -6,6 +6,16 @@ use super::super::clock;
 use super::{NoRoom, Statement, Step, ToldRecord, Values, What, with_values};
 use crate::lane::entered::{self, Held};
 
+/// Ids of W3C: of a trace and of a span in it; all zeros are none.
+#[cfg(feature = "tracing")]
+pub type TraceIds = ([u8; 16], [u8; 8]);
+
+/// The fields that carry them.
+#[cfg(feature = "tracing")]
+pub(crate) const TRACE_ID: &str = "trace_id";
+#[cfg(feature = "tracing")]
+pub(crate) const SPAN_ID: &str = "span_id";
+
 /// An open span of one logger.
 #[derive(Debug)]
 pub(crate) struct OpenSpan {
@@ -17,6 +27,9 @@ pub(crate) struct OpenSpan {
     opened: u64,
     /// Ticks that threads spent in it, those of several at once added up.
     busy: AtomicU64,
+    /// The ids of its trace are told.
+    #[cfg(feature = "tracing")]
+    traced: std::sync::atomic::AtomicBool,
 }
 
 impl OpenSpan {
@@ -37,7 +50,15 @@ impl OpenSpan {
             fill(values);
             statement.record(What::Open { span: id, parent }, values, push)
         })?;
-        Ok(Self { serial, id, statement, opened: clock::ticks(), busy: AtomicU64::new(0) })
+        Ok(Self {
+            serial,
+            id,
+            statement,
+            opened: clock::ticks(),
+            busy: AtomicU64::new(0),
+            #[cfg(feature = "tracing")]
+            traced: false.into(),
+        })
     }
 
     /// The index of the field with this name.
@@ -56,6 +77,25 @@ impl OpenSpan {
             self.statement.record(What::Values { span: self.id }, values, push)
         });
         debug_assert_eq!(told, Ok(()), "the span was defined when it was opened");
+    }
+
+    /// Tells which trace it belongs to, once, when `ids` knows.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn trace(&self, ids: fn() -> Option<TraceIds>, push: impl FnOnce(ToldRecord<'_>)) {
+        // ord: Relaxed, a check: who comes at the same time tells the same.
+        if self.traced.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some((trace, span)) = ids().filter(|(trace, _)| *trace != [0; 16]) else { return };
+        // ord: Relaxed, as above.
+        self.traced.store(true, Ordering::Relaxed);
+        let values = [(TRACE_ID, hex(&trace)), (SPAN_ID, hex(&span))];
+        let fill = |out: &mut Values<'_>| {
+            for (name, value) in &values {
+                self.field(name).into_iter().for_each(|field| out.str(field, value));
+            }
+        };
+        self.record(fill, push);
     }
 
     /// Tells what it goes through.
@@ -84,4 +124,10 @@ impl OpenSpan {
         let idle = clock::ticks().saturating_sub(self.opened).saturating_sub(busy);
         self.step(Step::Close { busy, idle }, push);
     }
+}
+
+/// Bytes in hexadecimal digits.
+#[cfg(feature = "tracing")]
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
