@@ -96,8 +96,7 @@ fn put(foreign: &'static Foreign, level: Level, fill: impl FnOnce(&mut Values<'_
     let Some(to) = foreign.callsite.enabled() else { return };
     let result = with_values(&foreign.statement, |values| {
         fill(values);
-        let what = What::Event { span: 0 };
-        foreign.statement.record(what, values, |record| to.push_record(record))
+        foreign.statement.record(What::Event, values, |record| to.push_record(record))
     });
     if result.is_err() {
         to.lose(level);

@@ -104,6 +104,8 @@ pub struct Builder {
     pub(crate) redact: Vec<String>,
     pub(crate) log_panics: bool,
     pub(crate) flush_on_signals: bool,
+    /// Each time that a thread enters or leaves a span is told.
+    pub(crate) span_enters: bool,
     pub(crate) console: Console,
     /// Ticks are UTC, told by who logs.
     pub(crate) utc_ticks: bool,
@@ -143,6 +145,7 @@ impl Builder {
             redact: Vec::new(),
             log_panics: false,
             flush_on_signals: false,
+            span_enters: false,
             console: Console::Off,
             utc_ticks: false,
             on_full: None,
@@ -376,6 +379,13 @@ impl Builder {
     /// so.
     pub fn flush_on_signals(mut self) -> Self {
         self.flush_on_signals = true;
+        self
+    }
+
+    /// With true, each time that a thread enters or leaves a span is in the log; by default false:
+    /// how long a span was busy is told when it closes.
+    pub fn span_enters(mut self, told: bool) -> Self {
+        self.span_enters = told;
         self
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::emit::Filter;
 use crate::emit::args::Args;
 use crate::emit::callsite::Callsite;
-use crate::emit::route::{LaneRecord, LoggerRef};
+use crate::emit::route::{LaneRecord, LoggerRef, Way};
 use crate::error::{Error, Kind};
 use crate::lane::lanes::Lanes;
 use crate::lane::{handle, process};
@@ -216,7 +216,7 @@ impl LoggerRef for Handle {
         let has = |name: &str| of.has_field(name);
         !inner.is_ended()
             && inner.filter.with(|filter| filter.enabled_with(of.target, of.level, has))
-            && (inner.limits.is_empty() || inner.limits.passes(site, &inner.lanes))
+            && (inner.limits.is_empty() || of.is_span || inner.limits.passes(site, &inner.lanes))
     }
 
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
@@ -236,6 +236,14 @@ impl LoggerRef for Handle {
         if let Some(inner) = &self.0 {
             inner.lanes.count_loss(Cause::Reentrant, level);
         }
+    }
+
+    fn serial(&self) -> u32 {
+        self.here().map_or(0, |inner| inner.lanes.serial)
+    }
+
+    fn way(&self) -> Option<Way> {
+        self.here().map(|inner| Way::named(inner.lanes.clone(), inner.tells_enters()))
     }
 }
 

@@ -104,11 +104,15 @@ without_loom! {
     pub use back_pressure::Fallback;
     pub use config::{Builder, Compression, Console, Durability};
     pub use emit::field;
+    pub use emit::span;
     pub use emit::filter::{Explanation, Filter, FilterError};
     pub use emit::level::STATIC_MAX_LEVEL;
     pub use emit::redact::Redacted;
+    pub use emit::span::{Instrument, Span};
     #[cfg(feature = "serde")]
     pub use emit::nested::{SerdeValue, serde};
+    #[cfg(feature = "tracing")]
+    pub use emit::told::TraceIds;
     pub use emit::value::Value;
     pub use handle::{FlushFuture, Flushed, Handle};
     pub use io::IoChoice;
@@ -138,7 +142,8 @@ pub mod __private {
     pub use crate::emit::callsite::{Callsite, FieldName, Metadata};
     pub use crate::emit::level::is_compiled;
     pub use crate::emit::raw::Cursor;
-    pub use crate::emit::route::{LoggerRef, ignore_parent};
+    pub use crate::emit::route::{LoggerRef, below};
+    pub use crate::emit::span::{Parent, SpanSite};
     pub use crate::emit::template::is_deferrable;
     pub use crate::emit::{callsite, clock, emit, emit_message};
 }

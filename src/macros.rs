@@ -1,11 +1,12 @@
-//! Macros: tracing's grammar of events, read by one muncher.
+//! Macros: tracing's grammar of events and spans, read by one muncher.
 //!
 //! ```text
 //! info!(…)  event!(…)        which level, which verb
+//! info_span!(…)  span!(…)    the same, and then a name
 //!   @head                    logger: target: name: parent: in any order, then event!'s level
 //!   @fields  @value          a.b = 1, "key" = %x, { NAME } = ?y, user, %req.path, { block }
 //!   @message @argument       format string, its arguments
-//!   @event  /  @enabled      the expansion
+//!   @event  /  @enabled      the expansion; that of a span is an @event whose call begins with `span`
 //! ```
 //!
 //! A call in progress is `[level][logger][name][target][parent]` (`$c`), the names and the list of
@@ -66,6 +67,61 @@ macro_rules! error {
     ($($t:tt)+) => { $crate::__event!(@head event [$crate::Level::Error] [] [] [] [] $($t)+) };
 }
 
+/// Opens a span at a level that is a constant: `span!(Level::INFO, "request", user = 42)`; returns
+/// a [`Span`](crate::Span).
+///
+/// The grammar is tracing's, with `logger: &handle` added: first `logger:`, `target:` and `parent:`
+/// as needed, then the level, the name, and fields, the last of which may be a message. `name:` may
+/// stand among the first instead of the name behind the level.
+///
+/// A span is in the one that its thread is in, in the one that `parent: &span` names, or with
+/// `parent: None` in none. So is an event.
+///
+/// # Examples
+///
+/// ```
+/// use ttlog::{Level, field, span};
+///
+/// let request = span!(Level::INFO, "request", user.id = 42, status = field::Empty);
+/// let query = span!(target: "db", parent: &request, Level::DEBUG, "query", table = "orders");
+/// query.in_scope(|| ttlog::info!(rows = 3, "found"));
+/// request.record("status", 200);
+/// ```
+#[macro_export]
+macro_rules! span {
+    ($($t:tt)+) => { $crate::__event!(@head span [] [] [] [] [] $($t)+) };
+}
+
+/// Opens a span at [`Level::Trace`](crate::Level::Trace); see [`span!`] for the grammar.
+#[macro_export]
+macro_rules! trace_span {
+    ($($t:tt)+) => { $crate::__event!(@head span [$crate::Level::Trace] [] [] [] [] $($t)+) };
+}
+
+/// Opens a span at [`Level::Debug`](crate::Level::Debug); see [`span!`] for the grammar.
+#[macro_export]
+macro_rules! debug_span {
+    ($($t:tt)+) => { $crate::__event!(@head span [$crate::Level::Debug] [] [] [] [] $($t)+) };
+}
+
+/// Opens a span at [`Level::Info`](crate::Level::Info); see [`span!`] for the grammar.
+#[macro_export]
+macro_rules! info_span {
+    ($($t:tt)+) => { $crate::__event!(@head span [$crate::Level::Info] [] [] [] [] $($t)+) };
+}
+
+/// Opens a span at [`Level::Warn`](crate::Level::Warn); see [`span!`] for the grammar.
+#[macro_export]
+macro_rules! warn_span {
+    ($($t:tt)+) => { $crate::__event!(@head span [$crate::Level::Warn] [] [] [] [] $($t)+) };
+}
+
+/// Opens a span at [`Level::Error`](crate::Level::Error); see [`span!`] for the grammar.
+#[macro_export]
+macro_rules! error_span {
+    ($($t:tt)+) => { $crate::__event!(@head span [$crate::Level::Error] [] [] [] [] $($t)+) };
+}
+
 /// True when an event with this level and target would be logged: ask before work that only the
 /// log needs.
 ///
@@ -103,6 +159,15 @@ macro_rules! __event {
     };
     (@head event [] $g:tt $n:tt $t:tt $p:tt $e:expr $(, $($r:tt)*)?) => {
         $crate::__event!(@fields [[$e] $g $n $t $p] [] () [] $($($r)*)?)
+    };
+    (@head span [] $g:tt $n:tt $t:tt $p:tt $e:expr $(, $($r:tt)*)?) => {
+        $crate::__event!(@head span [$e] $g $n $t $p $($($r)*)?)
+    };
+    (@head span $v:tt $g:tt [] $t:tt $p:tt $n:expr $(, $($r:tt)*)?) => {
+        $crate::__event!(@fields [span $v $g [$n] $t $p] [] () [] $($($r)*)?)
+    };
+    (@head span $v:tt $g:tt $n:tt $t:tt $p:tt $($r:tt)*) => {
+        $crate::__event!(@fields [span $v $g $n $t $p] [] () [] $($r)*)
     };
     (@head event $v:tt $g:tt $n:tt $t:tt $p:tt $($r:tt)*) => {
         $crate::__event!(@fields [$v $g $n $t $p] [] () [] $($r)*)
@@ -180,6 +245,7 @@ macro_rules! __event {
         static __TTLOG_CALLSITE: $crate::__private::Callsite =
             $crate::__private::Callsite::new($crate::__private::Metadata {
                 level: $v,
+                is_span: false,
                 name: $crate::__event!(@or $name $crate::__private::concat!(
                     "event ", $crate::__private::file!(), ":", $crate::__private::line!())),
                 target: $crate::__event!(@or $target $crate::__private::module_path!()),
@@ -192,12 +258,49 @@ macro_rules! __event {
             });
         if const { $crate::__private::is_compiled($v) } {
             if let $crate::__private::Some(to) = $crate::__event!(@route __TTLOG_CALLSITE $g) {
-                $(if false { $crate::__private::ignore_parent($parent); })?
+                $(let to = $crate::__private::below(to, $parent);)?
                 $crate::__event!(@emit __TTLOG_CALLSITE to $l
                     $([$f] [$(($k))*] [$(($a [$($an)*] $e))*] $i $p)?)
             }
         }
     }};
+    (@event [span [$v:expr] $g:tt [$name:expr] $target:tt $parent:tt] [$(($kind:ident $n:expr))*]
+        $l:tt [$([$f:expr] [$(($k:expr))*] [$(($a:ident [$($an:tt)*] $e:expr))*] $i:ident $p:tt)?]
+    ) => {{
+        use $crate::field::{debug, display};
+        static __TTLOG_SPAN: $crate::__private::SpanSite =
+            $crate::__private::SpanSite::new($crate::__private::Metadata {
+                level: $v,
+                is_span: true,
+                name: $name,
+                target: $crate::__event!(@or $target $crate::__private::module_path!()),
+                file: $crate::__private::file!(),
+                line: $crate::__private::line!(),
+                module: $crate::__private::module_path!(),
+                fields: &[$($crate::__private::FieldName::$kind($n)),*],
+                template: $crate::__event!(@some $($f)?),
+                arguments: &[$($($k),*)?],
+            });
+        if const { $crate::__private::is_compiled($v) } {
+            match $crate::__event!(@route __TTLOG_SPAN $g) {
+                $crate::__private::Some(to) => $crate::Span::open(
+                    &__TTLOG_SPAN,
+                    to,
+                    $crate::__event!(@parent $parent),
+                    $crate::__event!(@values $l $([$f] [$(([$($an)*] $e))*])?),
+                ),
+                $crate::__private::None => $crate::Span::disabled(&__TTLOG_SPAN),
+            }
+        } else {
+            $crate::Span::disabled(&__TTLOG_SPAN)
+        }
+    }};
+    (@values $l:tt) => { $l };
+    (@values $l:tt [$f:expr] [$(([$($an:tt)*] $e:expr))*]) => {
+        ($l, &$crate::__private::format_args!($f, $($($an)* $e),*))
+    };
+    (@parent []) => { $crate::__private::Parent::Contextual };
+    (@parent [$parent:expr]) => { $crate::__private::Parent::explicit($parent) };
     (@emit $site:ident $to:ident $l:tt) => { $crate::__private::emit(&$site, $to, $l) };
     (@emit $site:ident $to:ident $l:tt
         [$f:expr] [$(($k:expr))*] [$(($a:ident [$($an:tt)*] $e:expr))*] $i:ident $p:tt) => {
@@ -222,6 +325,7 @@ macro_rules! __event {
         static __TTLOG_CALLSITE: $crate::__private::Callsite =
             $crate::__private::Callsite::new($crate::__private::Metadata {
                 level: $v,
+                is_span: false,
                 name: "",
                 target: $crate::__event!(@or $target $crate::__private::module_path!()),
                 file: "",

@@ -23,6 +23,7 @@ const MODELS: &[(&str, &[&str])] = &[
         "r7_nothing_is_committed_behind_a_stop",
         &["gate_store", "gate_load", "stop_blind", "stop_fence"],
     ),
+    ("r8_a_mark_does_not_undo_a_stop", &["mark_blind"]),
     ("w1_no_wake_up_is_lost", &["wake_fence", "sleep_fence", "sleep_blind", "summary_first"]),
     ("w1_who_is_told_sees_what_it_was_told_of", &["bit_store", "bit_load"]),
     ("w2_one_producer_wakes_a_sleeping_scribe", &["wake_all"]),

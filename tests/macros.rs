@@ -8,7 +8,6 @@
 //! | order of fields | the message comes first | the message is no field, unless written `message = …` |
 //! | number of fields | 32 (64 with values) | as many as `recursion_limit` allows, about 100 by default |
 //! | `&dyn Value` | a value may be a trait object | `Value` has an associated type; `&dyn Error` works |
-//! | `parent:` | becomes the event's parent | its type is checked, it is not evaluated, until spans exist |
 //! | `enabled!(kind: …)`, `event_enabled!` | there | not there |
 //! | byte slices, `Duration` | `Debug` text | values of their own |
 //! | `None` | the field is not visited | the field is there and empty |
@@ -80,7 +79,7 @@ macro_rules! forms_of {
 
         #[test]
         fn $heads() {
-            const PARENT: Option<u64> = None;
+            const PARENT: Option<ttlog::span::Id> = None;
             let at = |rest: &str| format!("{}{rest}", $level);
             let foo = 1;
             table! {
@@ -112,13 +111,13 @@ macro_rules! forms_of {
                 $m(parent: ::core::option::Option::None, foo = ?3, bar.baz = %2)
                     => at(" foo=Text(\"3\") bar.baz=Text(\"2\")");
                 $m(parent: ::core::option::Option::None, "foo: {}", 3) => at(" : foo: 3");
-                $m(parent: &PARENT, { foo = 2 }, "quux {:?}", true)
+                $m(parent: PARENT, { foo = 2 }, "quux {:?}", true)
                     => at(" foo=I32(2) : quux true");
                 $m(target: "foo_events", parent: PARENT, { foo = 2, bar.baz = 78, }, "quux")
                     => at(" [foo_events] foo=I32(2) bar.baz=I32(78) : quux");
-                $m(name: "foo", target: "foo_events", parent: &PARENT, "foo")
+                $m(name: "foo", target: "foo_events", parent: PARENT, "foo")
                     => at(" [foo_events] (foo) : foo");
-                $m(name: "foo", target: "t", parent: &PARENT, { foo = 2 }, "{quux}", quux = 1)
+                $m(name: "foo", target: "t", parent: PARENT, { foo = 2 }, "{quux}", quux = 1)
                     => at(" [t] (foo) foo=I32(2) : 1");
             }
             let foo = DisplayDebug;

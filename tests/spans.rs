@@ -4,11 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
 mod shown;
+#[path = "shown/spans.rs"]
+mod spans_shown;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shown::{LONG, records};
+use spans_shown::{around, kinds, shown};
 use tracing::{Span, info, info_span, trace_span};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::prelude::*;
@@ -24,21 +27,6 @@ fn logged(job: impl FnOnce(&Handle)) -> tempfile::TempDir {
     drop(default);
     handle.shutdown(LONG).unwrap();
     dir
-}
-
-/// `outer{a=1}:inner` for an event.
-fn around(record: &Record) -> String {
-    let span = |span: &ttlog::view::Span| {
-        let fields: Vec<_> = span.fields().map(|(name, value)| format!("{name}={value}")).collect();
-        let fields = fields.join(" ");
-        if fields.is_empty() { span.name.clone() } else { format!("{}{{{fields}}}", span.name) }
-    };
-    record.spans().iter().map(span).collect::<Vec<_>>().join(":")
-}
-
-fn shown(dir: &Path) -> Vec<String> {
-    let line = |record: &Record| format!("{}|{}", around(record), record.message());
-    records(dir).iter().map(line).collect()
 }
 
 #[test]
@@ -241,6 +229,42 @@ fn a_layer_that_does_not_see_a_span_shows_the_one_around_it() {
     assert_eq!(contextual, "outer:inner|contextual");
 }
 
+/// The layer's logger, reached by its handle, knows the spans of both front ends.
+#[test]
+fn spans_of_tracing_and_of_the_macros_nest_in_one_logger() {
+    let dir = logged(|handle| {
+        let outer = info_span!("outer", of = "tracing").entered();
+        ttlog::info!(logger: handle, "by the macro");
+        let own = ttlog::info_span!(logger: handle, "own", n = 1);
+        own.in_scope(|| {
+            info!("by tracing");
+            info_span!("inner").in_scope(|| ttlog::info!(logger: handle, "in three"));
+            ttlog::info!(logger: handle, parent: None, "in none");
+        });
+        // A handle to a span of tracing's serves as parent, and can be entered by other threads.
+        let current = ttlog::Span::current();
+        ttlog::info!(logger: handle, parent: &current, "explicit");
+        std::thread::scope(|scope| {
+            let enter = || current.in_scope(|| ttlog::info!(logger: handle, "elsewhere"));
+            scope.spawn(enter).join().unwrap();
+        });
+        drop(outer);
+        info!(own.id = own.id().unwrap().into_u64(), "outside");
+    });
+    let outer = "outer{of=tracing}";
+    let expected = [
+        format!("{outer}|by the macro"),
+        format!("{outer}:own{{n=1}}|by tracing"),
+        format!("{outer}:own{{n=1}}:inner|in three"),
+        "|in none".to_owned(),
+        format!("{outer}|explicit"),
+        format!("{outer}|elsewhere"),
+        "|outside".to_owned(),
+    ];
+    // Each front end of a thread has a lane of its own: their order is that of the clock.
+    assert_eq!(shown(dir.path()), expected);
+}
+
 /// The segments of a log in the order of their numbers.
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
@@ -307,8 +331,9 @@ fn segments_that_are_full_tell_the_open_spans_again() {
     assert_eq!(flushed.events, 1_000, "records of spans are no events");
     let segments = segments(dir.path());
     assert!(segments.len() > 5, "{segments:?}");
-    for segment in segments {
-        let source = Source::open(&segment).unwrap();
+    let last = segments.len() - 1;
+    for (at, segment) in segments.iter().enumerate() {
+        let source = Source::open(segment).unwrap();
         let mut n = 0;
         for item in source.query(&Query::new()) {
             if let Item::Record(record) = item.unwrap() {
@@ -316,7 +341,8 @@ fn segments_that_are_full_tell_the_open_spans_again() {
                 n += 1;
             }
         }
-        assert!(n > 0, "{}", segment.display());
+        // The closing may have come to a segment of its own.
+        assert!(n > 0 || at == last, "{}", segment.display());
     }
 }
 
@@ -398,10 +424,7 @@ fn opened_and_closed_spans_are_told_with_their_times() {
 
 #[test]
 fn entering_and_leaving_is_told_only_where_it_was_asked_for() {
-    use ttlog::record::compact::Decoder;
-    use ttlog::record::{Definitions, Head, RECORD_SPAN_ENTER, RECORD_SPAN_EXIT};
-    use ttlog::store::block::sections;
-    use ttlog::store::segment::{Entry, SegmentReader};
+    use ttlog::record::{RECORD_SPAN_ENTER, RECORD_SPAN_EXIT};
     for told in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let (layer, handle) = ttlog::layer(dir.path()).span_enters(told).build().unwrap();
@@ -409,23 +432,7 @@ fn entering_and_leaving_is_told_only_where_it_was_asked_for() {
         info_span!("a").in_scope(|| info!("x"));
         drop(default);
         handle.shutdown(LONG).unwrap();
-        let mut reader = SegmentReader::open(&segments(dir.path())[0]).unwrap();
-        let (mut payload, mut kinds) = (Vec::new(), Vec::new());
-        while let Some(entry) = reader.next_entry().unwrap() {
-            let Entry::Block(block) = entry else { continue };
-            reader.read_block(&block, &mut payload).unwrap();
-            let sections = sections(&payload, &block.header).unwrap();
-            let mut definitions = Definitions::default();
-            definitions.decode_all(sections.definitions);
-            for run in Decoder::new(sections.runs, &definitions) {
-                let bytes = run.unwrap().bytes;
-                let mut rest = &bytes[..];
-                while let Some(head) = Head::read(rest) {
-                    kinds.push(head.kind);
-                    rest = &rest[head.len()..];
-                }
-            }
-        }
+        let kinds = kinds(dir.path());
         let both = [RECORD_SPAN_ENTER, RECORD_SPAN_EXIT];
         assert_eq!(both.map(|kind| kinds.contains(&kind)), [told; 2]);
     }

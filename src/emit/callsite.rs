@@ -147,7 +147,9 @@ impl Callsite {
     #[inline(never)]
     fn register(&'static self) -> Option<Global> {
         if process::is_forked() {
-            self.count_forked();
+            if !self.metadata.is_span {
+                self.count_forked();
+            }
             return None;
         }
         if capture::current().is_some() {

@@ -55,6 +55,7 @@ impl Foreign {
             #[cfg(feature = "log")]
             callsite: Callsite::new(Metadata {
                 level: origin.level,
+                is_span: false,
                 name: "",
                 // Kept as long as the table, that is, as long as the process.
                 target: Box::leak(origin.target.into()),

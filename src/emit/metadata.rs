@@ -7,6 +7,8 @@ use crate::record::Level;
 #[expect(missing_docs, reason = "made by macros only; named as in `record::Definition`")]
 pub struct Metadata {
     pub level: Level,
+    /// True for a statement that opens spans.
+    pub is_span: bool,
     pub name: &'static str,
     pub target: &'static str,
     pub file: &'static str,

@@ -10,7 +10,6 @@ pub(crate) mod args;
 pub mod callsite;
 pub mod clock;
 pub(crate) mod detour;
-#[cfg(any(feature = "tracing", feature = "log"))]
 mod cut;
 pub mod field;
 pub(crate) mod filter;
@@ -26,14 +25,11 @@ pub(crate) mod redact;
 pub(crate) mod route;
 mod scratch;
 pub(crate) mod sites;
+pub mod span;
 #[cfg(any(feature = "tracing", feature = "log"))]
 pub(crate) mod table;
 pub(crate) mod template;
-#[cfg(any(feature = "tracing", feature = "log"))]
-#[cfg_attr(
-    not(feature = "tracing"),
-    expect(dead_code, reason = "what tells of spans is for the layer alone")
-)]
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "what other front ends bring"))]
 pub(crate) mod told;
 pub(crate) mod value;
 

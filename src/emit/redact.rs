@@ -148,6 +148,11 @@ pub(super) fn mask_of(of: &Metadata, is_secret: impl Fn(&str) -> bool) -> Mask {
     mask
 }
 
+/// True when the message of such a statement, made where it is logged, shows a secret value.
+pub(super) fn hides_message(of: &Metadata) -> bool {
+    mask_of(of, is_secret).formatted >> of.fields.len().min(MASK_BITS - 1) & 1 != 0
+}
+
 /// The names in a template's placeholders.
 fn names(template: &str) -> impl Iterator<Item = &str> {
     let mut parser = Parser::new(template);
@@ -298,6 +303,7 @@ mod tests {
         let patterns = Patterns::new(&["secret".into()]);
         let of = |template, arguments: &'static [&'static str]| {
             let metadata = Metadata {
+                is_span: false,
                 level: crate::record::Level::Info,
                 name: "",
                 target: "",

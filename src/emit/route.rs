@@ -1,12 +1,17 @@
 //! Route: which logger a call goes to, and the one place where it enters a lane.
 
+use std::sync::Arc;
+
 use super::args::Args;
 use super::callsite::Callsite;
 use super::clock;
 use super::raw::Cursor;
-use crate::lane::fill::Record;
-use crate::lane::handle;
-use crate::record::{Cause, HEAD_BYTES, Head, Level, RECORD_EVENT};
+use super::span::{self, Id};
+use super::told::ToldRecord;
+use crate::lane::fill::{Record, Tells};
+use crate::lane::lanes::Lanes;
+use crate::lane::{entered, handle};
+use crate::record::{Cause, FLAG_SPAN, HEAD_BYTES, Head, Level, RECORD_EVENT};
 
 /// A record as a lane wants it.
 #[derive(Debug)]
@@ -32,6 +37,10 @@ impl<A: Args> Record for LaneRecord<A> {
 
     fn level(&self) -> Level {
         self.site.metadata().level
+    }
+
+    fn tells(&self) -> Tells {
+        if self.flags & FLAG_SPAN == 0 { Tells::Event } else { Tells::Placed }
     }
 
     #[inline(always)]
@@ -71,6 +80,10 @@ pub trait Route: Copy {
     fn lose(self, level: Level);
     /// Counts an event that came while its thread was inside the list of callsites.
     fn lose_interrupted(self, level: Level);
+    /// The logger's number within the process.
+    fn serial(self) -> u32;
+    /// The way that what is told of a span goes, now and later; `None` where nobody takes it.
+    fn way(self) -> Option<Way>;
 }
 
 /// To the logger that `init` installed: the callsite's word.
@@ -111,6 +124,14 @@ impl Route for Global {
     fn lose_interrupted(self, level: Level) {
         handle::lose_global((self.0 >> 32) as u32, Cause::Reentrant, level);
     }
+
+    fn serial(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn way(self) -> Option<Way> {
+        Some(Way(To::Global(self.serial())))
+    }
 }
 
 /// What `logger: &handle` can name.
@@ -124,6 +145,14 @@ pub trait LoggerRef {
     /// Counts an event that came while its thread was inside the list of callsites.
     fn lose_interrupted(&self, level: Level) {
         self.lose(level);
+    }
+    /// The logger's number within the process, 0 for one that knows no spans.
+    fn serial(&self) -> u32 {
+        0
+    }
+    /// The way that what is told of a span goes.
+    fn way(&self) -> Option<Way> {
+        None
     }
 }
 
@@ -143,6 +172,14 @@ impl<T: LoggerRef + ?Sized> LoggerRef for &T {
 
     fn lose_interrupted(&self, level: Level) {
         (**self).lose_interrupted(level);
+    }
+
+    fn serial(&self) -> u32 {
+        (**self).serial()
+    }
+
+    fn way(&self) -> Option<Way> {
+        (**self).way()
     }
 }
 
@@ -176,12 +213,113 @@ impl<H: LoggerRef + ?Sized> Route for Local<'_, H> {
     fn lose_interrupted(self, level: Level) {
         self.0.lose_interrupted(level);
     }
+
+    fn serial(self) -> u32 {
+        self.0.serial()
+    }
+
+    fn way(self) -> Option<Way> {
+        self.0.way()
+    }
 }
 
-/// What `parent:` may name. Events do not keep it yet.
-pub trait Parent {}
-impl Parent for Option<u64> {}
-impl<T: ?Sized> Parent for &T {}
+/// The way of what a span goes through, for as long as it is open.
+#[derive(Debug, Clone)]
+pub struct Way(To);
 
-/// Checks the type of a parent, which is not evaluated.
-pub fn ignore_parent(_: impl Parent) {}
+#[derive(Debug, Clone)]
+enum To {
+    /// The logger that is global and has this number.
+    Global(u32),
+    Named { lanes: Arc<Lanes>, tells_enters: bool },
+}
+
+impl Way {
+    pub(crate) fn named(lanes: Arc<Lanes>, tells_enters: bool) -> Self {
+        Self(To::Named { lanes, tells_enters })
+    }
+
+    pub(super) fn push(&self, record: ToldRecord<'_>) {
+        match &self.0 {
+            To::Global(serial) => handle::write_global(*serial, record),
+            To::Named { lanes, .. } => handle::write_local(lanes, &record),
+        }
+    }
+
+    /// True when the logger tells of each time that a thread enters or leaves.
+    pub(super) fn tells_enters(&self) -> bool {
+        match &self.0 {
+            To::Global(serial) => entered::tells(*serial),
+            To::Named { tells_enters, .. } => *tells_enters,
+        }
+    }
+}
+
+/// The way of an event that says which span it is in.
+#[derive(Debug, Clone, Copy)]
+pub struct Below<R> {
+    to: R,
+    span: u64,
+}
+
+/// The way of an event with `parent:`.
+#[inline]
+pub fn below<R: Route>(to: R, parent: impl Into<Option<Id>>) -> Below<R> {
+    Below { to, span: span::id_for(to, parent) }
+}
+
+impl<R: Route> Route for Below<R> {
+    #[inline(always)]
+    fn id(self, site: &Callsite) -> u32 {
+        self.to.id(site)
+    }
+
+    #[inline]
+    fn push<A: Args>(self, site: &'static Callsite, id: u32, flags: u8, args: A) {
+        if self.span == 0 && entered::current(self.to.serial()) == 0 {
+            return self.to.push(site, id, flags, args);
+        }
+        // No span has the id 0: so the event says that it is in none.
+        self.to.push(site, id, flags | FLAG_SPAN, WithSpan { span: self.span, args });
+    }
+
+    fn lose(self, level: Level) {
+        self.to.lose(level);
+    }
+
+    fn lose_interrupted(self, level: Level) {
+        self.to.lose_interrupted(level);
+    }
+
+    fn serial(self) -> u32 {
+        self.to.serial()
+    }
+
+    fn way(self) -> Option<Way> {
+        self.to.way()
+    }
+}
+
+/// Values behind the id of a span.
+#[derive(Debug, Clone, Copy)]
+struct WithSpan<A> {
+    span: u64,
+    args: A,
+}
+
+impl<A: Args> Args for WithSpan<A> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        8 + self.args.len()
+    }
+
+    #[inline(always)]
+    fn write(&self, out: &mut Cursor<'_>) {
+        out.put(self.span.to_le_bytes());
+        self.args.write(out);
+    }
+
+    fn limited(&self, limit: usize) -> impl Args {
+        WithSpan { span: self.span, args: self.args.limited(limit.saturating_sub(8)) }
+    }
+}

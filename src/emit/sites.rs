@@ -111,7 +111,9 @@ impl Registry {
         let has = |name: &str| site.metadata.has_field(name);
         let wants = |it: &&Installed| it.filter.enabled_with(target, level, has);
         let wanted = self.installed.as_ref().filter(wants);
-        let rule = wanted.and_then(|installed| installed.limits.rule(site));
+        // Limits are for events: without its span an event would say less.
+        let limited = wanted.filter(|_| !site.metadata.is_span);
+        let rule = limited.and_then(|installed| installed.limits.rule(site));
         let epoch = wanted.map(|installed| installed.epoch);
         if rule.is_some() {
             self.define_suppressed(site);

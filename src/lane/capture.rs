@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::fill::Record;
-use super::handle;
+use super::thread;
 use crate::monitor::Mutex;
 use crate::record::{FLAG_TRUNCATED, HEAD_BYTES, RECORD_BYTES_MAX};
 use crate::sync::fixed::{AtomicU32, Ordering};
@@ -92,6 +92,6 @@ pub(super) fn take(record: &dyn Record) {
     bytes.extend_from_slice(&record.head(record.ticks(), words as u16, flags));
     bytes.extend_from_slice(&payload);
     bytes.resize(HEAD_BYTES + 8 * words, 0);
-    let taken = Taken { bytes, tid: handle::thread_id(), thread: handle::thread_name() };
+    let taken = Taken { bytes, tid: thread::id(), thread: thread::name() };
     sink.0.lock().push(taken);
 }

@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use super::fill::{Record, fill_cut};
 use super::full::Attempts;
 use super::hand_out::Lane;
-use super::handle::thread_id;
+use super::thread;
 use super::lanes::Lanes;
 use super::latch::Latch;
 use super::ring::{Producer, Room};
@@ -80,7 +80,7 @@ impl Common {
 /// Writes into the lane that threads share; the event is lost when its lock is not to be had, or
 /// when it stays full.
 pub(crate) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record) {
-    let thread = thread_id();
+    let thread = thread::id();
     let mut lane = lanes.common.lane();
     let limit = lanes.record_bytes_max(&lane) - HEAD_BYTES - 8;
     let mut payload = record.payload_len();

@@ -1,6 +1,17 @@
 //! Fill: a record's bytes in the room that a lane has made.
 
-use crate::record::{FLAG_THREAD, FLAG_TRUNCATED, HEAD_BYTES, Level};
+use crate::record::{FLAG_SPAN, FLAG_THREAD, FLAG_TRUNCATED, HEAD_BYTES, Level};
+
+/// What a record tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// Of an event, in the span that its thread is in.
+    Event,
+    /// Of an event that names its span, or that is in none on purpose.
+    Placed,
+    /// Of a span.
+    Span,
+}
 
 /// What the emit side puts into a lane.
 pub(crate) trait Record {
@@ -8,6 +19,10 @@ pub(crate) trait Record {
     fn payload_len(&self) -> usize;
     /// How severe the event is.
     fn level(&self) -> Level;
+    /// What it tells.
+    fn tells(&self) -> Tells {
+        Tells::Event
+    }
     /// The clock, where it can be read without a call.
     fn fast_ticks() -> Option<u64>
     where
@@ -20,6 +35,55 @@ pub(crate) trait Record {
     fn payload(&self, out: &mut [u8]);
     /// The values with the longest one cut, so that they take at most `limit` bytes.
     fn cut(&self, limit: usize) -> Vec<u8>;
+}
+
+/// An event with the span that its thread is in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InSpan<'a, R: ?Sized>(pub(super) &'a R, pub(super) u64);
+
+impl<R: Record + ?Sized> Record for InSpan<'_, R> {
+    #[inline(always)]
+    fn payload_len(&self) -> usize {
+        8 + self.0.payload_len()
+    }
+
+    fn level(&self) -> Level {
+        self.0.level()
+    }
+
+    fn tells(&self) -> Tells {
+        Tells::Placed
+    }
+
+    fn fast_ticks() -> Option<u64>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    fn ticks(&self) -> u64 {
+        self.0.ticks()
+    }
+
+    #[inline(always)]
+    fn head(&self, ticks: u64, words: u16, flags: u8) -> [u8; HEAD_BYTES] {
+        self.0.head(ticks, words, flags | FLAG_SPAN)
+    }
+
+    #[inline(always)]
+    fn payload(&self, out: &mut [u8]) {
+        if let Some((span, values)) = out.split_first_chunk_mut() {
+            *span = self.1.to_le_bytes();
+            self.0.payload(values);
+        }
+    }
+
+    fn cut(&self, limit: usize) -> Vec<u8> {
+        let mut out = self.1.to_le_bytes().to_vec();
+        out.extend_from_slice(&self.0.cut(limit.saturating_sub(8)));
+        out
+    }
 }
 
 /// Writes a whole record; `out` is as long as it.

@@ -22,13 +22,15 @@ use std::sync::Arc;
 
 use super::capture;
 use super::common::write_common;
+use super::entered;
 use super::hand_out::{Lane, count_loss};
 use super::lanes::Lanes;
 use super::living::{self, Living};
 use super::process;
-use super::fill::{Record, fill, fill_cut};
+use super::fill::{InSpan, Record, Tells, fill, fill_cut};
 use super::full::Attempts;
 use super::ring::{Producer, Room};
+use super::thread;
 use crate::record::{Cause, HEAD_BYTES, Level};
 
 /// What a thread keeps for one logger and one way to it.
@@ -187,9 +189,36 @@ fn write_with_slow_clock<R: Record>(serial: u32, record: R) {
     }
 }
 
+/// Says whether this thread is in a span of the logger with this number, if that is the global one.
+pub(super) fn mark_global(serial: u32, in_span: bool) {
+    let producer = global_producer();
+    if producer.owner() == serial {
+        producer.set_marked(in_span);
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn refused<R: Record>(producer: &Producer, serial: u32, len: usize, record: R) {
+    // A thread that is in a span comes here with each event; see `entered`, N2.
+    if record.tells() == Tells::Event
+        && let span @ 1.. = entered::current(serial)
+    {
+        return write_marked(producer, serial, len + 8, InSpan(&record, span));
+    }
+    write_marked(producer, serial, len, record);
+}
+
+/// Writes a record that a plain write refused: the producer is marked, or there is no room.
+#[inline(always)]
+fn write_marked<R: Record>(producer: &Producer, serial: u32, len: usize, record: R) {
+    let key = producer.key(serial);
+    if key != serial {
+        let (ticks, payload) = (record.ticks(), record.payload_len());
+        if producer.write(key, len, |out| fill(&record, ticks, out, payload)) {
+            return;
+        }
+    }
     if !is_lost_at_once(producer, serial, len, record.level()) {
         cold(producer, serial, &record);
     }
@@ -216,8 +245,12 @@ pub(crate) fn lose_global(serial: u32, cause: Cause, level: Level) {
 
 /// Writes a record into this thread's lane of a logger that the caller names.
 pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
+    let span = entered::current(lanes.serial);
+    if span != 0 && record.tells() == Tells::Event {
+        return write_local(lanes, &InSpan(record, span));
+    }
     if lanes.is_parents() {
-        return process::count_forked(record.level());
+        return count_forked(record);
     }
     let Ok(Some(producer)) = KEPT.try_with(|kept| kept.local(lanes.serial)) else {
         return cold_local(lanes, record);
@@ -241,8 +274,7 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     }
     let level = record.level();
     if process::is_forked() {
-        process::count_forked(level);
-        return;
+        return count_forked(record);
     }
     let Some(_cold) = Cold::enter() else {
         // Called by a signal handler that interrupted the cold way.
@@ -254,8 +286,17 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     };
     match lanes {
         Living::Found(lanes) => write_slowly(producer, false, &lanes, level, record),
+        // A span may outlive its logger: that loses no event.
+        Living::Gone if record.tells() == Tells::Span => {}
         Living::Gone => process::count_unplaced(Cause::Shutdown, level),
         Living::Inside => living::count_interrupted(serial, level),
+    }
+}
+
+/// Counts an event of a forked child; what a child tells of its parent's spans is none.
+fn count_forked(record: &dyn Record) {
+    if record.tells() != Tells::Span {
+        process::count_forked(record.level());
     }
 }
 
@@ -338,6 +379,13 @@ fn is_kept_in_use() -> bool {
     KEPT.try_with(|kept| kept.0.try_borrow_mut().is_err()).unwrap_or(false)
 }
 
+/// Counts an event whose logger's place is gone, or going; what is told of a span then is none.
+fn lose_late(lanes: &Lanes, record: &dyn Record) {
+    if record.tells() != Tells::Span {
+        lanes.count_loss(Cause::Shutdown, record.level());
+    }
+}
+
 /// The cold way of one record: gives the thread a lane, makes room, waits, or counts the loss.
 fn write_slowly(
     producer: &Producer,
@@ -347,15 +395,14 @@ fn write_slowly(
     record: &dyn Record,
 ) {
     if lanes.is_parents() {
-        return process::count_forked(level);
+        return count_forked(record);
     }
     if producer.is_busy() || is_kept_in_use() {
         // A signal handler that interrupted this thread's own write, or its look for its lane.
         return write_common(lanes, level, record);
     }
     if lanes.is_closed() {
-        // Its place is gone, or going.
-        return lanes.count_loss(Cause::Shutdown, level);
+        return lose_late(lanes, record);
     }
     let lane = KEPT.try_with(|kept| {
         kept.register(lanes, local);
@@ -396,7 +443,7 @@ fn write_slowly(
             continue;
         }
         if let Room::Open { marked } = room {
-            let wrote = producer.write(lanes.serial, len, |out| match &cut {
+            let wrote = producer.write(producer.key(lanes.serial), len, |out| match &cut {
                 Some(cut) => fill_cut(record, cut, out, None),
                 None => fill(record, record.ticks(), out, payload),
             });
@@ -428,7 +475,7 @@ fn write_slowly(
 
 fn first_lane(producer: &Producer, local: bool, lanes: &Arc<Lanes>) -> Option<Arc<Lane>> {
     let before = KEPT.with(|kept| kept.stopped(lanes.serial, local));
-    let Ok(lane) = lanes.hand_out(thread_id(), thread_name(), before) else {
+    let Ok(lane) = lanes.hand_out(thread::id(), thread::name(), before) else {
         lanes.set_laneless();
         return None;
     };
@@ -443,22 +490,11 @@ fn attach(producer: &Producer, local: bool, lanes: &Lanes, lane: Arc<Lane>) {
     let old = KEPT.with(|kept| kept.set_lane(lanes.serial, local, lane.clone()));
     // SAFETY: (T1) the attachment keeps the lane; nobody else has this hand-out.
     unsafe { producer.attach(lane.memory(), lanes.serial, record_bytes_max) };
+    mark_global(lanes.serial, entered::current(lanes.serial) != 0);
     // SAFETY: (T1) whoever detaches it ends the lane, whose seat it leaves then.
     unsafe { lane.seat.take(producer) };
     if let Some(old) = old {
         old.end();
     }
     lanes.join(lane);
-}
-
-/// The operating system's id of this thread.
-pub(crate) fn thread_id() -> u32 {
-    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
-}
-
-/// This thread's name as the operating system knows it; `main` for the first, empty when it has
-/// none of its own.
-pub(super) fn thread_name() -> String {
-    let own = std::thread::current().name().map(str::to_owned);
-    own.unwrap_or_default()
 }

@@ -416,7 +416,7 @@ impl Lanes {
     pub(crate) fn waits_in_vain(&self) -> bool {
         // ord: Relaxed, a check in loops that look again.
         let exiting = || self.exiting.load(Ordering::Relaxed);
-        self.is_scribe_gone() && (exiting() == 0 || exiting() == super::handle::thread_id())
+        self.is_scribe_gone() && (exiting() == 0 || exiting() == super::thread::id())
     }
 
     /// Removes the files of a lane for good.

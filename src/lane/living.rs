@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::capture;
 use super::lanes::Lanes;
+use super::ring::MARK;
 use crate::monitor::{Guard, Mutex};
 use crate::record::{LEVELS, Level};
 
@@ -41,12 +42,12 @@ fn enter<R>(look: impl FnOnce() -> R) -> Option<R> {
     Some(result)
 }
 
-/// A number that no logger of this process has; never 0, nor the capture's.
+/// A number that no logger of this process has; never 0, nor the capture's, marked or not.
 pub(crate) fn next_serial() -> u32 {
     loop {
         // ord: Relaxed, a counter.
         let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
-        if serial != 0 && serial != capture::SERIAL {
+        if serial != 0 && serial & MARK == 0 && serial != capture::SERIAL & !MARK {
             return serial;
         }
     }

@@ -35,6 +35,7 @@ without_loom! {
     pub(crate) mod capture;
     pub(crate) mod catalog;
     pub(crate) mod common;
+    pub(crate) mod entered;
     pub(crate) mod fill;
     pub(crate) mod full;
     pub(crate) mod hand_out;
@@ -51,4 +52,5 @@ without_loom! {
     pub(crate) mod process;
     mod room;
     mod seat;
+    pub(crate) mod thread;
 }

@@ -102,6 +102,39 @@ fn r7_nothing_is_committed_behind_a_stop() {
     });
 }
 
+/// R8: a thread marks its producer and writes with its key while another stops it. Kills
+/// `mark_blind`.
+#[test]
+fn r8_a_mark_does_not_undo_a_stop() {
+    check("r8_a_mark_does_not_undo_a_stop", || {
+        barrier::MODELLED.set(true);
+        let (lane, producer) = lane(128);
+        assert!(matches!(producer.0.refill(16), Room::Open { .. }));
+        let producer = Arc::new(producer);
+        let thread = {
+            let producer = Stopped(producer.clone());
+            spawn(move || {
+                let producer = producer;
+                let producer = &producer.0.0;
+                producer.set_marked(true);
+                assert!(!producer.write(SERIAL, 16, |_| ()), "a plain write passed the mark");
+                producer.write(producer.key(SERIAL), 16, |out| out.fill(7))
+            })
+        };
+        producer.0.stop();
+        fence(Ordering::SeqCst);
+        while producer.0.is_writing() {
+            yield_now();
+        }
+        let last = lane.memory.tail();
+        let wrote = thread.join().unwrap();
+        assert_eq!(lane.memory.tail(), last, "committed behind the stop");
+        let key = producer.0.key(SERIAL);
+        assert!(!producer.0.write(key, 16, |_| ()), "or written later (it wrote: {wrote})");
+        barrier::MODELLED.set(false);
+    });
+}
+
 /// A value whose first write and every read loom looks at.
 #[derive(Clone)]
 struct Entry(StdArc<UnsafeCell<u32>>);

@@ -31,6 +31,8 @@
 //! - **R7** Who stops a producer takes its serial number away, fences for both, then waits until the
 //!   gate is not that of a write under way. The producer shuts its gate before it looks at the
 //!   serial number, so that one of the two sees the other: behind that nothing is committed.
+//! - **R8** A mark in its serial number turns a producer's plain writes away. It is set and taken off
+//!   in one step with the look at the number: a producer that was stopped meanwhile stays so.
 //!
 //! # Ordering
 //!
@@ -89,6 +91,10 @@ pub(crate) type Evicted = [u64; EVICTED_WORDS];
 pub(crate) const LANE_MAGIC: u64 = u64::from_le_bytes(*b"TTLGLANE");
 /// Version of the lane's layout.
 pub(crate) const LANE_VERSION: u64 = 1;
+
+/// Set in a producer's serial number while `write` is to be called with its `key` alone (R8); no
+/// logger's number has it.
+pub(crate) const MARK: u32 = 1 << 31;
 
 /// A gate that lets nothing pass, yet is not that of a write under way (R4).
 const CLOSED: u64 = 1;
@@ -192,7 +198,7 @@ impl Producer {
     pub(crate) fn full(&self, serial: u32, len: usize, level: u8) -> Option<&Memory> {
         let full = self.full.get();
         // ord: Relaxed, a hint: the count is told while the lane is there, stopped or not.
-        let is_mine = serial == self.serial.load(Ordering::Relaxed) && !self.is_busy();
+        let is_mine = serial == self.serial.load(Ordering::Relaxed) & !MARK && !self.is_busy();
         if !is_mine || full.levels >> level & 1 == 0 || len < full.len {
             return None;
         }
@@ -230,6 +236,31 @@ impl Producer {
     pub(crate) fn is_writing(&self) -> bool {
         // ord: Acquire, pairs with the Release in `Reopen`.
         self.gate.load(weaken!("gate_load", Ordering::Acquire)) == 0 && !mutant("stop_blind")
+    }
+
+    /// Marks the producer, or takes the mark off; only its own thread does (R8).
+    pub(crate) fn set_marked(&self, marked: bool) {
+        let change = |serial: u32| {
+            let changed = if marked { serial | MARK } else { serial & !MARK };
+            (changed != serial).then_some(changed)
+        };
+        if mutant("mark_blind") {
+            // ord: Relaxed, a mutant.
+            let serial = self.serial.load(Ordering::Relaxed);
+            // ord: Relaxed, a mutant.
+            return change(serial)
+                .into_iter()
+                .for_each(|it| self.serial.store(it, Ordering::Relaxed));
+        }
+        // ord: Relaxed, as the load in `write`: what matters is that a stop is not undone.
+        let _ = self.serial.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+    }
+
+    /// What `write` is to be called with to reach this logger's lane, marked or not.
+    #[inline(always)]
+    pub(crate) fn key(&self, serial: u32) -> u32 {
+        // ord: Relaxed, this thread alone marks; `write` finds out whether it was stopped.
+        serial | (self.serial.load(Ordering::Relaxed) & MARK)
     }
 
     /// Takes over a lane whose head and tail are equal, and returns where its positions begin.

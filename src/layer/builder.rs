@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Layer, Subscriber, To};
 use crate::back_pressure::Fallback;
 use crate::config::{Builder, Compression, Console, Direct, Durability};
+use crate::emit::told::TraceIds;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::io::IoChoice;
@@ -28,7 +29,7 @@ use crate::store::rotate::Rotate;
 /// # }
 /// ```
 pub fn layer(dir: impl AsRef<Path>) -> LayerBuilder {
-    LayerBuilder { config: Builder::new(dir), tells_enters: false }
+    LayerBuilder { config: Builder::new(dir), trace_ids: None }
 }
 
 /// Prepares a [`Layer`]; has the setters of [`Builder`]. Without a filter it takes everything.
@@ -36,7 +37,7 @@ pub fn layer(dir: impl AsRef<Path>) -> LayerBuilder {
 #[must_use = "a builder does nothing until `build`"]
 pub struct LayerBuilder {
     config: Builder,
-    tells_enters: bool,
+    trace_ids: Option<fn() -> Option<TraceIds>>,
 }
 
 macro_rules! setters {
@@ -80,13 +81,37 @@ setters! {
     redact(keys: impl IntoIterator<Item = impl Into<String>>);
     log_panics();
     flush_on_signals();
+    span_enters(told: bool);
 }
 
 impl LayerBuilder {
-    /// With true, each time that a thread enters or leaves a span is in the log; by default false:
-    /// how long a span was busy is told when it closes.
-    pub fn span_enters(mut self, told: bool) -> Self {
-        self.tells_enters = told;
+    /// Lets spans carry the ids of W3C that another layer gives them: `ids` is asked when a thread
+    /// has entered a span, until it answers, for the trace id and the span id of where the thread
+    /// is then. They stand in the fields `trace_id` and `span_id`, in hexadecimal, and `ttlog
+    /// --trace` finds them. A span that is never entered has none.
+    ///
+    /// The layer that is asked must enter before this one: add it to the stack first.
+    ///
+    /// # Examples
+    ///
+    /// With `tracing-opentelemetry` (0.32 and later, which makes the span that is entered the current
+    /// one of OpenTelemetry):
+    ///
+    /// ```ignore
+    /// use opentelemetry::trace::TraceContextExt as _;
+    ///
+    /// let (layer, _handle) = ttlog::layer("logs")
+    ///     .trace_ids(|| {
+    ///         let context = opentelemetry::Context::current();
+    ///         let span = context.span().span_context().clone();
+    ///         span.is_valid().then(|| (span.trace_id().to_bytes(), span.span_id().to_bytes()))
+    ///     })
+    ///     .build()?;
+    /// let traces = tracing_opentelemetry::layer().with_tracer(tracer);
+    /// tracing_subscriber::registry().with(traces).with(layer).init();
+    /// ```
+    pub fn trace_ids(mut self, ids: fn() -> Option<TraceIds>) -> Self {
+        self.trace_ids = Some(ids);
         self
     }
 
@@ -100,7 +125,7 @@ impl LayerBuilder {
         let filters = self.config.filter.is_some();
         let config = if filters { self.config } else { self.config.filter("trace") };
         let handle = config.build()?;
-        let to = handle.0.clone().map(|logger| To::new(logger, filters, self.tells_enters));
+        let to = handle.0.clone().map(|logger| To::new(logger, filters, self.trace_ids));
         Ok((Layer { to }, handle))
     }
 

@@ -30,8 +30,8 @@ use tracing_core::{Event, Metadata, Subscriber as CoreSubscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::emit::told::{NoRoom, ToldRecord, What, with_values};
-use crate::lane::{handle, living, process};
+use crate::emit::told::{NoRoom, ToldRecord, TraceIds, What, with_values};
+use crate::lane::{entered, handle, living, process};
 use crate::logger::Inner;
 use crate::record::{Cause, Level};
 
@@ -75,13 +75,22 @@ struct To {
     filters: bool,
     /// True when each time that a thread enters or leaves a span is told.
     tells_enters: bool,
+    /// Knows the ids of the trace that a thread is in.
+    trace_ids: Option<fn() -> Option<TraceIds>>,
 }
 
 impl To {
-    fn new(logger: Arc<Inner>, filters: bool, tells_enters: bool) -> Self {
-        let serial = logger.lanes.serial;
+    fn new(
+        logger: Arc<Inner>,
+        filters: bool,
+        trace_ids: Option<fn() -> Option<TraceIds>>,
+    ) -> Self {
+        if trace_ids.is_some() {
+            sites::have_traces();
+        }
+        let (serial, tells_enters) = (logger.lanes.serial, logger.tells_enters());
         let is_hot = living::claim_layer(serial);
-        Self { logger, serial, is_hot, filters, tells_enters }
+        Self { logger, serial, is_hot, filters, tells_enters, trace_ids }
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
@@ -117,7 +126,7 @@ impl To {
             return;
         }
         let push = |record: ToldRecord<'_>| self.push(record);
-        let what = What::Event { span };
+        let what = What::Placed { span };
         let result = match sites::of(metadata) {
             None => Err(NoRoom),
             Some(site) if site.is_log => visit::with_log_record(event, |statement, values| {
@@ -171,7 +180,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if let Some(to) = &self.to {
             let span = match event.parent() {
-                None if event.is_contextual() => spans::current(to.serial),
+                None if event.is_contextual() => entered::current(to.serial),
                 None => 0,
                 Some(parent) => spans::id_of(to.serial, parent, &context),
             };

@@ -1,10 +1,12 @@
 //! Sites: the callsites of tracing, each met once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tracing_core::Metadata;
 
 use super::level_of;
 use crate::emit::table::{Table, hash};
-use crate::emit::told::{Statement, Static};
+use crate::emit::told::{SPAN_ID, Statement, Static, TRACE_ID};
 use crate::record::Role;
 
 /// A callsite of tracing as ttlog knows it.
@@ -18,6 +20,14 @@ pub(super) struct Site {
 }
 
 static SITES: Table<Site> = Table::new();
+/// True once a layer asks for the ids of traces: spans met from then on have fields for them.
+static HAS_TRACES: AtomicBool = AtomicBool::new(false);
+
+/// Gives the spans that are met from now on fields for the ids of their traces.
+pub(super) fn have_traces() {
+    // ord: Relaxed, a setting; nothing else is read by it.
+    HAS_TRACES.store(true, Ordering::Relaxed);
+}
 
 /// The site of a callsite; `None` on a thread that is inside the list of them.
 #[inline]
@@ -39,6 +49,11 @@ impl Site {
             };
             (field.name().to_owned(), role)
         };
+        // ord: Relaxed, as above.
+        let is_traced = metadata.is_span() && HAS_TRACES.load(Ordering::Relaxed);
+        let has = |name: &&str| metadata.fields().field(*name).is_some();
+        let ids = [TRACE_ID, SPAN_ID].into_iter().filter(|name| is_traced && !has(name));
+        let ids = ids.map(|name| (name.to_owned(), Role::Field));
         let always = Static {
             level: level_of(metadata.level()),
             target: metadata.target().to_owned(),
@@ -46,7 +61,7 @@ impl Site {
             file: metadata.file().unwrap_or_default().to_owned(),
             line: metadata.line().unwrap_or_default(),
             module: metadata.module_path().unwrap_or_default().to_owned(),
-            fields: metadata.fields().iter().map(field).collect(),
+            fields: metadata.fields().iter().map(field).chain(ids).collect(),
         };
         let is_log = metadata.target() == "log" && metadata.fields().field("log.target").is_some();
         let address = std::ptr::from_ref(metadata).addr();

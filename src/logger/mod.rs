@@ -35,7 +35,7 @@ use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{FIRST_BYTES, Lanes};
 use crate::lane::place::{self, LanesChoice, Place};
 use crate::lane::staging::BUFFER_BYTES;
-use crate::lane::{handle, living, process};
+use crate::lane::{entered, living, process, thread};
 use crate::monitor::Mutex;
 use crate::record::Definition;
 use crate::scribe::progress::{Ask, Progress, Ticket};
@@ -97,6 +97,7 @@ impl Builder {
         if let Some(inner) = &handle.0 {
             // ord: Relaxed, under the lock that every reader of it takes.
             inner.is_global.store(true, Ordering::Relaxed);
+            entered::set_tells(inner.lanes.serial, inner.tells_enters());
             callsite::install(inner.lanes.serial, inner.filter.current(), inner.limits.clone());
             *global = Some(inner.clone());
         }
@@ -324,6 +325,11 @@ impl Inner {
         ticket
     }
 
+    /// True when each time that a thread enters or leaves a span is told.
+    pub(crate) fn tells_enters(&self) -> bool {
+        self.config.span_enters
+    }
+
     pub(crate) fn is_ended(&self) -> bool {
         // ord: Relaxed, a check.
         self.ended.load(Ordering::Relaxed)
@@ -426,7 +432,7 @@ extern "C" fn at_exit() {
         if !inner.ended.swap(true, Ordering::Relaxed) {
             inner.control.stop();
             inner.limits.tell(true, &inner.lanes);
-            let _ = inner.finish(Ask::Exit(handle::thread_id()), EXIT_WAIT);
+            let _ = inner.finish(Ask::Exit(thread::id()), EXIT_WAIT);
         }
     }
 }

@@ -25,6 +25,7 @@ static WAITED_IN_VAIN: AtomicBool = AtomicBool::new(false);
 
 /// The statement that all panics are logged by.
 static SITE: Callsite = Callsite::new(Metadata {
+    is_span: false,
     level: Level::Error,
     name: "panic",
     target: "panic",

@@ -39,7 +39,8 @@ impl Span {
                 }
             }
         }
-        let name = |index| shape.name(index).unwrap_or_default().to_owned();
+        // The message of a span is one field among others.
+        let name = |index: usize| shape.name(index).unwrap_or(&definition.fields[index].name).to_owned();
         let known = known.into_iter().enumerate();
         let fields = known.filter_map(|(i, value)| value.map(|(kind, v)| (name(i), kind, v)));
         Self { name: definition.name.clone(), id, fields: fields.collect() }

@@ -1,12 +1,14 @@
-//! Captured: records that never were in a lane, in the shape of those that were read.
+//! Captured: records that never were in a lane, in the shape of those that were read, events in their
+//! spans.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::record::{Anchor, Definition, Head};
+use crate::record::{Anchor, Definition, HEAD_BYTES, Head, Prefix, RECORD_EVENT};
 use crate::render::{Shape, Span};
 
 use super::item::{Logger, Origin, Record, Tables};
+use super::spans::Spans;
 
 /// A captured record: its bytes as a lane would hold them, and who logged it.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ pub(crate) fn captured(
     let logger = Logger { pid: std::process::id(), ..Logger::default() };
     let mut tables = Tables { logger: Arc::new(logger), ..Tables::default() };
     tables.add_anchors(anchors.iter().copied());
-    let (mut bytes, mut places) = (Vec::new(), Vec::new());
+    let (mut bytes, mut places, mut spans) = (Vec::new(), Vec::new(), Spans::default());
     let (mut shapes, mut origins) = (HashMap::new(), HashMap::new());
     for captive in captives {
         let Some(head) = Head::read(&captive.bytes) else { continue };
@@ -34,6 +36,10 @@ pub(crate) fn captured(
             tables.shapes.push(Arc::new(Shape::new(Arc::new(definition.clone()))));
             tables.shapes.len() as u32 - 1
         });
+        if head.kind != RECORD_EVENT {
+            spans.note(0, &captive.bytes, || tables.shapes[shape as usize].clone());
+            continue;
+        }
         let origin = *origins.entry(captive.tid).or_insert_with(|| {
             tables.origins.push(Origin { tid: captive.tid, name: captive.thread.into() });
             tables.origins.len() as u32 - 1
@@ -42,8 +48,8 @@ pub(crate) fn captured(
         bytes.extend_from_slice(&captive.bytes);
     }
     let (tables, bytes) = (Arc::new(tables), Arc::new(bytes));
-    let no_spans: Arc<[Span]> = Arc::new([]);
     let record = |(at, origin, shape, time_ns)| Record {
+        spans: around(&mut spans, &bytes[at as usize..]),
         tables: tables.clone(),
         bytes: bytes.clone(),
         at,
@@ -51,7 +57,17 @@ pub(crate) fn captured(
         shape,
         time_ns,
         late: false,
-        spans: no_spans.clone(),
     };
     places.into_iter().map(record).collect()
+}
+
+/// The spans of an event, as they were when it was logged.
+fn around(spans: &mut Spans, record: &[u8]) -> Arc<[Span]> {
+    let Some(head) = Head::read(record) else { return Arc::default() };
+    let prefix = Prefix::take(&head, &mut &record[HEAD_BYTES..]).unwrap_or_default();
+    match prefix.span {
+        0 => Arc::default(),
+        // What was opened before the capture is known by its id alone.
+        id => spans.around(0, id, head.ticks).unwrap_or_else(|known| known),
+    }
 }

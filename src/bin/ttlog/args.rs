@@ -11,6 +11,8 @@ use ttlog::record::Level;
 use ttlog::render::Format;
 use ttlog::store::keep::{parse_age, parse_size};
 
+use crate::trace::TraceId;
+
 /// Reads back what programs logged with ttlog, also those that were killed.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
@@ -28,6 +30,7 @@ Examples:
   ttlog -f -l warn -t 'app::db*'       follow warnings and errors of app::db
   ttlog -S -15m -g timeout -o json     the last quarter of an hour, as JSON lines
   ttlog --tree logs                    events below their spans
+  ttlog --trace 4bf92f3577b34da6 logs  events of a trace, whichever process logged them
   ttlog -S '2026-11-21 10:00' -U '15 min ago' logs
   ttlog verify logs && echo clean      look for damage
   other-program | ttlog record logs    store the lines of any program
@@ -287,6 +290,9 @@ pub(crate) struct CatArgs {
     /// Events that do not match RE
     #[arg(short = 'v', long, requires = "grep")]
     pub(crate) invert_match: bool,
+    /// Events of one trace: the 32 hexadecimal digits of its id, the first of them, or a traceparent
+    #[arg(long, value_name = "ID")]
+    pub(crate) trace: Option<TraceId>,
     /// Below the spans that they were logged in, each outermost span by itself when it has closed
     #[arg(long, conflicts_with_all = ["follow", "lines", "reverse"])]
     pub(crate) tree: bool,

@@ -3,12 +3,13 @@
 use std::io;
 
 use ttlog::render::{Event, Renderer};
-use ttlog::view::{Error, Item, Items, Query};
+use ttlog::view::{Error, Item, Items, Query, SpanChange};
 
 use crate::args::{CatArgs, Lines, Mode};
 use crate::backwards::Backwards;
 use crate::grep::Grep;
 use crate::output::{self, Output};
+use crate::trace::Trace;
 use crate::{EXIT_ERROR, EXIT_NONE, Failure, clock, follow, paths, tree};
 
 /// What to do with each item, and what came of it.
@@ -16,6 +17,7 @@ use crate::{EXIT_ERROR, EXIT_NONE, Failure, clock, follow, paths, tree};
 pub(crate) struct Shower {
     pub(crate) renderer: Renderer,
     pub(crate) grep: Option<Grep>,
+    pub(crate) trace: Option<Trace>,
     pub(crate) n_matched: u64,
     pub(crate) failed: bool,
 }
@@ -36,7 +38,8 @@ pub(crate) fn run(args: &CatArgs) -> Result<u8, Failure> {
     }
     let grep = Grep::new(args)?;
     let input = paths::open(&args.paths.paths)?;
-    let mut shower = Shower { renderer, grep, n_matched: 0, failed: input.failed };
+    let trace = args.trace.clone().map(|id| Trace::find(id, &input.source));
+    let mut shower = Shower { renderer, grep, trace, n_matched: 0, failed: input.failed };
     let mut out = Output::new();
     if input.source.is_empty() {
         return Ok(EXIT_ERROR);
@@ -148,9 +151,16 @@ impl Shower {
 
     /// True when the event is to be seen; it counts as a match then.
     pub(crate) fn wants(&mut self, event: &Event<'_>) -> bool {
-        let wants = self.grep.as_mut().is_none_or(|grep| grep.wants(event));
+        let wants = self.trace.as_mut().is_none_or(|trace| trace.wants(event))
+            && self.grep.as_mut().is_none_or(|grep| grep.wants(event));
         self.n_matched += u64::from(wants);
         wants
+    }
+
+    /// True when a span is to be seen with its events.
+    pub(crate) fn wants_span(&self, change: &SpanChange) -> bool {
+        let has = |trace: &Trace| trace.has(change.event().pid, change.spans());
+        self.trace.as_ref().is_none_or(has)
     }
 
     fn fail(&mut self, message: &str) {

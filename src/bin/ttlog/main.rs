@@ -23,6 +23,7 @@ mod sink;
 mod spans;
 mod spill;
 mod temp;
+mod trace;
 mod tree;
 mod verify;
 

@@ -57,6 +57,7 @@ pub(crate) fn show(mut items: Items, shower: &mut Shower, out: &mut Output) -> R
                     }
                 }
             }
+            Ok(Item::Span(change)) if !shower.wants_span(&change) => {}
             Ok(Item::Span(change)) => {
                 let (pid, spans) = (change.event().pid, change.spans());
                 if let Some(node) = trees.node(pid, spans) {

@@ -6,16 +6,22 @@
 //!
 //! A statement is an event's or a span's: of a span, other records tell what it goes through.
 
+mod open;
 mod values;
 
 use std::sync::OnceLock;
 
+pub(crate) use self::open::OpenSpan;
+#[cfg(feature = "tracing")]
+pub use self::open::TraceIds;
+#[cfg(feature = "tracing")]
+pub(crate) use self::open::{SPAN_ID, TRACE_ID};
 pub(crate) use self::values::{Values, with_values};
 use super::callsite;
 use super::clock;
 use super::cut;
 use super::raw::Cursor;
-use crate::lane::fill::Record;
+use crate::lane::fill::{Record, Tells};
 use crate::lane::process;
 use crate::record::{
     Definition, FLAG_DYNAMIC, FLAG_SPAN, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Kind, Level,
@@ -63,8 +69,11 @@ struct Told {
 /// What a record tells; spans go by their ids, 0 for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
-    /// An event in a span.
-    Event { span: u64 },
+    /// An event in the span that its thread is in.
+    #[cfg(feature = "log")]
+    Event,
+    /// An event in a span, or in none.
+    Placed { span: u64 },
     /// A span was opened below another.
     Open { span: u64, parent: u64 },
     /// Fields of a span got values.
@@ -115,10 +124,22 @@ impl Words {
 
 impl What {
     #[inline(always)]
+    const fn tells(self) -> Tells {
+        match self {
+            #[cfg(feature = "log")]
+            Self::Event => Tells::Event,
+            Self::Placed { .. } => Tells::Placed,
+            Self::Open { .. } | Self::Values { .. } => Tells::Span,
+        }
+    }
+
+    #[inline(always)]
     const fn parts(self) -> (u8, u8, Words) {
         match self {
-            Self::Event { span: 0 } => (RECORD_EVENT, 0, Words::NONE),
-            Self::Event { span } => (RECORD_EVENT, FLAG_SPAN, Words::one(span)),
+            #[cfg(feature = "log")]
+            Self::Event => (RECORD_EVENT, 0, Words::NONE),
+            Self::Placed { span: 0 } => (RECORD_EVENT, 0, Words::NONE),
+            Self::Placed { span } => (RECORD_EVENT, FLAG_SPAN, Words::one(span)),
             Self::Open { span, parent } => (RECORD_SPAN_OPEN, FLAG_SPAN, Words::two(span, parent)),
             Self::Values { span } => (RECORD_SPAN_VALUES, FLAG_SPAN, Words::one(span)),
         }
@@ -201,17 +222,18 @@ impl Statement {
     ) -> Result<(), NoRoom> {
         let defined = self.defined(values)?;
         let (kind, mut flags, words) = what.parts();
+        let tells = what.tells();
         if values.truncated {
             flags |= FLAG_TRUNCATED;
         }
         let level = self.always.level;
         if values.is_like(defined) {
             let (like, bytes) = (&*defined.like, &values.bytes[..]);
-            push(ToldRecord { id: defined.id, level, kind, flags, words, like, bytes });
+            push(ToldRecord { id: defined.id, level, tells, kind, flags, words, like, bytes });
         } else {
             let bytes = &*values.telling(&defined.order);
             let flags = flags | FLAG_DYNAMIC;
-            push(ToldRecord { id: defined.id, level, kind, flags, words, like: &[], bytes });
+            push(ToldRecord { id: defined.id, level, tells, kind, flags, words, like: &[], bytes });
         }
         Ok(())
     }
@@ -227,8 +249,8 @@ impl Statement {
             }
             Step::Follows { other } => (RECORD_SPAN_FOLLOWS, Words::two(span, other)),
         };
-        let (id, level, flags) = (defined.id, self.always.level, FLAG_SPAN);
-        push(ToldRecord { id, level, kind, flags, words, like: &[], bytes: &[] });
+        let (id, level, tells, flags) = (defined.id, self.always.level, Tells::Span, FLAG_SPAN);
+        push(ToldRecord { id, level, tells, kind, flags, words, like: &[], bytes: &[] });
     }
 }
 
@@ -237,6 +259,7 @@ impl Statement {
 pub(crate) struct ToldRecord<'a> {
     id: u32,
     level: Level,
+    tells: Tells,
     kind: u8,
     flags: u8,
     words: Words,
@@ -253,6 +276,10 @@ impl Record for ToldRecord<'_> {
 
     fn level(&self) -> Level {
         self.level
+    }
+
+    fn tells(&self) -> Tells {
+        self.tells
     }
 
     #[inline(always)]

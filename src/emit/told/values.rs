@@ -5,15 +5,16 @@ use std::error::Error;
 use std::fmt;
 
 use super::super::cut::split;
-use super::super::raw::{Chain, Encode as _, Format};
+use super::super::raw::{Chain, Cursor, Encode, Format, Ready as _};
 use super::super::redact;
-use super::super::scratch::{Scratch, TEXT_BYTES_MAX};
+use super::super::scratch::{self, Scratch, TEXT_BYTES_MAX};
+use super::super::value::Value;
 use super::{Defined, Statement, Told};
 use crate::record::{Kind, Role};
 
 /// The values of one record.
 #[derive(Debug)]
-pub(crate) struct Values<'a> {
+pub struct Values<'a> {
     pub(super) bytes: &'a mut Vec<u8>,
     /// What the statement's records are like; nothing once this one differs.
     like: &'a [Told],
@@ -23,6 +24,8 @@ pub(crate) struct Values<'a> {
     others: Vec<Told>,
     /// Names by field, while some may be secret.
     secrets: Option<&'a [(String, Role)]>,
+    /// A field that is secret whatever its name.
+    hidden: Option<usize>,
     pub(super) truncated: bool,
 }
 
@@ -43,7 +46,7 @@ pub(crate) fn with_values<R>(statement: &Statement, job: impl FnOnce(&mut Values
     let secrets = redact::is_any().then_some(&*statement.always.fields);
     let mut with = |bytes: &mut Vec<u8>| {
         let others = Vec::new();
-        let values = Values { bytes, like, n_alike: 0, others, secrets, truncated: false };
+        let values = Values { bytes, like, n_alike: 0, others, secrets, hidden: None, truncated: false };
         job.take().map(|job| job(&mut { values }))
     };
     let done = BUFFER.try_with(|buffer| {
@@ -166,6 +169,40 @@ impl Values<'_> {
         self.bytes[at - 4..at].copy_from_slice(&len.to_le_bytes());
     }
 
+    /// Whatever can be logged as it is.
+    pub(crate) fn value<V: Value + ?Sized>(&mut self, field: usize, value: &V) {
+        let raw = value.raw();
+        if const { <V::Raw<'_> as Encode>::FORMATS } {
+            scratch::with(|buffer| {
+                let mut scratch = Scratch::new(buffer);
+                let ready = raw.prepare(&mut scratch);
+                self.truncated |= scratch.truncated();
+                self.ready::<V::Raw<'_>>(field, ready, scratch.into_text());
+            });
+        } else {
+            let ready = raw.prepare(&mut Scratch::new(&mut Vec::new()));
+            self.ready::<V::Raw<'_>>(field, ready, &[]);
+        }
+    }
+
+    /// A value whose text is made; one that is absent is not told.
+    fn ready<E: Encode>(&mut self, field: usize, ready: E::Ready, text: &[u8]) {
+        let kind = E::KIND & !Kind::OPTIONAL;
+        if !ready.is_present() || kind == Kind::Empty as u8 || self.hides(field) {
+            return;
+        }
+        self.tell_kind(field, kind);
+        self.truncated |= ready.variable() > TEXT_BYTES_MAX;
+        let at = self.bytes.len();
+        self.bytes.resize(at + ready.len(TEXT_BYTES_MAX, text), 0);
+        ready.write(TEXT_BYTES_MAX, text, &mut Cursor::new(&mut self.bytes[at..]));
+    }
+
+    /// Makes the values of one more field secret.
+    pub(crate) fn hide_field(&mut self, field: Option<usize>) {
+        self.hidden = field;
+    }
+
     #[inline]
     fn sized(&mut self, value: &[u8]) {
         let len = value.len().min(TEXT_BYTES_MAX);
@@ -196,7 +233,8 @@ impl Values<'_> {
 
     #[cold]
     fn hide(&mut self, names: &[(String, Role)], field: usize) -> bool {
-        let is_secret = names.get(field).is_some_and(|(name, _)| redact::is_secret(name));
+        let is_secret = self.hidden == Some(field)
+            || names.get(field).is_some_and(|(name, _)| redact::is_secret(name));
         if is_secret {
             self.tell(field, Kind::Str);
             self.sized(redact::REDACTED.as_bytes());
@@ -206,7 +244,12 @@ impl Values<'_> {
 
     #[inline]
     fn tell(&mut self, field: usize, kind: Kind) {
-        let told = Told { index: field as u16, kind: kind as u8 };
+        self.tell_kind(field, kind as u8);
+    }
+
+    #[inline]
+    fn tell_kind(&mut self, field: usize, kind: u8) {
+        let told = Told { index: field as u16, kind };
         if self.like.get(self.n_alike) == Some(&told) {
             self.n_alike += 1;
         } else {

@@ -1,0 +1,195 @@
+//! Entered: the spans that a thread is in, whichever front end opened them.
+//!
+//! # Layout
+//!
+//! ```text
+//! thread ── STACK: entered spans, outermost first
+//!        ├─ CURRENT: (logger, id) of the innermost
+//!        └─ its producer for the global logger, marked while it is in a span of that logger
+//! ```
+//!
+//! An event that is not told its span takes it from here: those of the global logger only where the
+//! producer is marked, so that one outside of all spans does not even look.
+//!
+//! # Invariants
+//!
+//! - **N1** `CURRENT` is the last entry of `STACK` that entered its span anew, or nothing.
+//! - **N2** The thread's producer for the global logger is marked while `STACK` has an entry of that
+//!   logger. (One that is marked without an entry costs time alone.)
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::handle;
+
+/// Ids that a thread takes at a time.
+const IDS: u64 = 256;
+
+/// The first id that no thread has taken.
+static NEXT_IDS: AtomicU64 = AtomicU64::new(1);
+/// The global logger if it tells each time that a thread enters or leaves a span, else 0.
+static TELLS: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// The ids that this thread has left: the next one, and the first that is not its own.
+    static OWN_IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// The innermost span: its logger's number, 0 for none, and its id.
+    static CURRENT: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
+    static STACK: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What keeps a span open while a thread is in it.
+pub(crate) type Held = Arc<dyn Any + Send + Sync>;
+
+/// A span that this thread is in.
+#[derive(Debug)]
+struct Entry {
+    serial: u32,
+    id: u64,
+    since: u64,
+    /// True when the thread was in it already.
+    again: bool,
+    held: Option<Held>,
+}
+
+/// The id of a new span, unique in the process.
+pub(crate) fn next_id() -> u64 {
+    let take = || {
+        // ord: counter.
+        let first = NEXT_IDS.fetch_add(IDS, Ordering::Relaxed);
+        (first, first + IDS)
+    };
+    OWN_IDS.with(|own| {
+        let (mut next, mut end) = own.get();
+        if next == end {
+            (next, end) = take();
+        }
+        own.set((next + 1, end));
+        next
+    })
+}
+
+/// Id of the innermost span of this logger that the thread is in; 0 for none.
+#[inline]
+pub(crate) fn current(serial: u32) -> u64 {
+    match CURRENT.get() {
+        (0, _) => 0,
+        (mine, id) if mine == serial => id,
+        _ => innermost(|entry| entry.serial == serial).1,
+    }
+}
+
+/// Logger and id of the innermost span of those that are wanted.
+#[cold]
+fn innermost(is_wanted: impl Fn(&Entry) -> bool) -> (u32, u64) {
+    let found = STACK.try_with(|stack| {
+        let stack = stack.try_borrow().ok()?;
+        let mut inner = stack.iter().rev().filter(|entry| !entry.again);
+        inner.find(|entry| is_wanted(entry)).map(|entry| (entry.serial, entry.id))
+    });
+    found.ok().flatten().unwrap_or((0, 0))
+}
+
+/// Logger, id and what was given to keep it open, of the span that this thread is in.
+pub(crate) fn innermost_held() -> Option<(u32, u64, Option<Held>)> {
+    let found = STACK.try_with(|stack| {
+        let stack = stack.try_borrow().ok()?;
+        let entry = stack.iter().rev().find(|entry| !entry.again)?;
+        Some((entry.serial, entry.id, entry.held.clone()))
+    });
+    found.ok().flatten()
+}
+
+/// From now on this thread is in the span; `since` says when that is.
+pub(crate) fn enter(serial: u32, id: u64, since: u64, held: Option<Held>) {
+    // A thread that ends has no stack any more: its last events are in no span.
+    let _ = STACK.try_with(|stack| {
+        let Ok(mut stack) = stack.try_borrow_mut() else { return };
+        let again = stack.iter().any(|entry| entry.id == id && entry.serial == serial);
+        stack.push(Entry { serial, id, since, again, held });
+        if !again {
+            CURRENT.set((serial, id)); // (N1)
+            handle::mark_global(serial, true); // (N2)
+        }
+    });
+}
+
+/// This thread has left the span; since when it was in it, unless it is in it still.
+pub(crate) fn leave(serial: u32, id: u64) -> Option<u64> {
+    let left = STACK.try_with(|stack| {
+        let mut stack = stack.try_borrow_mut().ok()?;
+        let is_it = |entry: &Entry| entry.id == id && entry.serial == serial;
+        let at = stack.iter().rposition(is_it)?;
+        Some(stack.remove(at))
+    });
+    // It may be the last to hold the span, whose end is told when it is dropped: here, where nobody
+    // looks at the stack.
+    let entry = left.ok().flatten()?;
+    if entry.again {
+        return None;
+    }
+    let now = innermost(|_| true);
+    CURRENT.set(now); // (N1)
+    if current(serial) == 0 {
+        handle::mark_global(serial, false); // (N2)
+    }
+    Some(entry.since)
+}
+
+/// Says whether the global logger, which has this number, tells of entering and leaving.
+pub(crate) fn set_tells(serial: u32, tells: bool) {
+    // ord: Relaxed, a setting; nothing else is read by it.
+    TELLS.store(if tells { serial } else { 0 }, Ordering::Relaxed);
+}
+
+/// True when the global logger has this number and tells of entering and leaving.
+pub(crate) fn tells(serial: u32) -> bool {
+    // ord: Relaxed, as above.
+    TELLS.load(Ordering::Relaxed) == serial
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs on a thread of its own, whose stack is empty.
+    fn alone(job: impl FnOnce() + Send) {
+        std::thread::scope(|scope| scope.spawn(job).join()).expect("the test's thread");
+    }
+
+    #[test]
+    fn the_innermost_span_of_a_logger_is_the_one_entered_anew_last() {
+        alone(|| {
+            enter(1, 10, 5, None);
+            enter(2, 20, 6, None);
+            assert_eq!((current(1), current(2), current(3)), (10, 20, 0));
+            enter(1, 10, 7, None);
+            assert_eq!(CURRENT.get(), (2, 20), "entered again: it stays where it was");
+            assert_eq!(leave(1, 10), None);
+            assert_eq!(leave(2, 20), Some(6));
+            assert_eq!((current(1), current(2)), (10, 0));
+            assert_eq!(leave(1, 10), Some(5));
+            assert_eq!((CURRENT.get(), leave(1, 10)), ((0, 0), None));
+        });
+    }
+
+    #[test]
+    fn what_holds_a_span_is_let_go_where_the_stack_can_be_used() {
+        struct Last;
+        impl Drop for Last {
+            fn drop(&mut self) {
+                // As the end of a span does, which is logged.
+                enter(9, 90, 1, None);
+                assert_eq!(leave(9, 90), Some(1));
+            }
+        }
+        alone(|| {
+            enter(1, 10, 5, Some(Arc::new(Last)));
+            assert!(innermost_held().is_some_and(|(_, id, held)| id == 10 && held.is_some()));
+            assert_eq!(leave(1, 10), Some(5));
+            assert!(innermost_held().is_none());
+        });
+    }
+}
