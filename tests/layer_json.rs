@@ -1,99 +1,14 @@
 //! The same events through the layer and through tracing-subscriber's JSON, field by field.
 //!
-//! Where ttlog says more, [`differs`] says what: an error's sources, numbers that JSON has no words
-//! for, bytes.
+//! Where ttlog says more, `both::differs` says what: an error's sources, numbers that JSON has no
+//! words for, bytes.
 #![cfg(feature = "tracing")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
+mod both;
 mod shown;
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
-use serde_json::Value;
-use shown::{LONG, records};
-use tracing_subscriber::prelude::*;
-
-#[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Buffer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Runs `job` under both, and returns what each made of it.
-fn both(job: impl FnOnce()) -> (Vec<Value>, Vec<Value>) {
-    let dir = tempfile::tempdir().unwrap();
-    let (layer, handle) = ttlog::layer(dir.path()).build().unwrap();
-    let buffer = Buffer::default();
-    let writer = buffer.clone();
-    let json = tracing_subscriber::fmt::layer()
-        .json()
-        .with_file(true)
-        .with_line_number(true)
-        .with_writer(move || writer.clone());
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer).with(json), job);
-    handle.shutdown(LONG).unwrap();
-    let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
-    let theirs = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let mut renderer = ttlog::render::Renderer::new(ttlog::render::Format::Json);
-    let line = |record: &ttlog::view::Record| {
-        let mut line = Vec::new();
-        renderer.event(&record.event(), &mut line);
-        serde_json::from_slice(&line).unwrap()
-    };
-    (records(dir.path()).iter().map(line).collect(), theirs)
-}
-
-/// How ttlog shows a field that it shows otherwise than tracing-subscriber does.
-fn differs(name: &str) -> Option<Value> {
-    Some(match name {
-        // With its sources.
-        "error" => "two: one".into(),
-        // As a word instead of null.
-        "nan" => "NaN".into(),
-        // In hexadecimal instead of as a list of numbers.
-        "bytes" => "00ff".into(),
-        _ => return None,
-    })
-}
-
-/// The fields of an object but for those of these names.
-fn without(value: &Value, names: &[&str]) -> serde_json::Map<String, Value> {
-    let mut object = value.as_object().cloned().unwrap_or_default();
-    names.iter().for_each(|name| drop(object.remove(*name)));
-    object
-}
-
-fn compare(ours: &[Value], theirs: &[Value]) {
-    assert_eq!(ours.len(), theirs.len());
-    for (ours, theirs) in ours.iter().zip(theirs) {
-        for name in ["level", "target"] {
-            assert_eq!(ours[name], theirs[name], "{name}");
-        }
-        assert_eq!((&ours["file"], &ours["line"]), (&theirs["filename"], &theirs["line_number"]));
-        let message = theirs["fields"].get("message").cloned().unwrap_or_default();
-        assert_eq!(ours.get("message").cloned().unwrap_or_default(), message);
-        let mut expected = without(&theirs["fields"], &["message"]);
-        for (name, value) in &mut expected {
-            *value = differs(name).unwrap_or_else(|| value.clone());
-        }
-        assert_eq!(without(&ours["fields"], &[]), expected);
-        let spans = |value: &Value| value["spans"].as_array().cloned().unwrap_or_default();
-        let (our_spans, their_spans) = (spans(ours), spans(theirs));
-        assert_eq!(our_spans.len(), their_spans.len());
-        for (ours, theirs) in our_spans.iter().zip(&their_spans) {
-            assert_eq!(ours["name"], theirs["name"]);
-            assert_eq!(ours["id"].as_str().map(str::len), Some(16));
-            assert_eq!(without(&ours["fields"], &[]), without(theirs, &["name"]));
-        }
-    }
-}
+use both::{both, compare};
 
 #[derive(Debug)]
 struct Chained(&'static str, Option<Box<Chained>>);
@@ -156,4 +71,91 @@ fn spans_around_events_say_the_same() {
     });
     compare(&ours, &theirs);
     assert_eq!(ours[2]["spans"].as_array().map(Vec::len), Some(2));
+}
+
+/// Values of every kind that tracing's `Visit` has a method for, given when a span is opened, and
+/// given later.
+#[test]
+fn values_of_every_kind_say_the_same_in_spans() {
+    let chained = Chained("two", Some(Box::new(Chained("one", None))));
+    let error: &(dyn std::error::Error + 'static) = &chained;
+    let (ours, theirs) = both(|| {
+        let span = tracing::info_span!(
+            "all",
+            u = u64::MAX,
+            i = i64::MIN,
+            wide = u128::MAX,
+            deep = i128::MIN,
+            f = 0.1,
+            nan = f64::NAN,
+            yes = true,
+            text = "a \"b\"\n",
+            bytes = &[0u8, 255][..],
+            error,
+            debug = ?Some("x"),
+            display = %Chained("shown", None),
+            some = Some(3),
+            none = Option::<u8>::None,
+            later = tracing::field::Empty
+        );
+        span.in_scope(|| tracing::info!(n = 1, "given at once"));
+        let late = tracing::info_span!(
+            "late",
+            u = tracing::field::Empty,
+            i = tracing::field::Empty,
+            wide = tracing::field::Empty,
+            deep = tracing::field::Empty,
+            f = tracing::field::Empty,
+            yes = tracing::field::Empty,
+            text = tracing::field::Empty,
+            bytes = tracing::field::Empty,
+            error = tracing::field::Empty,
+            debug = tracing::field::Empty,
+            display = tracing::field::Empty
+        );
+        late.in_scope(|| tracing::info!(n = 2, "nothing yet"));
+        late.record("u", u64::MAX).record("i", i64::MIN).record("wide", u128::MAX);
+        late.record("deep", i128::MIN).record("f", 0.1).record("yes", true);
+        late.record("text", "a \"b\"").record("bytes", &[0u8, 255][..]).record("error", error);
+        late.in_scope(|| tracing::info!(n = 3, "most of it"));
+        late.record("debug", tracing::field::debug(Some("x")));
+        late.record("display", tracing::field::display(Chained("shown", None)));
+        late.in_scope(|| tracing::info!(n = 4, "all of it"));
+    });
+    compare(&ours, &theirs);
+    assert_eq!(ours[0]["spans"][0]["fields"].as_object().map(serde_json::Map::len), Some(13));
+    assert_eq!(ours[3]["spans"][0]["fields"].as_object().map(serde_json::Map::len), Some(11));
+}
+
+/// A value that is given again takes the place of the one before; of a name that is no field of the
+/// span nothing is kept.
+#[test]
+fn values_given_again_say_the_same() {
+    let (ours, theirs) = both(|| {
+        let span = tracing::info_span!("request", status = 0, user = "nobody");
+        let _entered = span.enter();
+        tracing::info!("before");
+        span.record("status", 200).record("user", "ada").record("unknown", 1);
+        tracing::info!("after");
+        span.record("status", "an error by now");
+        tracing::info!("of another kind");
+    });
+    compare(&ours, &theirs);
+}
+
+/// What a function under `#[instrument]` says of itself.
+#[test]
+fn instrumented_functions_say_the_same() {
+    #[tracing::instrument(level = "debug", skip(secret), fields(len = text.len(), late), ret, err)]
+    fn work(text: &str, n: u8, secret: &str) -> Result<u8, Chained> {
+        tracing::Span::current().record("late", secret.len());
+        tracing::info!("inside");
+        if n > 1 { Err(Chained("too many", None)) } else { Ok(n) }
+    }
+    let (ours, theirs) = both(|| {
+        assert!(work("abc", 1, "secret").is_ok());
+        assert!(work("abc", 2, "secret").is_err());
+    });
+    compare(&ours, &theirs);
+    assert_eq!(ours.len(), 4, "inside, and what it returned, twice");
 }

@@ -1,10 +1,13 @@
 //! R35: however a process ends, every event whose call returned is read back, once and in order.
 //!
-//! The full counts: `cargo test --release --test rig_exit -- --ignored --nocapture`.
+//! The full counts: `cargo test --release --features cli --test rig_exit -- --ignored --nocapture`.
+//! docs/EXITS.md is made by it: see `r35_the_whole_matrix`.
 #![expect(clippy::print_stdout, reason = "counts are the report of a long run")]
 
+mod exits;
 mod rig;
 
+use exits::{Done, ENDS as EXITS, GUARDS, MODES, POLICIES, Plan, table};
 use rig::read::read_back;
 use rig::{Random, Rig, Tally, by_thread, compare};
 
@@ -108,4 +111,85 @@ fn r35_every_returned_call_is_read_back_however_the_process_ends() {
 #[ignore = "minutes: the matrix twenty times"]
 fn r35_twenty_times() {
     matrix(&[1_000, 200_000], 20);
+}
+
+/// Runs cells of the matrix, a few at a time, and returns what they came to.
+fn run_all(plans: &[Plan]) -> Vec<Done> {
+    let (next, done) = (std::sync::atomic::AtomicUsize::new(0), std::sync::Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while let Some(plan) =
+                    plans.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                {
+                    let one = exits::run(plan);
+                    done.lock().expect("no worker panicked").push(one);
+                }
+            });
+        }
+    });
+    done.into_inner().expect("the workers have ended")
+}
+
+/// Every policy has had something to do: a matrix whose lanes never overflowed says nothing.
+fn check_that_policies_acted(done: &[Done]) {
+    for policy in POLICIES {
+        let of_it = done.iter().filter(|done| done.plan.policy == policy);
+        let sum = of_it.fold((0, 0), |sum, it| (sum.0 + it.lost_before, sum.1 + it.spilled));
+        println!("{}: before the ends {} lost, {} spilled", policy.name, sum.0, sum.1);
+        match policy.name {
+            "DropOldest" | "DropNewest" => assert!(sum.0 > 0, "no lane overflowed"),
+            "SpillToDisk" => assert!(sum.1 > 0, "nothing was spilled"),
+            _ => assert_eq!(sum.0, 0, "Block loses nothing while the process lives"),
+        }
+    }
+}
+
+/// Each end with each guard, each policy and each way of writing, and over all ends every pair of
+/// these: a sixteenth of the matrix.
+#[test]
+fn r35_every_exit_with_every_guard_policy_and_way_of_writing() {
+    let mut plans = Vec::new();
+    for (nth, end) in EXITS.iter().enumerate() {
+        for (guard, name) in GUARDS.into_iter().enumerate() {
+            let (policy, mode) = ((guard + nth) % 4, (guard + nth / 4 + 2 * (nth % 2)) % 4);
+            let (policy, mode) = (POLICIES[policy], MODES[mode]);
+            plans.push(Plan { end, guard: name, policy, mode, adopts: guard == nth % 4 });
+        }
+    }
+    let done = run_all(&plans);
+    print!("{}", table::rows(&done));
+    check_that_policies_acted(&done);
+}
+
+/// All of it, `EXIT_ROUNDS` times; writes docs/EXITS.md when `EXIT_TABLE=write` is set:
+/// `EXIT_TABLE=write cargo test --release --features cli --test rig_exit r35_the_whole -- --ignored`.
+#[test]
+#[ignore = "minutes: 960 programs, each started, ended and read"]
+fn r35_the_whole_matrix() {
+    let rounds = std::env::var("EXIT_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut plans = Vec::new();
+    for _ in 0..rounds {
+        for end in &EXITS {
+            for policy in POLICIES {
+                for mode in MODES {
+                    for guard in GUARDS {
+                        plans.push(Plan { end, guard, policy, mode, adopts: guard == "kept" });
+                    }
+                }
+            }
+        }
+    }
+    let done = run_all(&plans);
+    check_that_policies_acted(&done);
+    println!("{}", table::rows(&done));
+    if std::env::var("EXIT_TABLE").is_ok_and(|text| text == "write") {
+        table::write(&done);
+    }
+}
+
+/// The table in docs/EXITS.md has a row for each end and policy, and each row adds up.
+#[test]
+fn r35_the_committed_table_is_one_of_this_matrix() {
+    table::check_committed();
 }

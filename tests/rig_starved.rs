@@ -226,7 +226,7 @@ fn a_disk_that_hangs_costs_nothing_while_the_spill_disk_answers() {
             return not_run("needs mkfs.ext4 and a loop device");
         };
         let at = dir.display().to_string();
-        let (mut command, number_of_run) = rig.command("do=asked threads=2 spill_wait=5000");
+        let (mut command, number_of_run) = rig.command("do=asked threads=2 spill_wait=60000");
         command.env("TTLOG_ON_FULL", format!("spill:{}", spill.display()));
         let mut running = rig::Running::new(command, number_of_run);
         running.line();

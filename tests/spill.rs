@@ -102,6 +102,49 @@ fn lanes_that_overflow_lose_nothing_and_order_holds() {
     }
 }
 
+/// R06: the spiller comes and goes, `SPILL_FLAPS` times; events are in order over lane, spill file
+/// and segment all the same.
+#[test]
+fn r06_order_is_unbroken_while_spilling_begins_and_ends_again_and_again() {
+    let (flaps, mut random) = (number("SPILL_FLAPS", 25), Random::new());
+    let dir = tempfile::tempdir().unwrap();
+    let logger = spilling(dir.path(), dir.path()).build().unwrap();
+    let mut next = [0_u64; 2];
+    let (mut n_flaps, mut n_calm) = (0, 0);
+    while n_flaps < flaps {
+        let before = logger.stats().spilled;
+        // A burst that may or may not fit a lane, for each thread by itself.
+        let bursts = [(); 2].map(|()| random.range(1, 4_000));
+        std::thread::scope(|scope| {
+            for (t, (next, burst)) in next.iter_mut().zip(bursts).enumerate() {
+                let logger = &logger;
+                scope.spawn(move || {
+                    for n in *next..*next + burst {
+                        ttlog::info!(logger: logger, t = t as u64, n, "an event of some length");
+                    }
+                    *next += burst;
+                });
+            }
+        });
+        if random.range(0, 4) == 0 {
+            continue; // the next burst comes while the spiller is at work
+        }
+        logger.flush(LONG).unwrap();
+        let has_spilled = logger.stats().spilled > before;
+        n_flaps += u64::from(has_spilled);
+        n_calm += u64::from(!has_spilled);
+    }
+    let (stats, total) = (logger.stats(), next.iter().sum::<u64>());
+    logger.shutdown(LONG).unwrap();
+    let (found, lost) = read(dir.path(), 2);
+    for (numbers, next) in found.iter().zip(next) {
+        let wrong = numbers.iter().copied().zip(0..).position(|(a, b)| a != b);
+        assert_eq!((numbers.len() as u64, wrong), (next, None));
+    }
+    assert_eq!((lost, stats.lost()), (0, 0));
+    println!("{n_flaps} times on and off, {n_calm} without: {} of {total} spilled", stats.spilled);
+}
+
 #[test]
 fn sync_covers_what_was_spilled() {
     let dir = tempfile::tempdir().unwrap();

@@ -86,12 +86,14 @@ fn emit_formatted<R: Route, L: List>(site: &'static Callsite, to: R, list: L) {
         let mut scratch = Scratch::new(buffer);
         let ready = list.prepare(&mut scratch);
         let flags = if scratch.truncated() { FLAG_TRUNCATED } else { 0 };
-        emit_ready::<_, L>(site, to, ready, scratch.into_text(), flags);
+        if emit_ready::<_, L>(site, to, ready, scratch.into_text(), flags) {
+            scratch::wipe(buffer);
+        }
     });
 }
 
 /// The values come by value: where they are plain, none of them needs an address before the lane
-/// has made room.
+/// has made room. True when the text holds what is to be redacted.
 #[inline(always)]
 fn emit_ready<R: Route, L: List>(
     site: &'static Callsite,
@@ -99,7 +101,7 @@ fn emit_ready<R: Route, L: List>(
     ready: L::Ready,
     text: &[u8],
     flags: u8,
-) {
+) -> bool {
     if site.key() != L::KEY {
         // A copy, so that only this path puts the values into memory.
         return emit_unusual::<_, L>(site, to, Encoded::new(ready, text, false), flags);
@@ -111,9 +113,11 @@ fn emit_ready<R: Route, L: List>(
         let args = Encoded::new(ready, text, false);
         to.push(site, to.id(site), flags, args);
     }
+    false
 }
 
-/// The first call of a callsite, and those of a generic function whose types differ from it.
+/// The first call of a callsite, and those of a generic function whose types differ from it. True
+/// when some of the values are redacted.
 #[cold]
 #[inline(never)]
 fn emit_unusual<R: Route, L: List>(
@@ -121,12 +125,13 @@ fn emit_unusual<R: Route, L: List>(
     to: R,
     args: Encoded<'_, L::Ready>,
     flags: u8,
-) {
+) -> bool {
     match site.resolve(const { &Shape::of::<L>() }) {
         Ok((id, _)) if site.detour().is_masked() => {
             let mask = site.detour().mask();
             let mask = if const { L::DEFERRED } { mask.deferred } else { mask.formatted };
             push_masked(site, to, id, flags, args.dynamic(), mask);
+            return true;
         }
         Ok((id, true)) => to.push(site, id, flags | FLAG_DYNAMIC, args.dynamic()),
         Ok((id, false)) => to.push(site, id, flags, args),
@@ -134,9 +139,10 @@ fn emit_unusual<R: Route, L: List>(
         Err(Lost::Reentrant) => to.lose_interrupted(site.metadata().level),
         Err(Lost::Counted) => {}
     }
+    false
 }
 
-/// Replaces values that are to be redacted before the record enters a lane.
+/// Replaces values that are to be redacted before the record enters a lane. No copy of them stays.
 #[inline(never)]
 fn push_masked<R: Route>(
     site: &'static Callsite,
@@ -148,6 +154,7 @@ fn push_masked<R: Route>(
 ) {
     let mut values = vec![0; args.len()];
     args.write(&mut Cursor::new(&mut values));
-    let values = redact::masked(&values, mask);
-    to.push(site, id, flags | FLAG_DYNAMIC, redact::Bytes::new(&values));
+    let masked = redact::masked(&values, mask);
+    scratch::wipe(&mut values);
+    to.push(site, id, flags | FLAG_DYNAMIC, redact::Bytes::new(&masked));
 }

@@ -3,6 +3,11 @@
 //! The buffer is taken out of its thread-local while it is used. A `Debug` implementation that
 //! logs finds the place empty and makes a buffer of its own; of the two the larger one stays. When
 //! the thread-local is gone (another destructor logs), each call makes its own.
+//!
+//! # Invariants
+//!
+//! - **T1** A text that holds what is to be redacted leaves no copy behind: who logs it wipes the
+//!   buffer, a buffer that grows wipes what it leaves, and a panic wipes what it finds.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -64,6 +69,24 @@ impl<'a> Scratch<'a> {
         self.buffer
     }
 
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
+        if self.buffer.capacity() - self.buffer.len() < bytes.len() {
+            self.grow(bytes.len());
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Makes room for `more`, and leaves no copy of the texts so far (T1).
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let capacity = (self.buffer.len() + more).max(2 * self.buffer.capacity()).max(64);
+        let mut larger = Vec::with_capacity(capacity);
+        larger.extend_from_slice(self.buffer);
+        wipe(self.buffer);
+        *self.buffer = larger;
+    }
+
     /// Appends what `write` writes, cut at [`TEXT_BYTES_MAX`].
     #[inline]
     pub(crate) fn format(
@@ -89,7 +112,7 @@ impl<'a> Scratch<'a> {
                 self.truncated = true;
                 break;
             }
-            self.buffer.extend_from_slice(&[0; 4]);
+            self.append(&[0; 4]);
             let mut writer = Writer { end: start + TEXT_BYTES_MAX, scratch: self };
             let _ = write!(writer, "{error}");
             let len = (self.buffer.len() - at - 4) as u32;
@@ -97,6 +120,15 @@ impl<'a> Scratch<'a> {
         }
         Text { start, len: self.buffer.len() - start }
     }
+}
+
+/// Overwrites bytes of which no copy may stay.
+#[cold]
+#[inline(never)]
+pub(crate) fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    // As if somebody looked, so that the compiler leaves the zeros where they are.
+    std::hint::black_box(bytes);
 }
 
 struct Writer<'s, 'a> {
@@ -108,14 +140,14 @@ impl fmt::Write for Writer<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = self.end.saturating_sub(self.scratch.buffer.len());
         if text.len() <= room {
-            self.scratch.buffer.extend_from_slice(text.as_bytes());
+            self.scratch.append(text.as_bytes());
             return Ok(());
         }
         let mut len = room;
         while !text.is_char_boundary(len) {
             len -= 1;
         }
-        self.scratch.buffer.extend_from_slice(&text.as_bytes()[..len]);
+        self.scratch.append(&text.as_bytes()[..len]);
         // Nothing may follow a cut, even where a shorter piece would still find room.
         self.end = 0;
         self.scratch.truncated = true;
@@ -129,6 +161,9 @@ struct Loan(Vec<u8>);
 impl Drop for Loan {
     fn drop(&mut self) {
         let mut mine = std::mem::take(&mut self.0);
+        if !mine.is_empty() {
+            wipe(&mut mine); // a panic came before its call was through (T1)
+        }
         if mine.capacity() > KEPT_BYTES_MAX {
             return;
         }
@@ -145,5 +180,7 @@ impl Drop for Loan {
 #[inline]
 pub(crate) fn with<T>(job: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut loan = Loan(BUFFER.try_with(Cell::take).unwrap_or_default());
-    job(&mut loan.0)
+    let done = job(&mut loan.0);
+    loan.0.clear();
+    done
 }

@@ -226,7 +226,7 @@ impl Lane {
             (word::TID, u64::from(self.tid)),
             (word::NAME_LEN, len as u64),
         ];
-        let zeros = (word::LOSSES..=word::LOST_AT).map(|at| (at, 0));
+        let zeros = (word::LOSSES..word::END).map(|at| (at, 0));
         let slot = |at: usize| (at..at + 2 + EVICTED_WORDS).map(|at| (at, 0));
         let slots = word::SLOTS.into_iter().flat_map(slot);
         for (at, value) in words.into_iter().chain(zeros).chain(slots) {
@@ -279,10 +279,11 @@ impl Lane {
 /// Counts events that a lane did not accept, where its readers find it.
 pub(super) fn count_loss(memory: &Memory, cause: Cause, level: Level, count: u64) {
     let at = word::LOSSES + cause as usize * LEVELS + level as usize;
+    // ord: Relaxed, published by the version; where several threads count, any of theirs. Before the
+    // count, so that a process that is killed in between has counted nothing at an older place.
+    memory.word(word::LOST_AT).store(memory.tail(), Ordering::Relaxed);
     // ord: Relaxed, a counter with several writers.
     memory.word(at).fetch_add(count, Ordering::Relaxed);
-    // ord: Relaxed, published by the version; where several threads count, any of theirs.
-    memory.word(word::LOST_AT).store(memory.tail(), Ordering::Relaxed);
     // ord: Release, pairs with the Acquire in `losses_version`: the count is there.
     memory.word(word::LOSSES_VERSION).fetch_add(1, Ordering::Release);
 }

@@ -119,9 +119,16 @@ impl Taking<'_> {
         self.state.told
     }
 
-    /// Notes what a run tells.
+    /// Notes what a run tells anew, also for who reads the lane when its process is dead: what was
+    /// lost beyond that stands behind the records that are left.
     pub(crate) fn set_told(&mut self, losses: Losses) {
         self.state.told = losses;
+        #[cfg(not(loom))]
+        for (cause, level, count) in losses.iter() {
+            let at = super::ring::word::TOLD + cause as usize * crate::record::LEVELS;
+            // ord: Relaxed, before the head that `give_back` publishes.
+            self.outlet.memory.word(at + level as usize).store(count, Ordering::Relaxed);
+        }
     }
 
     /// Records taken since the hand-out.

@@ -246,3 +246,46 @@ fn losses_of_lanes_that_come_and_go_are_added_up_once() {
         }
     });
 }
+
+#[test]
+fn losses_that_no_run_has_told_stand_behind_the_records_that_filled_the_lane() {
+    use crate::record::{Cause, Level, Losses};
+    let rig = rig();
+    let producer = Producer::new();
+    let lane = rig.lane(&producer, 3);
+    let told = |count: u64| {
+        let mut losses = Losses::NONE;
+        losses.add(Cause::Full, Level::INFO, count);
+        losses
+    };
+    let look_at = |lane: &Lane| {
+        let heads = rig.look().runs.into_iter().map(|run| run.head);
+        let of_it = heads.filter(|head| head.lane == lane.id);
+        of_it.map(|head| (head.count, head.losses.total())).collect::<Vec<_>>()
+    };
+    let look = || look_at(&lane);
+    assert_eq!(look(), [(3, 0)]);
+    lane.count_loss(Cause::Full, Level::INFO, 4);
+    assert_eq!(look(), [(3, 0), (0, 4)], "behind the last record");
+    lane.outlet.begin();
+    let mut taking = lane.outlet.try_take().unwrap();
+    taking.give_back(16, 1);
+    assert_eq!(look(), [(2, 0), (0, 4)]);
+    taking.set_told(told(4));
+    assert_eq!(look(), [(2, 4)], "a run has told it, wherever that is now");
+    lane.count_loss(Cause::Full, Level::INFO, 2);
+    assert_eq!(look(), [(2, 4), (0, 6)]);
+    taking.give_back(32, 2);
+    assert_eq!(look(), [(0, 6)]);
+    // Nothing is believed of a place within a record.
+    drop(taking);
+    let another = Producer::new();
+    let lane = rig.lane(&another, 3);
+    lane.count_loss(Cause::Full, Level::INFO, 1);
+    let within = lane.memory().head() + 8;
+    // ord: Relaxed, one thread.
+    lane.memory().word(word::LOST_AT).store(within, Ordering::Relaxed);
+    let runs = look_at(&lane);
+    assert_eq!(runs.iter().map(|(count, _)| count).sum::<u32>(), 3, "{runs:?}");
+    assert_eq!(runs.last().map(|(_, lost)| *lost), Some(1), "{runs:?}");
+}

@@ -110,6 +110,10 @@ struct LaneHeader {
     tid: u32,
     thread: String,
     losses: Losses,
+    /// What of the losses runs have told by now.
+    told: Losses,
+    /// How far the lane was committed at the last loss.
+    lost_at: u64,
 }
 
 impl LaneHeader {
@@ -143,14 +147,17 @@ impl LaneHeader {
         let evicted = |level: usize| slot.map_or(0, |slot| words.get(slot + 2 + level));
         let name_len = (words.get(word::NAME_LEN) as usize).min(64);
         let name = &words.0[word::NAME * 8..][..name_len];
-        let mut losses = Losses::NONE;
-        for at in 0..LOSS_WORDS {
-            let count = words.get(word::LOSSES + at);
-            losses.set(Cause::ALL[at / LEVELS], Level::ALL[at % LEVELS], count);
-        }
-        for level in Level::ALL {
-            losses.set(Cause::Evicted, level, evicted(level as usize));
-        }
+        let losses = |from: usize| {
+            let mut losses = Losses::NONE;
+            for at in 0..LOSS_WORDS {
+                let (cause, level) = (Cause::ALL[at / LEVELS], Level::ALL[at % LEVELS]);
+                losses.set(cause, level, words.get(from + at));
+            }
+            for level in Level::ALL {
+                losses.set(Cause::Evicted, level, evicted(level as usize));
+            }
+            losses
+        };
         Ok(Some(Self {
             lane: words.get(word::LANE) as u32,
             generation: generation as u32,
@@ -161,7 +168,9 @@ impl LaneHeader {
             has_slot: n_taken.is_some(),
             tid: words.get(word::TID) as u32,
             thread: String::from_utf8_lossy(name).into_owned(),
-            losses,
+            losses: losses(word::LOSSES),
+            told: losses(word::TOLD),
+            lost_at: words.get(word::LOST_AT),
         }))
     }
 
@@ -212,7 +221,8 @@ impl LaneHeader {
         Ok(bytes)
     }
 
-    fn run_head(&self, position: u64, end: u64, first_record: u64, count: u32) -> RunHead {
+    /// The head of a run that tells all losses, or those alone that other runs have told before.
+    fn run_head(&self, (position, end): (u64, u64), (first_record, count): (u64, u32), all: bool) -> RunHead {
         RunHead {
             lane: self.lane,
             generation: self.generation,
@@ -222,22 +232,26 @@ impl LaneHeader {
             count,
             tid: self.tid,
             thread: self.thread.clone(),
-            losses: self.losses,
+            losses: if all { self.losses } else { self.told },
         }
     }
 
     /// Reads from head to tail; false when the lane changed hands meanwhile. What was given to
-    /// `each` is right all the same.
+    /// `each` is right all the same. What was lost and not told stands where it happened: what found
+    /// no room, behind the records that filled the lane.
     fn read<B: Bytes + ?Sized>(
         &self,
         file: &B,
         logger: u64,
         each: &mut dyn FnMut(RawRun),
     ) -> io::Result<bool> {
-        let (mut position, mut number, mut any) = (self.head, self.n_taken, false);
-        while position < self.tail || !any {
+        let (mut position, mut number, mut told_all) = (self.head, self.n_taken, false);
+        let is_news = !self.losses.since(&self.told).is_empty();
+        let mut losses_at = if is_news { self.lost_at.min(self.tail) } else { 0 };
+        while position < self.tail || !told_all {
             let buffer_end = (position | (self.capacity - 1)) + 1;
             let end = buffer_end.min(self.tail).min(position + PIECE_BYTES).max(position);
+            let end = if position < losses_at { end.min(losses_at) } else { end };
             let bytes = self.copy(file, position, end)?;
             let Some(after) = Self::read_whole(file, logger)? else { return Ok(false) };
             if !self.goes_on_as(&after) || after.head > self.tail {
@@ -255,12 +269,16 @@ impl LaneHeader {
             let (count, len) = whole_records(piece, at_end, !at_end && end < self.tail)?;
             // A pad belongs to the run before it.
             let run_end = if at_end { end } else { position + len as u64 };
+            if run_end == position && position < losses_at {
+                losses_at = 0; // within a record, where no loss can be
+                continue;
+            }
             if run_end == position && position < self.tail {
                 return Err(lie("a lane with a record that is too long"));
             }
-            let head = after.run_head(position, run_end, number, count);
+            told_all = position >= losses_at;
+            let head = after.run_head((position, run_end), (number, count), told_all);
             each(RawRun { head, bytes: piece[..len].to_vec() });
-            any = true;
             number += u64::from(count);
             position = run_end;
         }

@@ -67,7 +67,10 @@ pub(crate) mod word {
     pub(crate) const LOSSES_VERSION: usize = LOSSES + super::LOSS_WORDS;
     pub(crate) const TRUNCATED: usize = LOSSES_VERSION + 1;
     pub(crate) const LOST_AT: usize = TRUNCATED + 1;
-    const _: () = assert!(LOST_AT < super::super::memory::HEADER_WORDS);
+    /// What runs have told of the losses: what is above it came at `LOST_AT`.
+    pub(crate) const TOLD: usize = LOST_AT + 1;
+    pub(crate) const END: usize = TOLD + super::LOSS_WORDS;
+    const _: () = assert!(END <= super::super::memory::HEADER_WORDS);
 }
 
 /// The same for a model, which has no room for unused words.

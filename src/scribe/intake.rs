@@ -154,7 +154,9 @@ impl Intake {
             if stride.is_empty() {
                 self.losses_version = self.noted.version;
             }
-            taking.set_told(losses);
+            if lost > 0 {
+                taking.set_told(losses);
+            }
             taking.give_back(encoded.consumed as u64, u64::from(encoded.count));
             drop(taking);
             self.wake_early(until, was);

@@ -316,20 +316,24 @@ impl Items {
         // One whose runs have all been taken is not named by the plan any more.
         let is_done = |shot: &Shot| shot.runs.iter().all(|run| matches!(run, Run::Taken));
         let shot = self.shots.iter().position(is_done).unwrap_or(self.shots.len());
-        let newest = timeline.anchors().last().map_or(i64::MIN, |anchor| anchor.wall_ns);
-        let mut runs = Vec::with_capacity(found.len());
-        for (i, (ticks, run)) in found.into_iter().enumerate() {
-            // What a lane lost and holds nothing behind has no time: files tell most of it, and when.
-            let first = ticks.map_or(newest, |ticks| timeline.wall_ns(ticks));
-            let last = newest.max(first);
-            let due = self.axis.due(first, if ticks.is_none() { i64::MAX } else { last });
+        let last_anchor = timeline.anchors().last().map_or(i64::MIN, |anchor| anchor.wall_ns);
+        // From the last run on: the lane of the one before, and when that is due.
+        let mut next: Option<((u32, u32), i64)> = None;
+        for (i, (ticks, run)) in found.iter().enumerate().rev() {
+            let lane = run.head().map(|head| (head.lane, head.generation));
+            // A run of losses alone is behind its lane's earlier records, wherever they lie: due with
+            // the lane's next run, and last of all when there is none.
+            let behind = || next.filter(|(of, _)| Some(*of) == lane).map_or(last_anchor, |it| it.1);
+            let first = ticks.map_or_else(behind, |ticks| timeline.wall_ns(ticks));
+            let due = self.axis.due(first, ticks.map_or(i64::MAX, |_| last_anchor.max(first)));
             let number = (1 << 62) + i as u64;
             self.plan.push(self.axis.plan(due, number, Unit::Run(shot, i)));
-            runs.push(run);
+            next = lane.map(|lane| (lane, first));
         }
-        if runs.is_empty() {
+        if found.is_empty() {
             return;
         }
+        let runs = found.into_iter().map(|(_, run)| run).collect();
         let new = Shot { logger, place, snapshot, runs };
         match self.shots.get_mut(shot) {
             Some(done) => *done = new,

@@ -19,7 +19,9 @@ pub(crate) use read::ReadBack;
 /// The child program, built with the profile of this test.
 pub(crate) fn child_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build(&["--example", "rig_child"], "examples/rig_child"))
+    PROGRAM.get_or_init(|| {
+        build(&["--features", "cli", "--example", "rig_child"], "examples/rig_child")
+    })
 }
 
 /// Lets cargo build a target with the profile of this test, and returns where it lies.

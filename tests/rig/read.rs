@@ -14,6 +14,17 @@ pub(crate) struct Event {
     pub(crate) run: u64,
     pub(crate) t: u64,
     pub(crate) n: u64,
+    /// The system's id of the thread.
+    pub(crate) tid: u64,
+}
+
+/// A loss that was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) tid: u64,
+    pub(crate) count: u64,
+    /// How many of the rigs' events were shown before it.
+    pub(crate) at: usize,
 }
 
 /// Everything that was read.
@@ -25,6 +36,8 @@ pub(crate) struct ReadBack {
     pub(crate) others: Vec<String>,
     /// Losses told, by cause.
     pub(crate) lost: BTreeMap<String, u64>,
+    /// The same, one by one.
+    pub(crate) told: Vec<Told>,
     /// Anything that should not be: damage, notes, an event whose sum is wrong.
     pub(crate) wrong: Vec<String>,
 }
@@ -89,8 +102,10 @@ fn take(line: &str, read: &mut ReadBack) {
         let (t, rest) = number(rest, r#","t":"#)?;
         let (n, rest) = number(rest, r#","n":"#)?;
         let (sum, rest) = number(rest, r#","sum":"#)?;
-        let text = rest.strip_prefix(r#","text":""#)?.split_once('"')?.0;
-        (sum == mix::sum(run, t, n) && text == mix::text(n)).then_some(Event { run, t, n })
+        let (text, rest) = rest.strip_prefix(r#","text":""#)?.split_once('"')?;
+        let (_, thread) = rest.split_once(r#""thread":{"#)?;
+        let (tid, _) = number(thread, r#""id":"#)?;
+        (sum == mix::sum(run, t, n) && text == mix::text(n)).then_some(Event { run, t, n, tid })
     })();
     match parsed {
         Some(event) => read.events.push(event),
@@ -110,4 +125,6 @@ fn lost(line: &str, read: &mut ReadBack) {
     let counts = line["lost"].as_object().expect("counts by level").values();
     let count: u64 = counts.map(|count| count.as_u64().expect("a count")).sum();
     *read.lost.entry(cause).or_default() += count;
+    let tid = line["thread"]["id"].as_u64().unwrap_or(0);
+    read.told.push(Told { tid, count, at: read.events.len() });
 }

@@ -176,7 +176,9 @@ impl Spiller {
                         let (run, lost) = ((lane.tid, &*lane.thread), losses.since(&told));
                         tap.add(run, lost, &stride[..encoded.consumed], encoded.count);
                     }
-                    taking.set_told(losses);
+                    if lost > 0 {
+                        taking.set_told(losses);
+                    }
                     taking.give_back(encoded.consumed as u64, u64::from(encoded.count));
                     drop(taking);
                     any = true;

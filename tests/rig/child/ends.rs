@@ -1,8 +1,8 @@
 //! Ends: every way in which a process that logs may end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::{Args, Counts, init, log_one, tell};
 
@@ -22,10 +22,14 @@ pub(crate) fn run(args: &Args) {
             std::process::abort();
         }));
     }
-    let handle = init(args);
-    if args.number("tell", 0) == 1 {
-        tell("ready");
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: as at a login; whoever started the rig may have it ignored.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    if let Some(group) = args.text("cgroup") {
+        std::fs::write(group, std::process::id().to_string()).expect("a member of the group");
+    }
+    let guard = Guard::new(args);
     let each = if busy || events == 0 { u64::MAX } else { events.div_ceil(threads) };
     let stop = Arc::new(AtomicBool::new(false));
     // The last thread may be the one that ends the process.
@@ -54,13 +58,73 @@ pub(crate) fn run(args: &Args) {
             worker.join().expect("a worker");
         }
     }
-    end(&how, &handle);
+    if args.number("tell", 0) == 1 {
+        let (lost, spilled) = guard.handle().map_or((0, 0), |it| wait_for_the_policy(it, args));
+        tell(&format!("ready lost={lost} spilled={spilled}"));
+    }
+    end(&how, guard);
 }
 
-fn end(how: &str, handle: &ttlog::Handle) {
+/// What a program does with the handle that `init` returns.
+enum Guard {
+    Kept(ttlog::Handle),
+    Dropped,
+    Leaked(&'static ttlog::Handle),
+    Static,
+}
+
+static HANDLE: OnceLock<ttlog::Handle> = OnceLock::new();
+
+impl Guard {
+    fn new(args: &Args) -> Self {
+        let handle = init(args);
+        match args.text("guard").unwrap_or("kept") {
+            "kept" => Self::Kept(handle),
+            "dropped" => {
+                drop(handle);
+                Self::Dropped
+            }
+            "leaked" => Self::Leaked(Box::leak(Box::new(handle))),
+            "static" => {
+                HANDLE.set(handle).expect("set once");
+                Self::Static
+            }
+            other => panic!("guard={other}?"),
+        }
+    }
+
+    fn handle(&self) -> Option<&ttlog::Handle> {
+        match self {
+            Self::Kept(handle) => Some(handle),
+            Self::Dropped => None,
+            Self::Leaked(handle) => Some(handle),
+            Self::Static => HANDLE.get(),
+        }
+    }
+}
+
+/// Waits until lanes have overflowed, where that can be seen; what was lost and spilled by then.
+fn wait_for_the_policy(handle: &ttlog::Handle, args: &Args) -> (u64, u64) {
+    let began = Instant::now();
+    loop {
+        let stats = handle.stats();
+        let has_acted = match args.text("on_full") {
+            Some("drop-oldest" | "drop-newest") => stats.lost() > 0,
+            Some("spill") => stats.spilled > 0,
+            _ => true,
+        };
+        if has_acted || began.elapsed() > Duration::from_secs(30) {
+            return (stats.lost(), stats.spilled);
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+fn end(how: &str, guard: Guard) {
     match how {
-        "return" => {}
-        "shutdown" => drop(handle.shutdown(Duration::from_secs(20))),
+        // `main` returns, and drops what it kept.
+        "return" => drop(guard),
+        "shutdown" => drop(guard.handle().map(|it| it.shutdown(Duration::from_secs(20)))),
         "exit" => std::process::exit(0),
         "exit-thread" => {
             let _ = std::thread::spawn(|| std::process::exit(0)).join();
@@ -73,18 +137,54 @@ fn end(how: &str, handle: &ttlog::Handle) {
             drop(std::thread::spawn(|| panic!("on purpose")));
             std::thread::sleep(Duration::from_millis(5));
         }
+        "panic-twice" => {
+            let _panics = Panics;
+            panic!("on purpose");
+        }
+        "panic-in-drop" => drop(Panics),
         "abort" => std::process::abort(),
-        // SAFETY: ends the process, as wanted.
-        "sigterm" => unsafe {
-            libc::raise(libc::SIGTERM);
-        },
-        // SAFETY: none; the fault is the point.
+        "sigterm" => {
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::TERM,
+            );
+        }
+        // SAFETY: none; the fault is the point. Nothing is ever mapped so low.
         "segv" => unsafe {
-            std::ptr::null_mut::<u32>().write_volatile(7);
+            std::ptr::without_provenance_mut::<u32>(64).write_volatile(7);
         },
-        "sigkill" => loop {
+        "stack" => tell(&overflow(1).to_string()),
+        "oom" => eat(),
+        "exec" => {
+            let path = c"/bin/true".as_ptr();
+            // SAFETY: a list that ends with null.
+            unsafe { libc::execl(path, path, std::ptr::null::<libc::c_char>()) };
+        }
+        "from-outside" | "sigkill" => loop {
             std::thread::sleep(Duration::from_secs(1));
         },
         other => panic!("how={other}?"),
+    }
+}
+
+struct Panics;
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        panic!("on purpose, in a destructor");
+    }
+}
+
+/// Calls itself until the stack is at its end.
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    if depth == 0 { 0 } else { overflow(depth + 1) + frame[1] }
+}
+
+/// Takes memory until the kernel has none left for this process's group.
+fn eat() {
+    let mut taken = Vec::new();
+    loop {
+        taken.push(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
 }

@@ -4,6 +4,8 @@ mod ends;
 mod life;
 pub(crate) mod odd;
 mod run;
+#[cfg(all(feature = "tracing", feature = "log"))]
+mod secrets;
 
 #[path = "../mix.rs"]
 pub(crate) mod mix;
@@ -142,6 +144,20 @@ pub(crate) fn builder(args: &Args) -> ttlog::Builder {
     if let Some(bytes) = args.text("lane") {
         builder = builder.lane_bytes(bytes.parse().expect("bytes"));
     }
+    if args.number("pack", 0) == 1 {
+        builder = builder.compress(ttlog::Compression::Zstd(1));
+    }
+    builder = match args.text("on_full") {
+        Some("block") => builder.back_pressure(ttlog::BackPressurePolicy::Block),
+        Some("drop-oldest") => builder.back_pressure(ttlog::BackPressurePolicy::DropOldest),
+        Some("drop-newest") => builder.back_pressure(ttlog::BackPressurePolicy::DropNewest),
+        Some("spill") => {
+            let dir = args.dir().join("spill");
+            builder.back_pressure(ttlog::BackPressurePolicy::SpillToDisk(dir))
+        }
+        Some(other) => panic!("on_full={other}?"),
+        None => builder,
+    };
     if let Some(ms) = args.text("spill_wait") {
         builder = builder.spill_wait(Duration::from_millis(ms.parse().expect("ms")));
     }
@@ -161,6 +177,8 @@ pub(crate) fn main() {
         "end" => ends::run(&args),
         "odd" => odd::run(&args),
         "life" => life::run(&args),
+        #[cfg(all(feature = "tracing", feature = "log"))]
+        "secrets" => secrets::run(&args),
         _ => run::run(&args),
     }
 }

@@ -271,7 +271,8 @@ fn asked(args: &Args) {
 }
 
 /// Every thread logs `each` more; returns how many milliseconds the slowest thread was held up in
-/// calls of a millisecond and more.
+/// calls of a millisecond and more. What it and the logger's threads waited for a processor
+/// meanwhile is the machine's doing, and does not count.
 fn log_each(counts: &Counts, run: u64, next: &mut [u64], each: u64) -> u64 {
     let mut slowest = 0;
     std::thread::scope(|scope| {
@@ -280,7 +281,7 @@ fn log_each(counts: &Counts, run: u64, next: &mut [u64], each: u64) -> u64 {
             .enumerate()
             .map(|(t, next)| {
                 scope.spawn(move || {
-                    let mut held_up = Duration::ZERO;
+                    let (mut held_up, before) = (Duration::ZERO, waited_for_a_processor());
                     for n in *next..*next + each {
                         let began = Instant::now();
                         log_one(counts, run, t as u64, n);
@@ -290,7 +291,8 @@ fn log_each(counts: &Counts, run: u64, next: &mut [u64], each: u64) -> u64 {
                         }
                     }
                     *next += each;
-                    held_up.as_millis() as u64
+                    let of_the_machine = waited_for_a_processor().saturating_sub(before);
+                    held_up.saturating_sub(of_the_machine).as_millis() as u64
                 })
             })
             .collect();
@@ -299,6 +301,22 @@ fn log_each(counts: &Counts, run: u64, next: &mut [u64], each: u64) -> u64 {
         }
     });
     slowest
+}
+
+/// How long this thread and those of the logger were able to run, and did not.
+fn waited_for_a_processor() -> Duration {
+    let own = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc").flatten();
+    let counts = |task: &std::path::Path| {
+        let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+        name.starts_with("ttlog") || task.ends_with(&own)
+    };
+    let waited = |task: std::path::PathBuf| -> Option<u64> {
+        let text = std::fs::read_to_string(task.join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse().ok()
+    };
+    let of_them = tasks.map(|task| task.path()).filter(|task| counts(task));
+    Duration::from_nanos(of_them.filter_map(waited).sum())
 }
 
 /// A local logger; its owner file goes away meanwhile.
