@@ -10,7 +10,7 @@ use crate::lane::place::LanesChoice;
 use crate::record::{CODEC_COMPACT, CODEC_RAW, Level};
 use crate::ring::BackPressurePolicy;
 use crate::store::keep::Keep;
-use crate::store::pack::How;
+use crate::store::pack::{How, LEVELS};
 use crate::store::rotate::Rotate;
 
 /// Smallest budget of disk that retention takes.
@@ -442,7 +442,7 @@ impl Builder {
             );
         }
         if let Compression::Zstd(level) = self.compression
-            && !(1..=22).contains(&level)
+            && !LEVELS.contains(&level)
         {
             return refuse(format!("zstd has no level {level}; use one from 1 to 22"));
         }

@@ -191,6 +191,7 @@ impl Handle {
             failing: inner.progress.failing().0,
             suspect: inner.progress.suspect(),
             control_reason: inner.control.refused(),
+            io_reason: inner.progress.io_reason(),
             ended: inner.is_ended(),
         }
     }

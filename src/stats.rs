@@ -61,6 +61,9 @@ pub struct Health {
     pub suspect: Option<String>,
     /// Why `ttlog ctl` cannot ask this logger; everything else works without.
     pub control_reason: Option<String>,
+    /// Why floods are not written by io_uring from registered memory, the way that asks least of the
+    /// processor; everything works without. Known once there was one.
+    pub io_reason: Option<String>,
     /// True when the logger has been shut down.
     pub ended: bool,
 }

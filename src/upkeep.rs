@@ -197,7 +197,7 @@ impl Upkeep {
                 let publish = |work: &dyn Fn() -> io::Result<()>| {
                     locked(&self.dir, work).map(|done| done.is_some())
                 };
-                let goes_on = || pace.goes_on();
+                let goes_on = |_| pace.goes_on();
                 match pack::pack(&FileDisk, &path, how, self.logger, &goes_on, &publish) {
                     Ok(Packed::Done(..)) => {}
                     Ok(Packed::Stopped) => return Ok(()),

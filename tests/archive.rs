@@ -302,3 +302,155 @@ fn two_runs_into_one_target_do_not_mix() {
     drop(held);
     assert_eq!(run(&["--all"], from.path(), to.path()).1, Some(0));
 }
+
+/// Segments of blocks that are short, and too few for their logger to pack them itself.
+fn segments(dir: &Path, n_segments: u64) -> u64 {
+    let logger = logger(dir);
+    for segment in 0..n_segments {
+        for n in 0..300_u64 {
+            info!(logger: &logger, segment, n, path = "/api/v1/orders", "request done");
+            if n % 60 == 0 {
+                logger.flush(LONG).unwrap();
+            }
+        }
+        logger.rotate().unwrap();
+    }
+    logger.shutdown(LONG).unwrap();
+    segment_names(dir).iter().map(|name| dir.join(name).metadata().unwrap().len()).sum()
+}
+
+/// What a directory of segments says, an event each, without times, which packing rounds.
+fn events(dir: &Path) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ttlog"));
+    let output = command.args(["cat", "-o", "json"]).arg(dir).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.split_once(",\"level\"").unwrap().1.to_owned()).collect()
+}
+
+fn is_packed(path: &Path) -> bool {
+    use ttlog::store::segment::{FLAG_PACKED, SegmentReader};
+    let reader = SegmentReader::open(path).unwrap();
+    reader.is_sealed() && reader.header().flags & FLAG_PACKED != 0
+}
+
+#[test]
+fn compressed_segments_are_smaller_and_say_the_same() {
+    for (level, io) in [("zstd", "auto"), ("zstd:1", "portable"), ("zstd:19", "auto")] {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let before = segments(from.path(), 4);
+        std::fs::write(from.path().join("beside.txt"), bytes(9000, 5)).unwrap();
+        let args = ["--all", "--compress", level, "--io", io];
+        let (err, code) = run(&args, from.path(), to.path());
+        assert!(code == Some(0) && err.contains("4 compressed"), "{err}");
+        assert_eq!(segment_names(from.path()), segment_names(to.path()));
+        let mut after = 0;
+        for name in segment_names(to.path()) {
+            let (here, there) = (from.path().join(&name), to.path().join(&name));
+            assert!(is_packed(&there) && !is_packed(&here));
+            let metadata = |path: &Path| {
+                let meta = path.metadata().unwrap();
+                (meta.mode(), meta.mtime(), meta.mtime_nsec(), meta.uid(), meta.gid())
+            };
+            assert_eq!(metadata(&here), metadata(&there));
+            after += there.metadata().unwrap().len();
+        }
+        assert!(after * 4 < before * 3, "{before} bytes became {after}");
+        assert!(events(from.path()) == events(to.path()));
+        let beside = |dir: &Path| std::fs::read(dir.join("beside.txt")).unwrap();
+        assert_eq!(beside(from.path()), beside(to.path()));
+        // What is packed stays so, and is copied as it is.
+        let (err, _) = run(&args, from.path(), to.path());
+        assert!(err.contains("0 files copied, 0 B, 5 there already"), "{err}");
+        let third = tempfile::tempdir().unwrap();
+        let (err, _) = run(&args, to.path(), third.path());
+        assert!(err.contains("5 files copied") && !err.contains("compressed"), "{err}");
+        assert_eq!(tree(to.path()), tree(third.path()));
+    }
+}
+
+#[test]
+fn what_was_copied_plainly_is_compressed_when_asked_and_what_changed_again() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    segments(from.path(), 3);
+    let (err, _) = run(&[], from.path(), to.path());
+    assert!(err.contains("3 files copied"), "{err}");
+    let args = ["--compress", "zstd:3"];
+    let (err, _) = run(&args, from.path(), to.path());
+    assert!(err.contains("3 files copied") && err.contains("3 compressed"), "{err}");
+    let first = segment_names(from.path()).pop_first().unwrap();
+    age(&from.path().join(&first), 1);
+    let (err, _) = run(&args, from.path(), to.path());
+    assert!(err.contains("1 compressed") && err.contains("2 there already"), "{err}");
+    assert!(events(from.path()) == events(to.path()));
+}
+
+#[test]
+fn what_cannot_be_compressed_is_copied_as_it_is() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    segments(from.path(), 3);
+    let names: Vec<_> = segment_names(from.path()).into_iter().collect();
+    let damaged = from.path().join(&names[0]);
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    bytes[1100] ^= 1;
+    std::fs::write(&damaged, &bytes).unwrap();
+    // Without its index: of a logger that died.
+    let unsealed = from.path().join(&names[1]);
+    let whole = std::fs::read(&unsealed).unwrap();
+    std::fs::write(&unsealed, &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(from.path().join("no-segment.ttlog"), "text").unwrap();
+    let (err, code) = run(&["--all", "--compress", "zstd"], from.path(), to.path());
+    assert!(code == Some(1) && err.contains("damaged, and copied as it is"), "{err}");
+    assert!(err.contains("4 files copied") && err.contains("1 compressed"), "{err}");
+    for name in [&names[0], &names[1], "no-segment.ttlog"] {
+        let read = |dir: &Path| std::fs::read(dir.join(name)).unwrap();
+        assert_eq!(read(from.path()), read(to.path()), "{name}");
+    }
+    assert!(is_packed(&to.path().join(&names[2])));
+}
+
+#[test]
+fn senseless_levels_are_refused() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for bad in ["zstd:0", "zstd:23", "zstd:x", "zstd:", "zstd3", "gzip", ""] {
+        let (err, code) = run(&["--compress", bad], from.path(), to.path());
+        assert!(code == Some(2) && err.contains("a level from 1 to 22"), "{bad}: {err}");
+    }
+    let options = ttlog::archive::Options {
+        all: false,
+        in_flight: 1,
+        io: ttlog::io::IoChoice::Auto,
+        compress: Some(23),
+    };
+    let counters = ttlog::archive::Counters::default();
+    let error = ttlog::archive::run(from.path(), to.path(), &options, &counters, &|_| {});
+    assert!(error.unwrap_err().to_string().contains("zstd has no level 23"));
+}
+
+#[test]
+fn a_kill_while_segments_are_compressed_leaves_whole_ones_and_the_next_run_the_rest() {
+    let from = tempfile::tempdir().unwrap();
+    segments(from.path(), 6);
+    let whole = events(from.path());
+    for point in ["pack.write", "pack.sync", "archive.rename", "archive.renamed", "archive.finish"]
+    {
+        for nth in [1, 4] {
+            let once = point == "archive.finish" && nth > 1;
+            let (to, at) = (tempfile::tempdir().unwrap(), format!("{point}:{nth}"));
+            let args = ["--compress", "zstd:1"];
+            let mut command = archive(&args, from.path(), to.path());
+            let status = command.env("TTLOG_CRASH_AT", &at).stderr(Stdio::null()).status().unwrap();
+            assert_eq!(status.signal(), (!once).then_some(9), "{at}");
+            for name in segment_names(to.path()) {
+                assert!(is_packed(&to.path().join(&name)), "{at}: {name}");
+            }
+            let (err, code) = run(&args, from.path(), to.path());
+            assert_eq!(code, Some(0), "{at}: {err}");
+            assert!(segment_names(to.path()).iter().all(|name| is_packed(&to.path().join(name))));
+            assert_eq!(
+                (events(to.path()) == whole, to.path().join(PART_DIR).exists()),
+                (true, false)
+            );
+        }
+    }
+}

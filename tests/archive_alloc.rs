@@ -38,7 +38,7 @@ fn cost(n_files: usize, len: usize) -> (u64, u64) {
     for n in 0..n_files {
         std::fs::write(from.path().join(format!("{n:06}")), &bytes).expect("a file");
     }
-    let options = Options { all: true, in_flight: 16, io: IoChoice::Auto };
+    let options = Options { all: true, in_flight: 16, io: IoChoice::Auto, compress: None };
     let before = (CALLS.load(Ordering::Relaxed), BYTES.load(Ordering::Relaxed));
     let counters = Counters::default();
     let tell = |line: String| panic!("{line}");

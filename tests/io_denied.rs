@@ -76,7 +76,8 @@ fn run(refuse: impl Fn(&mut Command)) -> (String, String) {
     let backend = finding(&told, "io")["value"].as_str().unwrap().to_owned();
     let used = String::from_utf8(copied.stdout).unwrap();
     assert!(used.starts_with(&backend), "doctor says {backend}, the copy says {used}");
-    (backend, finding(&told, "io_uring")["why"].as_str().unwrap().to_owned())
+    let why = finding(&told, "io_uring")["why"].as_str().unwrap().to_owned();
+    (backend, why + finding(&told, "memlock")["why"].as_str().unwrap())
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn whatever_is_refused_the_bytes_are_the_same_and_doctor_says_why() {
         ("set-up, ENOSYS", SETUP, libc::ENOSYS, "portable", "ENOSYS"),
         ("set-up, ENOMEM", SETUP, libc::ENOMEM, "portable", "RLIMIT_MEMLOCK"),
         ("enter alone", ENTER, libc::EPERM, "portable", "io_uring_enter is refused"),
-        ("register alone", REGISTER, libc::EPERM, "io_uring", ""),
+        ("register alone", REGISTER, libc::EPERM, "io_uring", "memory cannot be registered"),
     ];
     for (name, call, errno, backend, cause) in cases {
         let (used, why) = run(|command| {
@@ -101,6 +102,70 @@ fn whatever_is_refused_the_bytes_are_the_same_and_doctor_says_why() {
         println!("R16, {name} refused: {used}. {why}");
         assert_eq!(used, backend, "{name}");
         assert!(why.contains(cause), "{name}: {why}");
+    }
+}
+
+/// A flood is written whatever is refused; what is not as well as it might be is told.
+#[test]
+fn a_logger_writes_floods_whatever_is_refused_and_says_why() {
+    if let Err(error) = Ring::new(2) {
+        return println!("not run: {error}");
+    }
+    let cases = [
+        ("nothing", 0, 0, "None"),
+        ("registering, EPERM", REGISTER, libc::EPERM, "written without being registered"),
+        ("locked memory", REGISTER, libc::ENOMEM, "written without being registered"),
+        ("set-up, EPERM", SETUP, libc::EPERM, "EPERM"),
+        ("enter alone", ENTER, libc::EPERM, "io_uring_enter is refused"),
+    ];
+    for (name, call, errno, cause) in cases {
+        let mut rig = rig::Rig::new();
+        let (mut command, run) = rig.command("do=asked threads=2 direct=1 rotate=1048576");
+        if call > 0 {
+            deny(&mut command, call, errno);
+        }
+        let mut running = rig::Running::new(command, run);
+        running.line();
+        for _ in 0..3 {
+            running.ask("log 40000");
+            assert_eq!(running.ask("flush 60000"), "flushed=true");
+        }
+        let stats = running.ask("stats");
+        let reason = stats.split_once("io_reason=").unwrap().1;
+        println!("{name} refused: {reason}");
+        assert!(reason.contains(cause), "{name}: {stats}");
+        let end = running.ask("quit");
+        let _ = running.child.wait();
+        let read = rig::read::read_back(&rig.dir());
+        assert_eq!(read.wrong, [""; 0]);
+        let tally = rig::compare(&rig::by_thread(&read), run, &rig.counts(run));
+        assert_eq!((tally.read + rig::number(&end, "lost"), tally.returned), (240_000, 240_000));
+    }
+}
+
+/// Who asks for io_uring by name hears at the start that there is none, and logs all the same.
+#[test]
+fn io_uring_that_was_asked_for_and_is_refused_is_one_clear_line() {
+    if let Err(error) = Ring::new(2) {
+        return println!("not run: {error}");
+    }
+    for (call, cause) in [(SETUP, "EPERM"), (ENTER, "io_uring_enter is refused"), (0, "")] {
+        let mut rig = rig::Rig::new();
+        let (mut command, run) = rig.command("do=log events=1000 threads=2 direct=1");
+        command.env("TTLOG_IO", "uring");
+        if call > 0 {
+            deny(&mut command, call, libc::EPERM);
+        }
+        let outcome = rig::outcome(command);
+        assert_eq!(outcome.number("lost"), 0, "{outcome:?}");
+        let told: Vec<_> = outcome.stderr.lines().collect();
+        println!("{told:?}");
+        assert_eq!(told.len(), usize::from(call > 0), "{told:?}");
+        let is_clear = |line: &&str| {
+            line.contains("TTLOG_IO=uring") && line.contains(cause) && line.contains("portably")
+        };
+        assert!(told.iter().all(is_clear), "{told:?}");
+        assert_eq!(rig::read::read_back(&rig.dir()).events.len(), 2000, "run {run}");
     }
 }
 

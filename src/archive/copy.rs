@@ -5,13 +5,14 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
+use std::task::Waker;
 use std::time::Duration;
 
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::SeekFrom;
 
 use super::place::Target;
 use super::walk::Entry;
-use super::{Done, Shared, add, at};
+use super::{Done, Shared, add, at, open_source};
 use crate::crash::crash_point;
 use crate::io::{
     self as engine, BufferPool, BufferPoolConfig, ErrorKind, IoBackend, IoBuffer, IoChoice,
@@ -110,14 +111,14 @@ impl<'a> Copier<'a> {
         !self.free.is_empty()
     }
 
+    /// Ends a wait in [`turn`](Self::turn), now or the next.
+    pub(super) fn waker(&self) -> Waker {
+        self.backend.waker()
+    }
+
     /// Opens a file and begins with it.
     pub(super) fn begin(&mut self, entry: &Entry, target: &mut Target) -> io::Result<Done> {
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
-        let source = File::options().read(true).custom_flags(flags).open(&entry.path)?;
-        let metadata = source.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("is no file any more"));
-        }
+        let (source, metadata) = open_source(&entry.path)?;
         let (part, place) = (target.part(), target.place(&entry.relative));
         let mut options = File::options();
         options.read(true).write(true).create_new(true).mode(0o600);
@@ -143,8 +144,8 @@ impl<'a> Copier<'a> {
         Ok(Done::Begun)
     }
 
-    /// Hands over what can be, waits for something to complete, and goes on with that. False when
-    /// no file is in flight.
+    /// Hands over what can be, waits for something to complete or the waker, and goes on with that.
+    /// False when no file is in flight.
     pub(super) fn turn(&mut self, target: &mut Target) -> io::Result<bool> {
         // In the order in which they were begun: a disk has more of few long files at a time than of
         // many.
@@ -359,7 +360,7 @@ impl Job {
     fn dress(&self, target: &Target) -> io::Result<()> {
         let Some(copy) = self.target.as_fd() else { return Ok(()) };
         rustix::fs::ftruncate(copy, self.metadata.len())?;
-        target.dress(copy, &self.metadata)
+        target.dresser.dress(copy, &self.metadata)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Archive: copies sealed segments, or a whole tree, so that what stands under a name is complete.
 //!
 //! ```text
-//! walk ──► jobs ──► read ─► write ─► … ─► sync ─► verify ─► rename ──► links, directories
-//!          (some in flight, one backend, a fixed set of buffers)
+//! walk ─┬► jobs ──► read ─► write ─► … ─► sync ─► verify ─┬► rename ──► links, directories
+//!       │  (some in flight, one backend, a fixed set of buffers)
+//!       └► compress ──► pack, sync, compare (a thread for each processor) ─┘
 //! ```
 //!
 //! # Invariants
@@ -12,7 +13,7 @@
 //! - **A2** A directory is synced after the last name in it was made; its own mode and times come
 //!   last of all.
 //! - **A3** Memory does not grow with a file's length: buffers are those of one pool, made at the
-//!   start.
+//!   start; a segment that is compressed takes that of the blocks that become one.
 //! - **A4** Nothing is followed: symbolic links are copied as such, and a file that is none when it
 //!   is opened is told.
 //!
@@ -20,25 +21,35 @@
 //!
 //! What cannot be copied is told and counted, and the rest goes on. Whoever is interrupted leaves
 //! whole files and a directory of parts, which the next run removes; what it finds complete (same
-//! length and time of change) it leaves as it is.
+//! length and time of change, or packed and of the same time) it leaves as it is.
 
+mod compress;
 mod copy;
 mod place;
 mod walk;
 
+use std::fs::{File, Metadata};
 use std::io;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::OFlags;
+
+use self::compress::Compressor;
 use self::copy::Copier;
 use self::place::Target;
 use self::walk::{Entry, Kind, Walk};
 use crate::io::IoChoice;
+use crate::store::pack;
 
 /// Where files lie that are not complete, in the target.
 pub const PART_DIR: &str = ".ttlog-part";
 /// Files that may be in flight.
 pub const IN_FLIGHT_MAX: usize = 4096;
+/// Levels of zstd with which segments may be compressed.
+pub const LEVELS: RangeInclusive<i32> = pack::LEVELS;
 
 /// What is copied, and how.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +60,9 @@ pub struct Options {
     pub in_flight: usize,
     /// By which way.
     pub io: IoChoice,
+    /// The level of zstd, 1 to 22, with which sealed segments are packed on their way; `None` copies
+    /// them as they are. Without the feature `zstd` packing makes blocks larger, and no more.
+    pub compress: Option<i32>,
 }
 
 /// What was done so far; may be read from another thread while it goes on.
@@ -60,6 +74,8 @@ pub struct Counters {
     links: AtomicU64,
     directories: AtomicU64,
     errors: AtomicU64,
+    compressed: AtomicU64,
+    saved: AtomicU64,
 }
 
 /// What [`Counters`] had at a moment.
@@ -77,6 +93,10 @@ pub struct Sums {
     pub directories: u64,
     /// What could not be copied, and segments with damage.
     pub errors: u64,
+    /// Segments of `files` that were compressed.
+    pub compressed: u64,
+    /// Bytes by which they became smaller.
+    pub saved: u64,
 }
 
 impl Counters {
@@ -92,6 +112,8 @@ impl Counters {
             links: get(&self.links),
             directories: get(&self.directories),
             errors: get(&self.errors),
+            compressed: get(&self.compressed),
+            saved: get(&self.saved),
         }
     }
 }
@@ -129,7 +151,7 @@ impl Shared<'_> {
 /// # Errors
 ///
 /// When the source is no directory, the target lies in it or cannot be made or synced, another run
-/// has the target, or there is no way of doing I/O.
+/// has the target, there is no way of doing I/O, or zstd has no such level.
 pub fn run(
     source: &Path,
     target: &Path,
@@ -138,53 +160,112 @@ pub fn run(
     tell: &Tell<'_>,
 ) -> io::Result<Sums> {
     let shared = Shared { counters, tell };
+    if let Some(level) = options.compress.filter(|level| !LEVELS.contains(level)) {
+        let what = format!("zstd has no level {level}; use one from 1 to 22");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
     let source = at(source, std::fs::canonicalize(source))?;
     if !source.is_dir() {
         return Err(says(&source, "is no directory; name the one that holds the logs"));
     }
     let mut target = Target::open(target, &source)?;
     let in_flight = options.in_flight.clamp(1, IN_FLIGHT_MAX);
-    let mut copier = Copier::new(options.io, in_flight, &shared)?;
-    let mut walk = Walk::new(&source, options.all)?;
-    let (mut is_walking, mut is_copying) = (true, true);
-    while is_walking || is_copying {
-        while is_walking && copier.has_room() {
-            match walk.next(&shared) {
-                Some(entry) => take(entry, &mut target, &mut copier, &shared),
-                None => is_walking = false,
-            }
-        }
-        is_copying = copier.turn(&mut target)?;
-    }
+    let copier = Copier::new(options.io, in_flight, &shared)?;
+    let walk = Walk::new(&source, options.all)?;
+    copy_all(walk, copier, options.compress, &mut target, &shared)?;
     target.link_all(&shared);
     target.finish(&shared)?;
     Ok(counters.sums())
 }
 
+/// Copies what the walk finds.
+fn copy_all(
+    mut walk: Walk,
+    mut copier: Copier<'_>,
+    level: Option<i32>,
+    target: &mut Target,
+    shared: &Shared<'_>,
+) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let mut compressor = Compressor::new(scope, level, shared.counters, copier.waker());
+        // What came back from the compressor.
+        let mut plain = Vec::new();
+        let (mut is_walking, mut is_copying) = (true, true);
+        while is_walking || is_copying || compressor.is_busy() || !plain.is_empty() {
+            let mut waits = !is_copying && plain.is_empty() && compressor.is_busy();
+            waits &= !is_walking || !compressor.has_room();
+            while let Some(settled) = compressor.settle(waits, target, shared) {
+                plain.extend(settled);
+                waits = false;
+            }
+            while copier.has_room() && compressor.has_room() {
+                if let Some(entry) = plain.pop() {
+                    let done = copier.begin(&entry, target);
+                    tell(done, entry.kind, &entry.path, shared);
+                } else if let Some(entry) = walk.next(shared) {
+                    take(entry, target, &mut copier, &mut compressor, shared);
+                } else {
+                    is_walking = false;
+                    break;
+                }
+            }
+            is_copying = copier.turn(target)?;
+        }
+        Ok(())
+    })
+}
+
 /// Begins with one thing that the walk found.
-fn take(entry: Entry, target: &mut Target, copier: &mut Copier<'_>, shared: &Shared<'_>) {
-    let done = match entry.kind {
+fn take(
+    entry: Entry,
+    target: &mut Target,
+    copier: &mut Copier<'_>,
+    compressor: &mut Compressor<'_, '_>,
+    shared: &Shared<'_>,
+) {
+    let (kind, path) = (entry.kind, entry.path.clone());
+    let done = match kind {
         Kind::Directory => target.make_dir(&entry),
         Kind::Symlink => target.make_symlink(&entry),
         Kind::File => {
             if target.is_later_link(&entry) {
                 return;
             }
-            if target.has(&entry) {
+            let is_compressed = compressor.wants(&entry);
+            if target.has(&entry, is_compressed) {
                 add(&shared.counters.skipped, 1);
                 return;
             }
-            copier.begin(&entry, target)
+            match is_compressed {
+                true => compressor.begin(entry, target),
+                false => copier.begin(&entry, target),
+            }
         }
     };
+    tell(done, kind, &path, shared);
+}
+
+/// Counts what was done at once.
+fn tell(done: io::Result<Done>, kind: Kind, path: &Path, shared: &Shared<'_>) {
     match done {
         Ok(Done::Begun) => {}
-        Ok(Done::Made) if entry.kind == Kind::Directory => add(&shared.counters.directories, 1),
+        Ok(Done::Made) if kind == Kind::Directory => add(&shared.counters.directories, 1),
         Ok(Done::Made) => add(&shared.counters.links, 1),
-        Ok(Done::WasThere) if entry.kind == Kind::Directory => {}
+        Ok(Done::WasThere) if kind == Kind::Directory => {}
         Ok(Done::WasThere) => add(&shared.counters.skipped, 1),
-        Err(error) => shared.fail(&entry.path, error),
+        Err(error) => shared.fail(path, error),
     }
+}
+
+/// Opens a file that is to be copied (A4).
+fn open_source(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+    let source = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = source.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("is no file any more"));
+    }
+    Ok((source, metadata))
 }
 
 /// How far something has come.

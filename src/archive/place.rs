@@ -14,6 +14,8 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Timespec, Time
 
 use super::walk::Entry;
 use super::{Done, PART_DIR, Shared, add, at, place_of, says};
+use crate::store::pack;
+use crate::store::segment::SegmentReader;
 
 /// Bits that a copy of anybody's file may have; the others are root's to give.
 const MODE_BITS: u32 = 0o777;
@@ -26,7 +28,7 @@ pub(super) struct Target {
     parts: PathBuf,
     /// Its lock is held for as long as the run lasts.
     _lock: File,
-    is_root: bool,
+    pub(super) dresser: Dresser,
     n_parts: u64,
     /// Directories in which names were made.
     touched: BTreeSet<PathBuf>,
@@ -71,7 +73,7 @@ impl Target {
         Ok(Self {
             parts,
             _lock: lock,
-            is_root: rustix::process::geteuid().is_root(),
+            dresser: Dresser { is_root: rustix::process::geteuid().is_root() },
             n_parts: 0,
             touched: parent.into_iter().chain([root.clone()]).collect(),
             root,
@@ -110,15 +112,21 @@ impl Target {
         }
     }
 
-    /// True when an earlier run copied this file, and it was not changed since.
-    pub(super) fn has(&self, entry: &Entry) -> bool {
-        let (here, there) =
-            (&entry.metadata, std::fs::symlink_metadata(self.place(&entry.relative)));
-        there.is_ok_and(|there| {
-            there.is_file()
-                && there.len() == here.len()
-                && (there.mtime(), there.mtime_nsec()) == (here.mtime(), here.mtime_nsec())
-        })
+    /// True when an earlier run copied this file, or compressed it where that is asked for, and it
+    /// was not changed since.
+    pub(super) fn has(&self, entry: &Entry, is_compressed: bool) -> bool {
+        let (here, place) = (&entry.metadata, self.place(&entry.relative));
+        let Ok(there) = std::fs::symlink_metadata(&place) else { return false };
+        let is_same = there.is_file()
+            && (there.mtime(), there.mtime_nsec()) == (here.mtime(), here.mtime_nsec());
+        let is_as_long = there.len() == here.len();
+        if !is_same || !is_compressed {
+            return is_same && is_as_long;
+        }
+        match SegmentReader::open(&place) {
+            Ok(copy) if copy.is_sealed() => pack::is_packed(&copy),
+            _ => is_as_long,
+        }
     }
 
     pub(super) fn make_dir(&mut self, entry: &Entry) -> io::Result<Done> {
@@ -153,23 +161,13 @@ impl Target {
         }
         let part = self.part();
         std::os::unix::fs::symlink(&to, &part)?;
-        if self.is_root {
+        if self.dresser.is_root {
             let (uid, gid) = owners(&entry.metadata);
             rustix::fs::chownat(CWD, &part, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         rustix::fs::utimensat(CWD, &part, &times(&entry.metadata), AtFlags::SYMLINK_NOFOLLOW)?;
         self.publish(&part, &place)?;
         Ok(Done::Made)
-    }
-
-    /// Gives a file its owner, mode and times.
-    pub(super) fn dress(&self, file: BorrowedFd<'_>, metadata: &Metadata) -> io::Result<()> {
-        if self.is_root {
-            let (uid, gid) = owners(metadata);
-            rustix::fs::fchown(file, uid, gid)?;
-        }
-        rustix::fs::fchmod(file, self.mode(metadata))?;
-        Ok(rustix::fs::futimens(file, &times(metadata))?)
     }
 
     /// Gives something complete its name (A1).
@@ -218,7 +216,7 @@ impl Target {
         };
         for (place, metadata) in self.directories.iter().rev() {
             let dressed = open(place).map_err(io::Error::from);
-            if let Err(error) = dressed.and_then(|dir| self.dress(dir.as_fd(), metadata)) {
+            if let Err(error) = dressed.and_then(|dir| self.dresser.dress(dir.as_fd(), metadata)) {
                 shared.fail(place, error);
             }
             self.touched.insert(place.clone());
@@ -235,8 +233,26 @@ impl Target {
             self.touched.insert(dir.to_owned());
         }
     }
+}
 
-    fn mode(&self, metadata: &Metadata) -> Mode {
+/// Gives copies what else their sources have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dresser {
+    is_root: bool,
+}
+
+impl Dresser {
+    /// Gives a file its owner, mode and times.
+    pub(super) fn dress(self, file: BorrowedFd<'_>, metadata: &Metadata) -> io::Result<()> {
+        if self.is_root {
+            let (uid, gid) = owners(metadata);
+            rustix::fs::fchown(file, uid, gid)?;
+        }
+        rustix::fs::fchmod(file, self.mode(metadata))?;
+        Ok(rustix::fs::futimens(file, &times(metadata))?)
+    }
+
+    fn mode(self, metadata: &Metadata) -> Mode {
         let bits = if self.is_root { MODE_BITS_OF_ROOT } else { MODE_BITS };
         Mode::from_raw_mode(metadata.mode() & bits)
     }

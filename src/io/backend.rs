@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::{Error, IoCompletion, IoHandle, IoOperation};
+use super::{Error, IoCompletion, IoHandle, IoOperation, LentBuffer};
 
 /// Takes operations and gives completions: io_uring, portable, simulated.
 ///
@@ -73,6 +73,11 @@ pub trait IoBackend: Debug + Send {
         Ok(out)
     }
 
+    /// Registers the lasting memory in which a buffer lies, where the kernel has use for that; what
+    /// is refused is lent as it is, and [`IoStats::unregistered`] says why.
+    #[doc(hidden)]
+    fn register(&mut self, _: &LentBuffer) {}
+
     /// Completions that one poll gives at most.
     fn max_batch_size(&self) -> usize {
         128
@@ -128,11 +133,24 @@ pub struct IoStats {
     pub stale: u64,
     /// System calls that handed operations over or asked for completions.
     pub enters: u64,
+    /// Pieces of memory that the kernel has mapped for good, for operations that come again.
+    pub registered: u64,
+    /// Why it did not map more of them, if it refused.
+    pub unregistered: Option<String>,
 }
 
 impl IoStats {
     pub(super) fn new(kind: IoBackendKind) -> Self {
-        Self { kind, reason: None, submitted: 0, completed: 0, stale: 0, enters: 0 }
+        Self {
+            kind,
+            reason: None,
+            submitted: 0,
+            completed: 0,
+            stale: 0,
+            enters: 0,
+            registered: 0,
+            unregistered: None,
+        }
     }
 }
 

@@ -50,6 +50,7 @@ impl DiskQueue for BackendQueue {
         bytes: LentBuffer,
         offset: u64,
     ) -> Result<u64, (LentBuffer, io::Error)> {
+        self.backend.register(&bytes);
         match self.backend.submit(IoOperation::write(fd, bytes, offset)) {
             Ok(handle) => Ok(handle.0),
             Err(refused) => {
@@ -71,5 +72,11 @@ impl DiskQueue for BackendQueue {
 
     fn waker(&self) -> Waker {
         self.backend.waker()
+    }
+
+    fn reason(&self) -> Option<String> {
+        let stats = self.backend.stats();
+        let plainly = |why| format!("staging is written without being registered: {why}");
+        stats.reason.or(stats.unregistered.map(plainly))
     }
 }

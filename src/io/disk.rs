@@ -65,6 +65,10 @@ pub(crate) trait DiskQueue: Debug {
     fn reap(&mut self, timeout: Option<Duration>, out: &mut Vec<Ended>) -> io::Result<()>;
     /// Ends a wait in [`reap`](Self::reap), from any thread.
     fn waker(&self) -> Waker;
+    /// Why it is another kind of queue, or asks more of the processor, than it might.
+    fn reason(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A write that has ended.

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use super::IoBuffer;
 
@@ -17,6 +18,17 @@ pub(crate) unsafe trait Lend: Any + Send + fmt::Debug {
     fn bytes(&self) -> &[u8];
     /// The same bytes, for reads.
     fn bytes_mut(&mut self) -> &mut [u8];
+    /// The lasting memory in which the bytes lie, if they lie in such.
+    fn region(&self) -> Option<Region>;
+}
+
+/// Memory that stays mapped where it is for as long as anybody has its owner, and is lent again and
+/// again.
+#[derive(Debug, Clone)]
+pub(crate) struct Region {
+    pub(crate) owner: Arc<dyn Any + Send + Sync>,
+    pub(crate) start: *mut u8,
+    pub(crate) len: usize,
 }
 
 /// A buffer whose memory the crate's own parts lend to an operation. It is no
@@ -36,6 +48,12 @@ impl LentBuffer {
 
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         self.0.bytes_mut()
+    }
+
+    /// The lasting memory in which the bytes lie.
+    #[cfg(target_os = "linux")]
+    pub(super) fn region(&self) -> Option<Region> {
+        self.0.region()
     }
 
     /// The owner, if it is of this type.

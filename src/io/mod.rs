@@ -109,7 +109,7 @@ without_loom! {
     pub(crate) use file_disk::FileDisk;
     pub use file_disk::writes_uncached;
     pub use io_buffer::{Buffer, IoBuffer};
-    pub(crate) use lent::Lend;
+    pub(crate) use lent::{Lend, Region};
     #[doc(hidden)]
     pub use lent::LentBuffer;
     pub use open_options::OpenOptions;

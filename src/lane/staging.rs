@@ -175,6 +175,12 @@ impl Sealed {
         unsafe { self.buffer.memory.owned(0, self.len) }
     }
 
+    /// The memory in which the block lies.
+    #[cfg(not(loom))]
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.buffer.memory
+    }
+
     /// Gives the buffer back once its block is Written.
     pub(crate) fn into_buffer(self) -> Buffer {
         self.buffer

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::io::PinnedBuffer;
 use crate::lane::catalog::CatalogView;
+use crate::lane::memory::Memory;
 use crate::lane::staging::{BLOCK_HEADER_BYTES, Buffer, RUNS_BYTES, Sealed};
 use crate::record::compact::{Encoded, Encoder, Malformed};
 use crate::record::{Anchor, RunHead, Timeline};
@@ -62,6 +63,14 @@ impl Block {
         match self {
             Self::Staged(sealed) => sealed.bytes_mut(),
             Self::Copied(_, bytes) => bytes,
+        }
+    }
+
+    /// The staging memory in which the block lies.
+    pub(crate) fn memory(&self) -> Option<&Arc<Memory>> {
+        match self {
+            Self::Staged(sealed) => Some(sealed.memory()),
+            Self::Copied(..) => None,
         }
     }
 

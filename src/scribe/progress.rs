@@ -54,6 +54,7 @@ struct State {
     ended: bool,
     failing: Option<String>,
     suspect: Option<String>,
+    io_reason: Option<String>,
     n_errors: u64,
     bytes_written: u64,
     segments: u64,
@@ -250,6 +251,16 @@ impl Progress {
     pub(crate) fn sums(&self) -> (u64, u64) {
         let state = self.state.lock();
         (state.bytes_written, state.segments)
+    }
+
+    /// Why floods are not written as well as they might.
+    pub(crate) fn set_io_reason(&self, reason: Option<String>) {
+        self.state.lock().io_reason = reason;
+    }
+
+    /// What [`set_io_reason`](Self::set_io_reason) said last.
+    pub(crate) fn io_reason(&self) -> Option<String> {
+        self.state.lock().io_reason.clone()
     }
 
     /// Waits until another number of segments than this was begun, the disk begins or ceases to

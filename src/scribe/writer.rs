@@ -198,9 +198,13 @@ impl Writer {
         if self.flight.is_none() {
             match (self.setup.flight)() {
                 Ok(queue) => self.flight = Some(Flight::new(queue)),
-                Err(_) => return self.setup.queue.set_refuses_direct(),
+                Err(error) => {
+                    self.setup.progress.set_io_reason(Some(error.to_string()));
+                    return self.setup.queue.set_refuses_direct();
+                }
             }
         }
+        self.tell_reason();
         let Some(current) = &mut self.current else { return };
         let fd = current.file.set_direct(true).and_then(|()| current.file.fd());
         match fd {
@@ -216,6 +220,14 @@ impl Writer {
         {
             // If it fails, the write that follows tells why.
             let _ = current.file.set_direct(false);
+            self.tell_reason();
+        }
+    }
+
+    /// Says why blocks do not fly as well as they might, at both ends of a segment of such.
+    fn tell_reason(&self) {
+        if let Some(flight) = &self.flight {
+            self.setup.progress.set_io_reason(flight.reason());
         }
     }
 

@@ -16,6 +16,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::block::{self, BlockHeader, Contents, KIND_EVENTS, PAYLOAD_BYTES_MAX};
@@ -24,7 +25,7 @@ use super::name;
 use super::retention::{self, Stored};
 use super::segment::{BlockRef, Entry, FLAG_PACKED, SegmentReader};
 use crate::crash::crash_point;
-use crate::io::Disk;
+use crate::io::{Disk, DiskFile};
 use crate::record::compact::RAW_BYTES_MAX;
 use crate::record::{Anchor, Definition};
 
@@ -37,6 +38,9 @@ const SMALL_BYTES: u64 = 32 << 10;
 const SMALL_BLOCKS: usize = 8;
 /// Anchors between two others go when those tell the same time to this many nanoseconds.
 const ANCHOR_ERROR_NS: i128 = 500;
+
+/// The levels of zstd.
+pub(crate) const LEVELS: RangeInclusive<i32> = 1..=22;
 
 /// How segments are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +71,15 @@ fn is_due(path: &Path, how: How) -> Option<bool> {
     let index = reader.index()?;
     let bytes: u64 = index.iter().map(|entry| u64::from(entry.stored_len)).sum();
     let is_small = index.len() >= SMALL_BLOCKS && bytes < SMALL_BYTES * index.len() as u64;
-    let is_packed = reader.header().flags & FLAG_PACKED != 0;
-    Some(!is_packed && !index.is_empty() && (is_small || !how.only_small))
+    Some(!is_packed(&reader) && !index.is_empty() && (is_small || !how.only_small))
 }
 
-/// Packs a segment. `goes_on` is asked before each block, and may wait.
+/// True for a segment that was packed.
+pub(crate) fn is_packed(reader: &SegmentReader) -> bool {
+    reader.header().flags & FLAG_PACKED != 0
+}
+
+/// Packs a segment. `goes_on` is asked before each block, with the bytes written so far; it may wait.
 ///
 /// # Errors
 ///
@@ -81,7 +89,7 @@ pub(crate) fn pack(
     path: &Path,
     how: How,
     packer: u64,
-    goes_on: &dyn Fn() -> bool,
+    goes_on: &dyn Fn(u64) -> bool,
     publish: &Publish<'_>,
 ) -> io::Result<Packed> {
     let Some((dir, file_name)) = path.parent().zip(path.file_name().and_then(|n| n.to_str()))
@@ -90,18 +98,12 @@ pub(crate) fn pack(
     };
     let original = disk.open(path)?;
     let Ok(mut reader) = SegmentReader::open(path) else { return Ok(Packed::Stays) };
-    let Some(blocks) = blocks(&mut reader)? else { return Ok(Packed::Stays) };
     let part = dir.join(format!(".{file_name}.{packer:016x}{PART_SUFFIX}"));
     let _ = disk.unlink(&part);
     crash_point!("pack.create");
-    let result = write(disk, &part, &reader, &blocks, how, goes_on).and_then(|written| {
-        let digest = match written {
-            Ok(digest) => digest,
-            Err(why) => return Ok(why),
-        };
-        let (before, after) = (original.len()?, std::fs::symlink_metadata(&part)?.len());
-        if after > before || digest_of(&part)? != Some(digest) {
-            return Ok(Packed::Stays);
+    let result = pack_into(disk, &part, &mut reader, how, goes_on).and_then(|packed| {
+        if !matches!(packed, Packed::Done(..)) {
+            return Ok(packed);
         }
         let mut is_published = std::cell::Cell::new(false);
         publish(&|| {
@@ -117,12 +119,36 @@ pub(crate) fn pack(
             is_published.set(true);
             Ok(())
         })?;
-        Ok(if *is_published.get_mut() { Packed::Done(before, after) } else { Packed::Stays })
+        Ok(if *is_published.get_mut() { packed } else { Packed::Stays })
     });
     if !matches!(result, Ok(Packed::Done(..))) {
         let _ = disk.unlink(&part);
     }
     result
+}
+
+/// Writes the packed form of a segment to a new file, synced, and compares the two. Unless it is
+/// done, what became of the file is for the caller to remove.
+///
+/// # Errors
+///
+/// When one of the two cannot be read or written.
+pub(crate) fn pack_into(
+    disk: &dyn Disk,
+    part: &Path,
+    reader: &mut SegmentReader,
+    how: How,
+    goes_on: &dyn Fn(u64) -> bool,
+) -> io::Result<Packed> {
+    let Some(blocks) = blocks(reader)? else { return Ok(Packed::Stays) };
+    let file = disk.create(part)?;
+    let digest = match write(file.as_ref(), reader, &blocks, how, goes_on)? {
+        Ok(digest) => digest,
+        Err(why) => return Ok(why),
+    };
+    let (before, after) = (reader.file_len()?, file.len()?);
+    let is_equal = after <= before && digest_of(part)? == Some(digest);
+    Ok(if is_equal { Packed::Done(before, after) } else { Packed::Stays })
 }
 
 /// Removes the parts of packers for which `is_dead` says so.
@@ -145,7 +171,7 @@ fn packer_of(file_name: &str) -> Option<u64> {
 
 /// The blocks of events; `None` when anything about the segment is not as it should be.
 fn blocks(reader: &mut SegmentReader) -> io::Result<Option<Vec<BlockRef>>> {
-    if reader.index().is_none() || reader.header().flags & FLAG_PACKED != 0 {
+    if reader.index().is_none() || is_packed(reader) {
         return Ok(None);
     }
     let mut blocks = Vec::new();
@@ -184,14 +210,12 @@ impl Digest {
 /// Writes and syncs the packed form; the error says what becomes of the segment without one, since
 /// it was stopped or a block is not whole.
 fn write(
-    disk: &dyn Disk,
-    part: &Path,
+    file: &dyn DiskFile,
     reader: &SegmentReader,
     blocks: &[BlockRef],
     how: How,
-    goes_on: &dyn Fn() -> bool,
+    goes_on: &dyn Fn(u64) -> bool,
 ) -> io::Result<Result<Digest, Packed>> {
-    let file = disk.create(part)?;
     let mut header = reader.header().clone();
     header.flags |= FLAG_PACKED;
     header.align_log2 = 0;
@@ -205,7 +229,7 @@ fn write(
         let mut all = Vec::new();
         for block in group {
             let mut payload = Vec::new();
-            if !goes_on() {
+            if !goes_on(at) {
                 return Ok(Err(Packed::Stopped));
             }
             let is_whole = reader.read_block(block, &mut payload).is_ok();
@@ -227,16 +251,16 @@ fn write(
         }
         builder.add_lost(group.iter().map(|block| block.header.lost).fold(0, u32::saturating_add));
         builder.seal_block().map_err(malformed)?;
-        at = append(file.as_ref(), at, &builder.take())?;
+        at = append(file, at, &builder.take())?;
         crash_point!("pack.write");
     }
-    append(file.as_ref(), at, &builder.finish().map_err(malformed)?)?;
+    append(file, at, &builder.finish().map_err(malformed)?)?;
     crash_point!("pack.sync");
     file.sync()?;
     Ok(Ok(digest))
 }
 
-fn append(file: &dyn crate::io::DiskFile, at: u64, bytes: &[u8]) -> io::Result<u64> {
+fn append(file: &dyn DiskFile, at: u64, bytes: &[u8]) -> io::Result<u64> {
     file.write_at(bytes, at).map_err(|(_, error)| error)?;
     Ok(at + bytes.len() as u64)
 }

@@ -134,6 +134,11 @@ impl SegmentReader {
         &self.header
     }
 
+    /// Bytes of the file.
+    pub(super) fn file_len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
     /// Device and inode: a segment that was packed has its name and another inode.
     #[must_use]
     pub fn identity(&self) -> (u64, u64) {

@@ -17,7 +17,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// Copies, tells what could not be copied as it comes, and sums up on standard error.
 pub(crate) fn run(args: &ArchiveArgs) -> Result<u8, Failure> {
     let in_flight = usize::from(args.in_flight);
-    let options = Options { all: args.all, in_flight, io: args.io };
+    let options = Options { all: args.all, in_flight, io: args.io, compress: args.compress };
     let counters = Counters::default();
     let bar = bar();
     let result = std::thread::scope(|scope| {
@@ -49,8 +49,11 @@ pub(crate) fn run(args: &ArchiveArgs) -> Result<u8, Failure> {
 }
 
 fn line(sums: &Sums) -> String {
-    let Sums { files, bytes, skipped, links, directories, errors, .. } = *sums;
+    let Sums { files, bytes, skipped, links, directories, errors, compressed, saved } = *sums;
     let mut line = format!("{files} files copied, {}", BinaryBytes(bytes));
+    if compressed > 0 {
+        line += &format!(", {compressed} compressed, {} less", BinaryBytes(saved));
+    }
     for (n, what) in [
         (skipped, "there already"),
         (links, "links"),

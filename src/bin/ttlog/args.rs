@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ttlog::archive::IN_FLIGHT_MAX;
+use ttlog::archive::{IN_FLIGHT_MAX, LEVELS};
 use ttlog::io::IoChoice;
 use ttlog::record::Level;
 use ttlog::render::Format;
@@ -22,6 +22,9 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) cat: CatArgs,
 }
+
+/// The level of zstd without one.
+const ZSTD_LEVEL: i32 = 3;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,6 +94,7 @@ written are left out; with --all, owner files are, which say whose lanes are who
 
 Examples:
   ttlog archive logs /mnt/backup/logs
+  ttlog archive --compress zstd:9 logs /mnt/backup/logs
   ttlog archive --all --in-flight 1024 /srv /mnt/backup/srv";
 
 const PRUNE_HELP: &str = "\
@@ -171,6 +175,22 @@ pub(crate) struct ArchiveArgs {
     /// How files are read and written: auto, uring, portable
     #[arg(long, value_name = "WAY", default_value = "auto")]
     pub(crate) io: IoChoice,
+    /// Packs sealed segments on their way, with a level of zstd from 1 to 22
+    #[arg(long, value_name = "zstd[:N]", value_parser = parse_compress)]
+    pub(crate) compress: Option<i32>,
+}
+
+/// Reads `zstd` or `zstd:N`.
+fn parse_compress(text: &str) -> Result<i32, String> {
+    let level = match text.strip_prefix("zstd") {
+        Some("") => Some(ZSTD_LEVEL),
+        Some(rest) => rest.strip_prefix(':').and_then(|level| level.parse().ok()),
+        None => None,
+    };
+    let (first, last) = LEVELS.into_inner();
+    level
+        .filter(|level| LEVELS.contains(level))
+        .ok_or_else(|| format!("write zstd, or zstd:N with a level from {first} to {last}"))
 }
 
 fn in_flight() -> RangedI64ValueParser<u16> {

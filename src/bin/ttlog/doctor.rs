@@ -122,6 +122,11 @@ fn memlock() -> Finding {
     const WANTED: u64 = 4 << 20;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
     let uid = rustix::process::geteuid();
+    let bytes = limit.map_or("unlimited".into(), |bytes| format!("{} KiB", bytes >> 10));
+    if let Some(why) = register(WANTED as usize).err() {
+        let why = format!("memory cannot be registered: {why}; it is used plainly");
+        return Finding::new("memlock", State::Worse, bytes, why);
+    }
     match limit {
         None => Finding::new("memlock", State::Ok, "unlimited", ""),
         Some(bytes) if bytes >= WANTED || uid.is_root() => {
@@ -134,6 +139,17 @@ fn memlock() -> Finding {
             "registered buffers need up to 4096 KiB; raise it with ulimit -l or LimitMEMLOCK=",
         ),
     }
+}
+
+/// Tries to register memory; nothing to say where there is no io_uring.
+fn register(bytes: usize) -> Result<(), io::Error> {
+    #[cfg(target_os = "linux")]
+    if let Ok(ring) = io::Ring::new(2) {
+        let buffer = io::PinnedBuffer::with_capacity_aligned(bytes);
+        io::Registry::new(&ring).register_buffer(buffer).map_err(|(_, error)| error)?;
+    }
+    let _ = bytes;
+    Ok(())
 }
 
 fn shared_memory() -> Finding {

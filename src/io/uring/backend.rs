@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::backend::IoBackend;
 use super::super::{
-    Error, IoBackendKind, IoCompletion, IoHandle, IoOperation, IoStats, SubmitError,
+    Error, IoBackendKind, IoCompletion, IoHandle, IoOperation, IoStats, LentBuffer, SubmitError,
 };
 use super::core::Core;
 use super::settle::{Owner, Reaped};
@@ -107,6 +107,10 @@ impl IoBackend for UringBackend {
             return Ok(out.len() - before);
         }
         self.wait(timeout, out)
+    }
+
+    fn register(&mut self, buffer: &LentBuffer) {
+        self.core.register_lent(buffer);
     }
 
     fn in_flight(&self) -> usize {

@@ -13,10 +13,10 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use super::super::slab::{RESERVED, Slab};
 use super::super::{
     Error, ErrorKind, IoBackendKind, IoCompletion, IoOperation, IoStats,
-    SubmitError,
+    LentBuffer, SubmitError,
 };
 use super::doorbell::Doorbell;
-use super::entry::{self, Extra};
+use super::entry::{self, Extra, Tables as _};
 use super::registry::Table;
 use super::settle::{InFlight, Multi, Owner, Reaped, settle};
 
@@ -79,6 +79,17 @@ impl Core {
 
     pub(super) fn with_table<R>(&mut self, work: impl FnOnce(&mut Table, &IoUring) -> R) -> R {
         work(&mut self.tables, &self.ring)
+    }
+
+    /// Registers the memory in which a buffer lies, unless it is, or the kernel refused it before.
+    pub(super) fn register_lent(&mut self, buffer: &LentBuffer) {
+        if self.stats.unregistered.is_some() || self.tables.lent(buffer).is_some() {
+            return;
+        }
+        match self.tables.add_lent(&self.ring, buffer) {
+            Ok(n) => self.stats.registered = n,
+            Err(error) => self.stats.unregistered = Some(error.to_string()),
+        }
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, IntoRawFd as _, RawFd};
 use io_uring::{opcode, squeue, types};
 
 use super::super::fd::{Slot, Target};
-use super::super::{Error, ErrorKind, IoBuffer, IoFd, IoOperation};
+use super::super::{Error, ErrorKind, IoBuffer, IoFd, IoOperation, LentBuffer};
 
 /// What a slot owns beside its operation, on the heap, because the kernel reads it there (U1).
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub(super) trait Tables {
     fn file(&self, slot: Slot) -> Option<u32>;
     /// The index of a buffer that is registered now.
     fn buffer(&self, slot: Slot) -> Option<u16>;
+    /// The index of the lasting memory in which a lent buffer lies, if that is registered.
+    fn lent(&self, buffer: &LentBuffer) -> Option<u16>;
 }
 
 enum Fd {
@@ -83,6 +85,7 @@ fn piece(buffer: &mut IoBuffer, range: &std::ops::Range<usize>) -> (*mut u8, u32
 fn fixed(buffer: &IoBuffer, tables: &impl Tables) -> Option<u16> {
     match buffer {
         IoBuffer::Registered(buffer) => tables.buffer(buffer.slot()),
+        IoBuffer::Lent(buffer) => tables.lent(buffer),
         _ => None,
     }
 }

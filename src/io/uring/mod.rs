@@ -26,6 +26,9 @@
 //! - **U6** A descriptor that a completion brings is new, and wrapped once.
 //! - **U7** Provided memory is lent to the kernel until the ring has ended; of it only what a
 //!   completion named is read, and then provided again.
+//! - **U8** The index of lasting memory ([`Region`](super::Region)) is used only for bytes that the
+//!   same owner lends: the table has a weak pointer to it, so that its address cannot be that of
+//!   another, and it lends from nothing else.
 //!
 //! # Failure
 //!

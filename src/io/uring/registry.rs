@@ -1,18 +1,19 @@
 //! Registry: files and buffers that the kernel has looked up, and mapped, in advance.
-#![expect(unsafe_code, reason = "registers memory; proof in super, U5")]
+#![expect(unsafe_code, reason = "registers memory; proof in super, U5 and U8")]
 
+use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::AsRawFd as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use io_uring::IoUring;
 use parking_lot::Mutex;
 
 use super::super::fd::{Slot, Target};
-use super::super::{Error, ErrorKind, IoFd, IoOperation, PinnedBuffer};
+use super::super::{Error, ErrorKind, IoFd, IoOperation, LentBuffer, PinnedBuffer, Region};
 use super::entry::Tables;
 use super::ring::Ring;
 
@@ -60,6 +61,15 @@ pub(super) struct Table {
     ring: u32,
     files: Vec<Entry>,
     buffers: Vec<Entry>,
+    /// Memory that is lent again and again (U8).
+    lent: Vec<Lent>,
+}
+
+/// Lasting memory that is registered.
+#[derive(Debug)]
+struct Lent {
+    owner: Weak<dyn Any + Send + Sync>,
+    index: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -74,7 +84,8 @@ static RINGS: AtomicU32 = AtomicU32::new(1);
 impl Table {
     pub(super) fn new() -> Self {
         // ord: Relaxed, a counter.
-        Self { ring: RINGS.fetch_add(1, Ordering::Relaxed), files: Vec::new(), buffers: Vec::new() }
+        let ring = RINGS.fetch_add(1, Ordering::Relaxed);
+        Self { ring, files: Vec::new(), buffers: Vec::new(), lent: Vec::new() }
     }
 
     /// Counts an operation of a registered file.
@@ -154,26 +165,51 @@ impl Table {
             let why = "an empty buffer cannot be registered".to_owned();
             return Err(Error::new(ErrorKind::Invalid(why)));
         }
+        // The memory belongs to the buffer, which alone names the index from now on.
+        self.add_memory(ring, buffer.start(), buffer.len())
+    }
+
+    /// Registers memory that stays mapped as long as whoever is going to name the index.
+    fn add_memory(&mut self, ring: &IoUring, start: *mut u8, len: usize) -> Result<Slot, Error> {
         self.make_buffers(ring)?;
         let slot = self.free_slot(&self.buffers).ok_or_else(|| Error::new(ErrorKind::Busy))?;
-        let vector =
-            libc::iovec { iov_base: buffer.start().cast(), iov_len: buffer.len() };
-        // SAFETY: (U5) the memory belongs to the buffer, which alone names the index from now on;
-        // the kernel holds its pages, so that freeing it leaves no page of another there.
+        let vector = libc::iovec { iov_base: start.cast(), iov_len: len };
+        // SAFETY: (U5, U8) the caller's memory, which is mapped now; the kernel holds its pages, so
+        // that unmapping it leaves no page of another there.
         unsafe { ring.submitter().register_buffers_update(slot.index, &[vector], None) }
             .map_err(|error| Error::from(error).during("register buffer", None, None))?;
         self.buffers[slot.index as usize].is_used = true;
         Ok(slot)
     }
 
-    fn remove_buffer(&mut self, ring: &IoUring, slot: Slot) -> Result<(), Error> {
-        let index = self.find(&self.buffers, slot);
-        let index = index.ok_or_else(|| Error::new(ErrorKind::NotRegistered))?;
+    /// Registers the memory in which a buffer lies; how many such there are. Memory that lasts no
+    /// longer gives its place up before.
+    pub(super) fn add_lent(&mut self, ring: &IoUring, buffer: &LentBuffer) -> Result<u64, Error> {
+        let Some(Region { owner, start, len }) = buffer.region() else {
+            return Ok(self.lent.len() as u64);
+        };
+        let (here, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.lent).into_iter().partition(|lent| lent.owner.strong_count() > 0);
+        self.lent = here;
+        for Lent { index, .. } in gone {
+            self.clear_buffer(ring, index)?;
+        }
+        let index = self.add_memory(ring, start, len)?.index;
+        self.lent.push(Lent { owner: Arc::downgrade(&owner), index });
+        Ok(self.lent.len() as u64)
+    }
+
+    fn clear_buffer(&mut self, ring: &IoUring, index: u32) -> Result<(), Error> {
         let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         // SAFETY: (U5) nothing is registered in its place.
         unsafe { ring.submitter().register_buffers_update(index, &[nothing], None) }?;
         self.buffers[index as usize].release();
         Ok(())
+    }
+
+    fn remove_buffer(&mut self, ring: &IoUring, slot: Slot) -> Result<(), Error> {
+        let index = self.find(&self.buffers, slot);
+        self.clear_buffer(ring, index.ok_or_else(|| Error::new(ErrorKind::NotRegistered))?)
     }
 
     fn free_slot(&self, entries: &[Entry]) -> Option<Slot> {
@@ -215,6 +251,16 @@ impl Tables for Table {
 
     fn buffer(&self, slot: Slot) -> Option<u16> {
         self.find(&self.buffers, slot).map(|index| index as u16)
+    }
+
+    fn lent(&self, buffer: &LentBuffer) -> Option<u16> {
+        if self.lent.is_empty() {
+            return None;
+        }
+        // (U8) The table's weak pointer keeps the address from being another owner's.
+        let owner = buffer.region()?.owner;
+        let is_known = |lent: &&Lent| std::ptr::addr_eq(lent.owner.as_ptr(), Arc::as_ptr(&owner));
+        self.lent.iter().find(is_known).map(|lent| lent.index as u16)
     }
 }
 

@@ -245,11 +245,13 @@ fn asked(args: &Args) {
             ("stats", _) => {
                 let (stats, health) = (handle.stats(), handle.health());
                 tell(&format!(
-                    "written={} lost={} errors={} failing={:?}",
+                    "written={} lost={} errors={} lanes_bytes={} failing={:?} io_reason={:?}",
                     stats.written,
                     stats.lost(),
                     stats.disk_errors,
-                    health.failing
+                    stats.lanes_bytes,
+                    health.failing,
+                    health.io_reason
                 ));
             }
             ("flush", ms) => {
