@@ -77,6 +77,8 @@ without_loom! {
     #[doc(hidden)]
     pub mod control;
     mod crash;
+    #[doc(hidden)]
+    pub mod dump;
     mod emit;
     mod handle;
     #[cfg(feature = "tracing")]
@@ -88,6 +90,7 @@ without_loom! {
     pub mod pipe;
     #[doc(hidden)]
     pub mod render;
+    mod recorder;
     mod scribe;
     #[cfg(test)]
     mod sim_tests;

@@ -26,6 +26,7 @@ use super::hand_out::{Lane, count_loss};
 use super::lanes::Lanes;
 use super::living::{self, Living};
 use super::process;
+use super::recorder;
 use super::fill::{Record, fill, fill_cut};
 use super::full::Attempts;
 use super::ring::{Producer, Room};
@@ -102,11 +103,11 @@ impl Attachment {
 }
 
 /// This thread on the cold way, until it is dropped.
-struct Cold;
+pub(super) struct Cold;
 
 impl Cold {
     /// `None` when the caller is a signal handler that interrupted the cold way.
-    fn enter() -> Option<Self> {
+    pub(super) fn enter() -> Option<Self> {
         if COLD.replace(true) { None } else { Some(Self) }
     }
 }
@@ -135,7 +136,8 @@ pub(crate) fn turn_off_this_thread() {
 /// Calls `job` with each of this thread's producers that need no look at what is kept.
 fn for_hot(mut job: impl FnMut(&Producer)) {
     GLOBAL.with(&mut job);
-    LAYER.with(job);
+    LAYER.with(&mut job);
+    recorder::with_producer(job);
 }
 
 /// This thread's producer for the global logger.
@@ -156,7 +158,7 @@ pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let producer = global_producer();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-        refused(producer, serial, len, record);
+        refused(producer, serial, ticks, record);
     }
 }
 
@@ -169,7 +171,7 @@ pub(crate) fn write_layer<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     LAYER.with(|producer| {
         if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-            refused(producer, serial, len, record);
+            refused(producer, serial, ticks, record);
         }
     });
 }
@@ -183,13 +185,17 @@ fn write_with_slow_clock<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let producer = global_producer();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-        refused(producer, serial, len, record);
+        refused(producer, serial, ticks, record);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn refused<R: Record>(producer: &Producer, serial: u32, len: usize, record: R) {
+fn refused<R: Record>(producer: &Producer, serial: u32, ticks: u64, record: R) {
+    if recorder::is_recorder(serial) {
+        return recorder::write(serial, ticks, record);
+    }
+    let len = HEAD_BYTES + record.payload_len().next_multiple_of(8);
     if !is_lost_at_once(producer, serial, len, record.level()) {
         cold(producer, serial, &record);
     }
@@ -204,6 +210,9 @@ fn is_lost_at_once(producer: &Producer, serial: u32, len: usize, level: Level) -
 /// Counts an event of the global logger that came to no lane.
 #[cold]
 pub(crate) fn lose_global(serial: u32, cause: Cause, level: Level) {
+    if recorder::is_recorder(serial) {
+        return; // what is not recorded is no loss of the log
+    }
     if process::is_forked() {
         return process::count_forked(level);
     }
@@ -248,15 +257,33 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
         // Called by a signal handler that interrupted the cold way.
         return lose_global(serial, Cause::Reentrant, level);
     };
-    let lanes = match KEPT.try_with(|kept| kept.lanes(serial)) {
-        Ok(Some(lanes)) => Living::Found(lanes),
-        _ => living::find(serial),
-    };
-    match lanes {
+    match lanes_of(serial) {
         Living::Found(lanes) => write_slowly(producer, false, &lanes, level, record),
         Living::Gone => process::count_unplaced(Cause::Shutdown, level),
         Living::Inside => living::count_interrupted(serial, level),
     }
+}
+
+/// The lanes of a logger, or of a recorder.
+pub(super) fn lanes_of(serial: u32) -> Living {
+    match KEPT.try_with(|kept| kept.lanes(serial)) {
+        Ok(Some(lanes)) => Living::Found(lanes),
+        _ => living::find(serial),
+    }
+}
+
+/// Makes sure that this thread has an attachment to these lanes, and lets go of those that ended.
+pub(super) fn register(lanes: &Arc<Lanes>) {
+    let _ = KEPT.try_with(|kept| kept.register(lanes, false));
+}
+
+/// The producer of this thread for calls that name these lanes, made if need be.
+pub(super) fn local_producer(lanes: &Arc<Lanes>) -> Option<Rc<Producer>> {
+    let known = KEPT.try_with(|kept| {
+        kept.register(lanes, true);
+        kept.local(lanes.serial)
+    });
+    known.ok().flatten()
 }
 
 #[cold]
@@ -269,12 +296,8 @@ fn cold_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     let Some(_cold) = Cold::enter() else {
         return lanes.count_loss(Cause::Reentrant, level);
     };
-    let known = KEPT.try_with(|kept| {
-        kept.register(lanes, true);
-        kept.local(lanes.serial)
-    });
-    match known {
-        Ok(Some(producer)) => write_slowly(&producer, true, lanes, level, record),
+    match local_producer(lanes) {
+        Some(producer) => write_slowly(&producer, true, lanes, level, record),
         _ => write_common(lanes, level, record),
     }
 }
@@ -339,7 +362,7 @@ fn is_kept_in_use() -> bool {
 }
 
 /// The cold way of one record: gives the thread a lane, makes room, waits, or counts the loss.
-fn write_slowly(
+pub(super) fn write_slowly(
     producer: &Producer,
     local: bool,
     lanes: &Arc<Lanes>,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::capture;
 use super::lanes::Lanes;
+use super::recorder::RECORDER_SERIALS;
 use crate::monitor::{Guard, Mutex};
 use crate::record::{LEVELS, Level};
 
@@ -41,12 +41,12 @@ fn enter<R>(look: impl FnOnce() -> R) -> Option<R> {
     Some(result)
 }
 
-/// A number that no logger of this process has; never 0, nor the capture's.
+/// A number that no logger of this process has; never 0, nor a recorder's or the capture's.
 pub(crate) fn next_serial() -> u32 {
     loop {
         // ord: Relaxed, a counter.
-        let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
-        if serial != 0 && serial != capture::SERIAL {
+        let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed) % RECORDER_SERIALS;
+        if serial != 0 {
             return serial;
         }
     }

@@ -80,6 +80,8 @@ setters! {
     redact(keys: impl IntoIterator<Item = impl Into<String>>);
     log_panics();
     flush_on_signals();
+    flight_recorder(level: Level, bytes: usize);
+    dump_on(level: Level);
 }
 
 impl LayerBuilder {
