@@ -119,6 +119,10 @@ pub struct Builder {
     pub(crate) spill_wait: Option<Duration>,
     /// How long `Block` waits, and what comes then.
     pub(crate) block_timeout: Option<(Duration, Fallback)>,
+    /// From which level on the flight recorder keeps what the filter leaves out, in how many bytes.
+    pub(crate) recorder: Option<(Level, usize)>,
+    /// The level of events that ask for a dump.
+    pub(crate) dump_on: Option<Level>,
     /// What the environment says that could not be used.
     pub(crate) warnings: Vec<String>,
 }
@@ -153,6 +157,8 @@ impl Builder {
             block_timeout: None,
             spill_quota: 1 << 30,
             spill_wait: None,
+            recorder: None,
+            dump_on: None,
             warnings: Vec::new(),
         }
     }
@@ -462,6 +468,7 @@ impl Builder {
         {
             return refuse("an interval of 0 is Durability::EveryBlock; say so".into());
         }
+        self.check_recorder()?;
         self.check_on_full()
     }
 

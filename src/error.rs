@@ -39,6 +39,10 @@ pub(crate) enum Kind {
     Filter(String),
     /// The disk failed what was asked for.
     Disk(&'static str),
+    /// What a flight recorder keeps cannot be written down.
+    Dump(&'static str),
+    /// There is no flight recorder.
+    NoRecorder,
 }
 
 impl Error {
@@ -87,7 +91,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Directory(what) | Kind::Disk(what) => f.write_str(what)?,
+            Kind::Directory(what) | Kind::Disk(what) | Kind::Dump(what) => f.write_str(what)?,
             Kind::Thread => f.write_str(
                 "the logger's thread could not be started; see ulimit -u and the cgroup's pids.max",
             )?,
@@ -109,6 +113,10 @@ impl fmt::Display for Error {
             Kind::ForkedAmid => f.write_str(
                 "the fork came while another thread was starting or ending a logger, which this \
                  child cannot finish; fork again, or exec a program",
+            )?,
+            Kind::NoRecorder => f.write_str(
+                "the logger has no flight recorder; start it with Builder::flight_recorder, with \
+                 lanes in shared memory",
             )?,
             Kind::Setting(what) | Kind::Filter(what) => f.write_str(what)?,
         }

@@ -7,17 +7,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::dump::Dumped;
 use crate::emit::Filter;
 use crate::emit::args::Args;
 use crate::emit::callsite::Callsite;
 use crate::emit::route::{LaneRecord, LoggerRef, Way};
 use crate::error::{Error, Kind};
 use crate::lane::lanes::Lanes;
-use crate::lane::{handle, process};
+use crate::lane::{handle, process, recorder};
 use crate::logger::Inner;
 use crate::record::{Cause, Level, Losses};
 use crate::scribe::progress::{Ask, Mark, Ticket, Unanswered};
 use crate::stats::{Health, Stats};
+
+/// How long a snapshot waits for the disk.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(60);
 
 /// A running logger, held by any number of threads.
 ///
@@ -148,6 +152,46 @@ impl Handle {
         Some(until.saturating_duration_since(Instant::now()))
     }
 
+    /// Writes what the [flight recorder](crate::Builder::flight_recorder) keeps into a segment of
+    /// its own at `path`, with the events of the log of the same time beside it, and waits until it
+    /// is on the disk. Until then a file that is there under the name stays as it is, and is whole;
+    /// then the new one takes its place.
+    ///
+    /// Returns how many events the file holds. `ttlog FILE` shows them, in the order of time.
+    ///
+    /// # Errors
+    ///
+    /// When the logger has no flight recorder or has ended, when the path is a directory or cannot
+    /// be written to, or when the disk does not answer within a minute; then the dump goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ttlog::Error> {
+    /// # let dir = tempfile::tempdir().expect("a directory");
+    /// use ttlog::Level;
+    ///
+    /// let logger = ttlog::Builder::new(dir.path()).flight_recorder(Level::TRACE, 1 << 20).build()?;
+    /// ttlog::trace!(logger: &logger, "not in the log");
+    /// # if logger.health().crash_safe {
+    /// assert_eq!(logger.snapshot(dir.path().join("what-was.ttdump"))?.events, 1);
+    /// # }
+    /// # logger.shutdown(std::time::Duration::from_secs(5))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn snapshot(&self, path: impl AsRef<Path>) -> Result<Flushed, Error> {
+        let Some(inner) = self.inner()? else { return Ok(Flushed { events: 0 }) };
+        let dumped = inner.dump(Some(path.as_ref().to_owned()), SNAPSHOT_WAIT)?;
+        Ok(Flushed { events: dumped.events })
+    }
+
+    /// The same into a file beside the log, for who asks from outside.
+    pub(crate) fn dump(&self, timeout: Duration) -> Result<Option<Dumped>, Error> {
+        let Some(inner) = self.inner()? else { return Ok(None) };
+        inner.dump(None, timeout).map(Some)
+    }
+
     /// What the logger has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -213,28 +257,40 @@ impl LoggerRef for Handle {
     fn wants(&self, site: &'static Callsite) -> bool {
         let Some(inner) = &self.0 else { return false };
         let inner = inner.here().unwrap_or(inner);
-        let of = site.metadata();
-        let has = |name: &str| of.has_field(name);
         !inner.is_ended()
-            && inner.filter.with(|filter| filter.enabled_with(of.target, of.level, has))
-            && (inner.limits.is_empty() || of.is_span || inner.limits.passes(site, &inner.lanes))
+            && match inner.logs(site) {
+                true => {
+                    inner.limits.is_empty()
+                        || site.metadata().is_span
+                        || inner.limits.passes(site, &inner.lanes)
+                }
+                false => {
+                    !site.metadata().is_span && inner.records(site.metadata().level).is_some()
+                }
+            }
     }
 
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
         if let Some(inner) = &self.0 {
             let inner = inner.here().unwrap_or(inner);
-            handle::write_local(&inner.lanes, &LaneRecord::new(site, id, flags, args));
+            let record = LaneRecord::new(site, id, flags, args);
+            if let Some(recorder) = inner.records(site.metadata().level)
+                && !inner.logs(site)
+            {
+                return recorder::write_now(recorder, record);
+            }
+            handle::write_local(&inner.lanes, &record);
         }
     }
 
     fn lose(&self, level: Level) {
-        if let Some(inner) = self.here() {
+        if let Some(inner) = self.here().filter(|inner| inner.may_log(level)) {
             inner.lanes.count_loss(Cause::Full, level);
         }
     }
 
     fn lose_interrupted(&self, level: Level) {
-        if let Some(inner) = &self.0 {
+        if let Some(inner) = self.0.as_ref().filter(|inner| inner.may_log(level)) {
             inner.lanes.count_loss(Cause::Reentrant, level);
         }
     }

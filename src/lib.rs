@@ -79,6 +79,8 @@ without_loom! {
     #[doc(hidden)]
     pub mod control;
     mod crash;
+    #[doc(hidden)]
+    pub mod dump;
     mod emit;
     mod handle;
     #[cfg(feature = "tracing")]
@@ -90,6 +92,7 @@ without_loom! {
     pub mod pipe;
     #[doc(hidden)]
     pub mod render;
+    mod recorder;
     mod scribe;
     #[cfg(test)]
     mod sim_tests;

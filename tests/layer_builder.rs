@@ -2,7 +2,11 @@
 
 /// The setters of `Builder` as they stand in its sources.
 fn setters() -> Vec<&'static str> {
-    let sources = [include_str!("../src/config.rs"), include_str!("../src/back_pressure.rs")];
+    let sources = [
+        include_str!("../src/config.rs"),
+        include_str!("../src/back_pressure.rs"),
+        include_str!("../src/recorder.rs"),
+    ];
     let names = sources.into_iter().flat_map(str::lines).filter_map(|line| {
         let rest = line.trim().strip_prefix("pub fn ")?;
         let (name, arguments) = rest.split_once('(')?;

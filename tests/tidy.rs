@@ -46,8 +46,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What puts the parts together.
     ("config", &["back_pressure", "emit", "error", "io", "lane", "record", "ring", "store"]),
     ("back_pressure", &["config", "error", "lane", "record", "ring"]),
-    ("adopt", &["emit", "io", "lane", "notice", "record", "store"]),
-    ("handle", &["emit", "error", "lane", "logger", "record", "scribe", "stats"]),
+    ("adopt", &["dump", "emit", "io", "lane", "notice", "record", "store"]),
+    ("handle", &["dump", "emit", "error", "lane", "logger", "record", "scribe", "stats"]),
     ("control", &["error", "handle", "lane", "logger", "monitor", "store"]),
     // The one that hands out what `view` reads, for tests.
     ("test", &["emit", "lane", "record", "view"]),
@@ -72,13 +72,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "logger",
         &[
-            "adopt", "config", "control", "emit", "error", "handle", "io", "lane", "monitor",
-            "notice", "pipe", "record", "scribe", "stats", "store", "upkeep",
+            "adopt", "config", "control", "dump", "emit", "error", "handle", "io", "lane",
+            "monitor", "notice", "pipe", "record", "recorder", "scribe", "stats", "store",
+            "upkeep",
         ],
     ),
     // A whole logger over a simulated disk.
     ("sim_tests", &["config", "handle", "info", "io", "logger", "store", "view"]),
     ("archive", &["crash", "io", "store", "upkeep"]),
+    // Reads as from outside, and writes a segment of its own.
+    ("dump", &["crash", "emit", "error", "io", "lane", "record", "store"]),
+    ("recorder", &["config", "dump", "error", "lane", "logger", "monitor", "notice", "record"]),
     ("upkeep", &["config", "crash", "emit", "io", "lane", "monitor", "notice", "scribe", "store"]),
 ];
 

@@ -5,12 +5,12 @@
 //!      └─► in_background, at low priority: all of them, then places that nobody owns
 //! ```
 //!
-//! With the dead logger's lock held: make its spill files segments, sync and trim those, write what they lack from staging
-//! and lanes into a segment of the dead logger's id, make that durable, then remove lanes and owner
-//! file. A crash in between adopts again; nothing is doubled, since every reader and adopter keeps
-//! each byte range once (S2).
+//! With the dead logger's lock held: make its spill files segments, sync and trim those, write what
+//! they lack from staging and lanes into a segment of the dead logger's id, make that durable, dump
+//! its flight recorder, then remove lanes and owner file. A crash in between adopts again; nothing is
+//! doubled, since every reader and adopter keeps each byte range once (S2).
 
-mod covered;
+mod held;
 mod orphan;
 mod segment;
 mod spill;
@@ -22,8 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use self::covered::Covered;
+use self::held::Held;
 use self::segment::{Listing, Segment};
+use crate::dump;
 use crate::emit::clock;
 use crate::io::{Disk, FileDisk};
 use crate::lane::outside::{self, Found, Snapshot};
@@ -190,6 +191,7 @@ fn adopt_together(disk: &dyn Disk, dir: &Path, mut dead: Vec<Dead>) -> io::Resul
     }
     // The owner file leads to what was not drained.
     for dead in dead.iter().filter(|dead| dead.is_drained) {
+        dump_recorder(dead);
         if let Err(error) = remove(disk, dead) {
             tell(&dead.found.path.display().to_string(), &error);
         }
@@ -218,9 +220,9 @@ fn complete(
     if snapshot.runs.is_empty() {
         return Ok(Some(false));
     }
-    let mut covered = Covered::of(&dead.segments)?;
+    let Held { mut covered, has_holes } = Held::of(&dead.segments)?;
     // What was spilled has no order with the rest, and may have taken the first number.
-    if is_cut && !snapshot.has_spilled && !covered.has_holes() {
+    if is_cut && !snapshot.has_spilled && !has_holes {
         covered.cover_removed();
     }
     let missing = covered.missing(snapshot.runs.clone());
@@ -230,6 +232,17 @@ fn complete(
     let number = dead.segments.iter().map(|segment| segment.header.number).max().unwrap_or(0);
     segment::write(disk, dir, owner, number + 1, missing, &snapshot)?;
     Ok(Some(true))
+}
+
+/// Writes down what a dead logger's flight recorder kept, which goes with its place: never into the
+/// log, but into a dump beside it.
+fn dump_recorder(dead: &Dead) {
+    let owner = &dead.found.owner;
+    let Some(dir) = dead.found.path.parent().filter(|_| outside::has_recorder(owner)) else { return };
+    // Without room for it the log goes on all the same.
+    if let Err(error) = dump::dump(owner, dir, None) {
+        notice::say(&format!("what a flight recorder kept is gone: {error}"));
+    }
 }
 
 /// Removes a dead logger's lanes and owner file; what they held is durable.

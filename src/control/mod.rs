@@ -19,6 +19,7 @@
 //! level MS DIRECTIVES    sets the filter for MS milliseconds, 0 for good
 //! flush MS               waits up to MS for everything to be in segments
 //! rotate                 begins a new segment
+//! dump                   has the flight recorder dumped beside the log
 //! stats                  KEY=VALUE lines
 //! ```
 

@@ -13,6 +13,8 @@ use crate::handle::Handle;
 const CLIENT_WAIT: Duration = Duration::from_secs(1);
 /// How long a flush is waited for at most.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a dump is waited for; it goes on behind that.
+const DUMP_WAIT: Duration = Duration::from_secs(10);
 /// The longest request, and the longest answer.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -78,8 +80,17 @@ fn answer(handle: &Handle, line: &str) -> Result<String, String> {
             handle.flush(wait).map(|flushed| format!("events={}", flushed.events)).map_err(said)
         }
         "rotate" => handle.rotate().map(|()| String::new()).map_err(said),
+        "dump" => match handle.dump(DUMP_WAIT).map_err(said)? {
+            Some(dumped) => Ok(format!(
+                "file={}\nevents={}\nrecorded={}",
+                dumped.path.display().to_string().replace('\n', " "),
+                dumped.events,
+                dumped.recorded
+            )),
+            None => Err("the logger is disabled".into()),
+        },
         "stats" => Ok(stats(handle)),
-        _ => Err(format!("{verb:?} is no request; ask for level, flush, rotate or stats")),
+        _ => Err(format!("{verb:?} is no request; ask for level, flush, rotate, dump or stats")),
     }
 }
 

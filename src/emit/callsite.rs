@@ -26,7 +26,9 @@ pub use super::sites::{
     DefinitionSink, SinkId, add_sink, define, for_each_definition, rebuild_interest, remove_sink,
     uninstall,
 };
-pub(crate) use super::sites::{define_suppressed, end_redact, install, redact, set_filter};
+pub(crate) use super::sites::{
+    Recorded, define_suppressed, end_redact, install, redact, set_filter,
+};
 use crate::lane::{capture, handle, process};
 use crate::record::{Cause, Definition, Field, Level, Role};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};

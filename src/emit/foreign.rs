@@ -5,9 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 #[cfg(feature = "log")]
 use super::callsite::{Callsite, Metadata};
 #[cfg(feature = "log")]
-use super::filter::Filter;
-#[cfg(feature = "log")]
-use super::sites;
+use super::sites::{self, Installed};
 use super::table::Table;
 use super::told::{Statement, Static};
 #[cfg(feature = "log")]
@@ -113,16 +111,16 @@ fn statement_among(
 /// that is wanted. It must not log.
 #[cfg(feature = "log")]
 pub(crate) fn on_change(hook: fn(Option<Level>)) {
-    sites::with_filter(|filter| {
+    sites::with_installed(|installed| {
         let _ = sites::ON_CHANGE.set(hook);
-        hook(filter.and_then(Filter::max_level));
+        hook(installed.and_then(Installed::max_level));
     });
 }
 
-/// True when the global logger wants events of this target and level; false on a thread that is in
+/// True when the global logger or its recorder wants events of this target and level; false on a thread that is in
 /// the list of callsites already, and in a forked child.
 #[cfg(feature = "log")]
 pub(crate) fn wants(target: &str, level: Level) -> bool {
-    let wants = |filter: Option<&Filter>| filter.is_some_and(|it| it.enabled(target, level));
-    !process::is_forked() && sites::with_filter(wants).unwrap_or(false)
+    let wants = |installed: Option<&Installed>| installed.is_some_and(|it| it.wants(target, level));
+    !process::is_forked() && sites::with_installed(wants).unwrap_or(false)
 }

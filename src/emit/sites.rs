@@ -41,6 +41,35 @@ pub(super) struct Installed {
     epoch: u32,
     pub(super) filter: Arc<Filter>,
     limits: Arc<Limits>,
+    recorder: Option<Recorded>,
+}
+
+/// What the recorder of a logger takes of the events that its filter leaves out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recorded {
+    /// The number by which calls name it.
+    pub(crate) epoch: u32,
+    /// Events from here on.
+    pub(crate) level: Level,
+}
+
+impl Installed {
+    /// Number of the recorder that takes what the filter leaves out, if it does.
+    fn recorder(&self, level: Level) -> Option<u32> {
+        self.recorder.filter(|recorder| level >= recorder.level).map(|recorder| recorder.epoch)
+    }
+
+    /// True when the logger or its recorder wants events of this target and level.
+    #[cfg(feature = "log")]
+    pub(super) fn wants(&self, target: &str, level: Level) -> bool {
+        self.filter.enabled(target, level) || self.recorder(level).is_some()
+    }
+
+    /// The least severe level that is wanted.
+    pub(super) fn max_level(&self) -> Option<Level> {
+        let recorder = self.recorder.map(|recorder| recorder.level);
+        self.filter.max_level().into_iter().chain(recorder).min()
+    }
 }
 
 pub(super) static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
@@ -114,7 +143,12 @@ impl Registry {
         // Limits are for events: without its span an event would say less.
         let limited = wanted.filter(|_| !site.metadata.is_span);
         let rule = limited.and_then(|installed| installed.limits.rule(site));
-        let epoch = wanted.map(|installed| installed.epoch);
+        // What is recorded is read beside the log, whose spans it names; it has none of its own.
+        let recorder = || match site.metadata.is_span {
+            true => None,
+            false => self.installed.as_ref()?.recorder(level),
+        };
+        let epoch = wanted.map(|installed| installed.epoch).or_else(recorder);
         if rule.is_some() {
             self.define_suppressed(site);
         }
@@ -158,7 +192,7 @@ impl Registry {
     }
 
     fn max_level(&self) -> Option<Level> {
-        self.installed.as_ref().and_then(|installed| installed.filter.max_level())
+        self.installed.as_ref().and_then(Installed::max_level)
     }
 
     /// Tells all sinks; false when one of them has no room, and is to be told again.
@@ -177,15 +211,20 @@ pub(super) static ON_CHANGE: OnceLock<fn(Option<Level>)> = OnceLock::new();
 /// Calls `job` with what the global logger wants, under the lock of the list; `None` on a thread
 /// that is in the list already.
 #[cfg(feature = "log")]
-pub(super) fn with_filter<T>(job: impl FnOnce(Option<&Filter>) -> T) -> Option<T> {
-    with_registry(|registry| job(registry.installed.as_ref().map(|it| &*it.filter)))
+pub(super) fn with_installed<T>(job: impl FnOnce(Option<&Installed>) -> T) -> Option<T> {
+    with_registry(|registry| job(registry.installed.as_ref()))
 }
 
 /// Makes the logger with this epoch the global one, wanting what `filter` says, at most as often as
-/// `limits` do. The logger must be ready for events.
-pub(crate) fn install(epoch: u32, filter: Arc<Filter>, limits: Arc<Limits>) {
+/// `limits` do; what it leaves out goes to the recorder. The logger must be ready for events.
+pub(crate) fn install(
+    epoch: u32,
+    filter: Arc<Filter>,
+    limits: Arc<Limits>,
+    recorder: Option<Recorded>,
+) {
     with_registry(|registry| {
-        registry.installed = Some(Installed { epoch, filter, limits });
+        registry.installed = Some(Installed { epoch, filter, limits, recorder });
         // ord: Relaxed, see `Callsite::count_reentrant`.
         INSTALLED.store(epoch, Ordering::Relaxed);
         registry.update_all();

@@ -94,7 +94,7 @@ impl Lane {
     }
 
     /// The hand-out that the thread had before this one, until it is empty: its records come first.
-    /// Only the scribe calls it.
+    /// Only the scribe calls it, or who looks after a recorder's lanes.
     pub(crate) fn older_with_records(&self) -> Option<u32> {
         let mut before = self.before.lock();
         let is_empty = before.as_ref().is_none_or(|before| {

@@ -27,6 +27,7 @@ use super::hand_out::{Lane, count_loss};
 use super::lanes::Lanes;
 use super::living::{self, Living};
 use super::process;
+use super::recorder;
 use super::fill::{InSpan, Record, Tells, fill, fill_cut};
 use super::full::Attempts;
 use super::ring::{Producer, Room};
@@ -104,11 +105,11 @@ impl Attachment {
 }
 
 /// This thread on the cold way, until it is dropped.
-struct Cold;
+pub(super) struct Cold;
 
 impl Cold {
     /// `None` when the caller is a signal handler that interrupted the cold way.
-    fn enter() -> Option<Self> {
+    pub(super) fn enter() -> Option<Self> {
         if COLD.replace(true) { None } else { Some(Self) }
     }
 }
@@ -137,7 +138,8 @@ pub(crate) fn turn_off_this_thread() {
 /// Calls `job` with each of this thread's producers that need no look at what is kept.
 fn for_hot(mut job: impl FnMut(&Producer)) {
     GLOBAL.with(&mut job);
-    LAYER.with(job);
+    LAYER.with(&mut job);
+    recorder::with_producer(job);
 }
 
 /// This thread's producer for the global logger.
@@ -158,7 +160,7 @@ pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let producer = global_producer();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-        refused(producer, serial, len, record);
+        refused(producer, serial, ticks, record);
     }
 }
 
@@ -171,7 +173,7 @@ pub(crate) fn write_layer<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     LAYER.with(|producer| {
         if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-            refused(producer, serial, len, record);
+            refused(producer, serial, ticks, record);
         }
     });
 }
@@ -185,7 +187,7 @@ fn write_with_slow_clock<R: Record>(serial: u32, record: R) {
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let producer = global_producer();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-        refused(producer, serial, len, record);
+        refused(producer, serial, ticks, record);
     }
 }
 
@@ -199,22 +201,26 @@ pub(super) fn mark_global(serial: u32, in_span: bool) {
 
 #[cold]
 #[inline(never)]
-fn refused<R: Record>(producer: &Producer, serial: u32, len: usize, record: R) {
+fn refused<R: Record>(producer: &Producer, serial: u32, ticks: u64, record: R) {
+    if recorder::is_recorder(serial) {
+        return recorder::write(serial, ticks, record);
+    }
+    let len = HEAD_BYTES + record.payload_len().next_multiple_of(8);
     // A thread that is in a span comes here with each event; see `entered`, N2.
     if record.tells() == Tells::Event
         && let span @ 1.. = entered::current(serial)
     {
-        return write_marked(producer, serial, len + 8, InSpan(&record, span));
+        return write_marked(producer, serial, ticks, len + 8, InSpan(&record, span));
     }
-    write_marked(producer, serial, len, record);
+    write_marked(producer, serial, ticks, len, record);
 }
 
 /// Writes a record that a plain write refused: the producer is marked, or there is no room.
 #[inline(always)]
-fn write_marked<R: Record>(producer: &Producer, serial: u32, len: usize, record: R) {
+fn write_marked<R: Record>(producer: &Producer, serial: u32, ticks: u64, len: usize, record: R) {
     let key = producer.key(serial);
     if key != serial {
-        let (ticks, payload) = (record.ticks(), record.payload_len());
+        let payload = record.payload_len();
         if producer.write(key, len, |out| fill(&record, ticks, out, payload)) {
             return;
         }
@@ -233,6 +239,9 @@ fn is_lost_at_once(producer: &Producer, serial: u32, len: usize, level: Level) -
 /// Counts an event of the global logger that came to no lane.
 #[cold]
 pub(crate) fn lose_global(serial: u32, cause: Cause, level: Level) {
+    if recorder::is_recorder(serial) {
+        return; // what is not recorded is no loss of the log
+    }
     if process::is_forked() {
         return process::count_forked(level);
     }
@@ -280,11 +289,7 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
         // Called by a signal handler that interrupted the cold way.
         return lose_global(serial, Cause::Reentrant, level);
     };
-    let lanes = match KEPT.try_with(|kept| kept.lanes(serial)) {
-        Ok(Some(lanes)) => Living::Found(lanes),
-        _ => living::find(serial),
-    };
-    match lanes {
+    match lanes_of(serial) {
         Living::Found(lanes) => write_slowly(producer, false, &lanes, level, record),
         // A span may outlive its logger: that loses no event.
         Living::Gone if record.tells() == Tells::Span => {}
@@ -300,6 +305,28 @@ fn count_forked(record: &dyn Record) {
     }
 }
 
+/// The lanes of a logger, or of a recorder.
+pub(super) fn lanes_of(serial: u32) -> Living {
+    match KEPT.try_with(|kept| kept.lanes(serial)) {
+        Ok(Some(lanes)) => Living::Found(lanes),
+        _ => living::find(serial),
+    }
+}
+
+/// Makes sure that this thread has an attachment to these lanes, and lets go of those that ended.
+pub(super) fn register(lanes: &Arc<Lanes>) {
+    let _ = KEPT.try_with(|kept| kept.register(lanes, false));
+}
+
+/// The producer of this thread for calls that name these lanes, made if need be.
+pub(super) fn local_producer(lanes: &Arc<Lanes>) -> Option<Rc<Producer>> {
+    let known = KEPT.try_with(|kept| {
+        kept.register(lanes, true);
+        kept.local(lanes.serial)
+    });
+    known.ok().flatten()
+}
+
 #[cold]
 #[inline(never)]
 fn cold_local(lanes: &Arc<Lanes>, record: &dyn Record) {
@@ -310,12 +337,8 @@ fn cold_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     let Some(_cold) = Cold::enter() else {
         return lanes.count_loss(Cause::Reentrant, level);
     };
-    let known = KEPT.try_with(|kept| {
-        kept.register(lanes, true);
-        kept.local(lanes.serial)
-    });
-    match known {
-        Ok(Some(producer)) => write_slowly(&producer, true, lanes, level, record),
+    match local_producer(lanes) {
+        Some(producer) => write_slowly(&producer, true, lanes, level, record),
         _ => write_common(lanes, level, record),
     }
 }
@@ -387,7 +410,7 @@ fn lose_late(lanes: &Lanes, record: &dyn Record) {
 }
 
 /// The cold way of one record: gives the thread a lane, makes room, waits, or counts the loss.
-fn write_slowly(
+pub(super) fn write_slowly(
     producer: &Producer,
     local: bool,
     lanes: &Arc<Lanes>,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
 
+use super::alarm::Alarm;
 use super::common::Common;
 use super::full::OnFull;
 use super::hand_out::Lane;
@@ -25,6 +26,9 @@ use crate::sync::barrier;
 pub(crate) const FIRST_BYTES: usize = 32 << 10;
 /// Size of the lane that a burst gets.
 pub(crate) const BURST_BYTES: usize = 256 << 10;
+/// First generation of a recorder's lanes: no ordinary lane comes so far, so that number and
+/// generation name a hand-out of either kind (S1).
+const RECORDER_GENERATION: u32 = 1 << 31;
 /// How long the end of a logger waits for a thread that stands inside a log call.
 const STRAGGLER_WAIT: Duration = Duration::from_secs(1);
 /// Spares of one size that are kept.
@@ -60,6 +64,8 @@ pub(crate) struct Lanes {
     pub(super) on_full: OnFull,
     /// How producers ask for the spiller.
     pub(crate) overflow: Overflow,
+    /// Raised by events that ask for a dump.
+    pub(crate) alarm: Alarm,
     spares: [Mutex<VecDeque<Spare>>; 3],
     next_id: AtomicU32,
     next_generation: AtomicU32,
@@ -100,10 +106,11 @@ impl Lanes {
         let size = BURST_BYTES.min(lane_bytes);
         let round = place.round();
         let memory = place
-            .memory("lane-0", size, 2)
-            .or_else(|_| place.memory("lane-0", FIRST_BYTES.min(lane_bytes), 4))?;
+            .memory(&place.lane_file(0), size, 2)
+            .or_else(|_| place.memory(&place.lane_file(0), FIRST_BYTES.min(lane_bytes), 4))?;
         let record_common = record_bytes_max.min(memory.data_len() / 2);
-        let lane = Lane::new(Arc::new(memory), (0, round), 1, 0, String::new(), None);
+        let generation = if place.is_recorder() { RECORDER_GENERATION } else { 1 };
+        let lane = Lane::new(Arc::new(memory), (0, round), generation, 0, String::new(), None);
         lane.write_identity(logger);
         let lane = Arc::new(lane);
         let common = Common::new(lane.clone(), serial, record_common as u64);
@@ -122,9 +129,10 @@ impl Lanes {
             record_bytes_max,
             on_full,
             overflow: Overflow::default(),
+            alarm: Alarm::default(),
             spares: Default::default(),
             next_id: AtomicU32::new(1),
-            next_generation: AtomicU32::new(2),
+            next_generation: AtomicU32::new(generation + 1),
             n_joined: AtomicU64::new(1),
             scribe_gone: AtomicBool::new(false),
             laneless: AtomicBool::new(false),
@@ -155,6 +163,12 @@ impl Lanes {
     /// The longest record that any lane of this logger takes.
     pub(crate) fn record_bytes_limit(&self) -> usize {
         self.record_bytes_max
+    }
+
+    /// How much of the bound growth may use, as a fraction of 4.
+    fn growth(&self) -> u64 {
+        // Of a recorder's bytes most are for the threads that are busy.
+        if self.place.is_recorder() { 3 } else { 2 }
     }
 
     /// A lane for a thread's first event, or for the first behind `before`, whose file went; an
@@ -192,14 +206,15 @@ impl Lanes {
         if old.round == round {
             return true;
         }
-        let Ok(memory) = self.place.memory("lane-0", old.memory.data_len(), 4) else {
+        let name = self.place.lane_file(0);
+        let Ok(memory) = self.place.memory(&name, old.memory.data_len(), 4) else {
             return false;
         };
         let record_bytes_max = self.record_bytes_max.min(memory.data_len() / 2) as u64;
         let spare = Spare { id: 0, round, memory: Arc::new(memory) };
         let new = self.lane(spare, 0, String::new(), Some(old.clone()));
         if !self.common.replace(new.clone(), self.serial, record_bytes_max) {
-            self.place.forget("lane-0", new.memory.data_len());
+            self.place.forget(&name, new.memory.data_len());
             return false;
         }
         old.stop();
@@ -217,8 +232,7 @@ impl Lanes {
         let ready = fitting.clone().find_map(|class| self.spares[class].try_lock()?.pop_front());
         let spare = match ready {
             Some(spare) => spare,
-            // Growth may use half of the bound.
-            None if make => self.make(sizes[fitting.next()?], 2).ok()?,
+            None if make => self.make(sizes[fitting.next()?], self.growth()).ok()?,
             None => return None,
         };
         Some(self.lane(spare, old.tid, old.thread.clone(), Some(old.clone())))
@@ -260,8 +274,7 @@ impl Lanes {
                 continue;
             }
             while self.spares[class].lock().len() < wanted {
-                // Growth may use half of the bound.
-                let Ok(spare) = self.make(sizes[class], 2) else { return };
+                let Ok(spare) = self.make(sizes[class], self.growth()) else { return };
                 self.spares[class].lock().push_back(spare);
             }
         }
@@ -288,12 +301,16 @@ impl Lanes {
             }
             let class = self.sizes().iter().position(|&size| size == len).unwrap_or(0);
             let mut spares = self.spares[class].lock();
-            let most = if class == 0 { SPARES_MAX } else { 2 };
+            let most = match class {
+                0 => SPARES_MAX,
+                _ if self.place.is_recorder() => 1,
+                _ => 2,
+            };
             if spares.len() < most {
                 let (id, round) = (lane.id, lane.round);
                 spares.push_back(Spare { id, round, memory: lane.memory.clone() });
             } else {
-                self.place.forget(&file_name(lane.id), len);
+                self.place.forget(&self.place.lane_file(lane.id), len);
             }
         }
     }
@@ -421,7 +438,7 @@ impl Lanes {
 
     /// Removes the files of a lane for good.
     pub(crate) fn remove(&self, lane: &Lane) {
-        self.place.forget(&file_name(lane.id), lane.memory.data_len());
+        self.place.forget(&self.place.lane_file(lane.id), lane.memory.data_len());
     }
 
     fn make(&self, len: usize, share: u64) -> io::Result<Spare> {
@@ -429,7 +446,7 @@ impl Lanes {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         // Before the memory: at worst it is taken for older than it is.
         let round = self.place.round();
-        let memory = Arc::new(self.place.memory(&file_name(id), len, share)?);
+        let memory = Arc::new(self.place.memory(&self.place.lane_file(id), len, share)?);
         Ok(Spare { id, round, memory })
     }
 
@@ -441,9 +458,3 @@ impl Lanes {
         Arc::new(lane)
     }
 }
-
-/// Name of a lane's file.
-pub(crate) fn file_name(id: u32) -> String {
-    format!("lane-{id}")
-}
-

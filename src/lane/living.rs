@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::capture;
 use super::lanes::Lanes;
-use super::ring::MARK;
+use super::capture;
+use super::recorder::RECORDER_SERIALS;
 use crate::monitor::{Guard, Mutex};
 use crate::record::{LEVELS, Level};
 
@@ -42,12 +42,13 @@ fn enter<R>(look: impl FnOnce() -> R) -> Option<R> {
     Some(result)
 }
 
-/// A number that no logger of this process has; never 0, nor the capture's, marked or not.
+/// A number that no logger of this process has; never 0, nor with the bits of a mark or of a
+/// recorder, nor one that would be the capture's with them.
 pub(crate) fn next_serial() -> u32 {
     loop {
         // ord: Relaxed, a counter.
-        let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
-        if serial != 0 && serial & MARK == 0 && serial != capture::SERIAL & !MARK {
+        let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed) % RECORDER_SERIALS;
+        if serial != 0 && serial != capture::SERIAL % RECORDER_SERIALS {
             return serial;
         }
     }

@@ -32,6 +32,7 @@ pub(crate) mod ring;
 pub(crate) mod staging;
 
 without_loom! {
+    pub(crate) mod alarm;
     pub(crate) mod capture;
     pub(crate) mod catalog;
     pub(crate) mod common;
@@ -50,6 +51,7 @@ without_loom! {
     pub(crate) mod place;
     pub(crate) mod places;
     pub(crate) mod process;
+    pub(crate) mod recorder;
     mod room;
     mod seat;
     pub(crate) mod thread;

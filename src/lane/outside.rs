@@ -14,7 +14,7 @@ use super::memory::HEADER_BYTES;
 use super::owner;
 pub use super::owner::Owner;
 use super::peek::{Bytes as _, TRIES, Words, lie, read_lane};
-use super::place::{self, CALLSITES_BYTES_MAX, anchors_word};
+use super::place::{self, CALLSITES_BYTES_MAX, LANE_PREFIX, RECORDER_PREFIX, anchors_word};
 use super::staging::{self, BUFFERS_MAX, SPILL_BUFFERS, SPILL_FIRST, STAGING_MAGIC, STAGING_VERSION};
 use crate::record::compact::Decoder;
 use crate::record::{Anchor, Definitions, RawRun};
@@ -105,7 +105,7 @@ pub fn each_run(owner: &Owner, each: &mut dyn FnMut(RawRun)) -> io::Result<Snaps
             snapshot.notes.push(format!("{}: {error}", path.join(name).display()));
         }
     };
-    for name in names(&path, "lane-")? {
+    for name in names(&path, LANE_PREFIX)? {
         if let Err(error) = place.lane(&name, each) {
             tell(&name, error);
         }
@@ -139,6 +139,41 @@ pub fn each_run(owner: &Owner, each: &mut dyn FnMut(RawRun)) -> io::Result<Snaps
     }
     snapshot.anchors = place.anchors()?;
     Ok(snapshot)
+}
+
+/// True when a logger has a flight recorder whose lanes can be seen from here.
+#[must_use]
+pub fn has_recorder(owner: &Owner) -> bool {
+    let path = owner.lanes.as_ref().and_then(|hint| place::open_hinted(hint).ok());
+    let names = path.and_then(|path| names(&path, RECORDER_PREFIX).ok());
+    unseen(owner).is_none() && names.is_some_and(|names| !names.is_empty())
+}
+
+/// Reads what a logger's flight recorder keeps; `None` when it has none.
+///
+/// # Errors
+///
+/// As for [`each_run`].
+pub fn recorded(owner: &Owner) -> io::Result<Option<Snapshot>> {
+    let Some(hint) = &owner.lanes else { return Ok(None) };
+    let path = place::open_hinted(hint)?;
+    let place = Place { path: &path, logger: owner.logger };
+    let names = names(&path, RECORDER_PREFIX)?;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let mut snapshot = Snapshot::default();
+    for name in names {
+        let read = place.lane(&name, &mut |run| snapshot.runs.push(run));
+        if let Err(error) = read
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            snapshot.notes.push(format!("{}: {error}", path.join(name).display()));
+        }
+    }
+    snapshot.definitions = place.definitions()?;
+    snapshot.anchors = place.anchors()?;
+    Ok(Some(snapshot))
 }
 
 /// The names in a place that begin like this.

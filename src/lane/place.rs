@@ -8,6 +8,7 @@
 //!   anchors    moments on three clocks
 //!   callsites  definitions, appended before their id is used (S11)
 //!   lane-<n>   a lane       staging-<n>  a block that is being filled or written
+//!   recorder-<n>            a lane of the flight recorder, which never comes to a segment
 //! ```
 //!
 //! Where there is no room the same structures lie in private memory, and end with the process.
@@ -31,6 +32,10 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Name of the owner file within a place.
 pub(crate) const OWNER_NAME: &str = "owner";
+/// What the names of lanes begin with.
+pub(crate) const LANE_PREFIX: &str = "lane-";
+/// What the names of a flight recorder's lanes begin with.
+pub(crate) const RECORDER_PREFIX: &str = "recorder-";
 /// Where places lie unless the user chose otherwise.
 pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
 /// Room for definitions that is reserved ahead.
@@ -77,9 +82,11 @@ impl LanesChoice {
 pub(crate) struct Place {
     /// `None` in private memory.
     path: Option<PathBuf>,
-    state: RwLock<Arc<State>>,
+    state: Arc<RwLock<Arc<State>>>,
     /// How often it was made again.
-    round: AtomicU64,
+    round: Arc<AtomicU64>,
+    /// The lanes here are the recorder's, beside those of the place that was made.
+    is_recorder: bool,
     /// Why it could not be made again, when it could not.
     gone: Mutex<Option<String>>,
     pub(super) kept: Mutex<Vec<Anchor>>,
@@ -175,8 +182,9 @@ impl Place {
     fn of(path: Option<PathBuf>, state: State, bytes_max: u64) -> Self {
         Self {
             path,
-            state: RwLock::new(Arc::new(state)),
-            round: AtomicU64::new(0),
+            state: Arc::new(RwLock::new(Arc::new(state))),
+            round: Arc::new(AtomicU64::new(0)),
+            is_recorder: false,
             gone: Mutex::new(None),
             kept: Mutex::new(Vec::new()),
             bytes_max,
@@ -186,6 +194,37 @@ impl Place {
 
     fn state(&self) -> Arc<State> {
         self.state.read().clone()
+    }
+
+    /// The same place for the lanes of a flight recorder, which take up to `bytes_max` beside what
+    /// the others take. An error when that is more than may be used, or in private memory, where
+    /// nobody could read them.
+    pub(crate) fn for_recorder(&self, bytes_max: u64) -> io::Result<Self> {
+        let Some(base) = self.path.as_deref().and_then(Path::parent) else {
+            let what = "lanes lie in private memory, where nobody could read what it keeps";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        };
+        room::for_recorder(base, bytes_max)?;
+        Ok(Self {
+            path: self.path.clone(),
+            state: self.state.clone(),
+            round: self.round.clone(),
+            is_recorder: true,
+            gone: Mutex::new(None),
+            kept: Mutex::new(Vec::new()),
+            bytes_max,
+            bytes_used: AtomicU64::new(0),
+        })
+    }
+
+    /// True where the lanes are the recorder's.
+    pub(crate) fn is_recorder(&self) -> bool {
+        self.is_recorder
+    }
+
+    /// Name of a lane's file.
+    pub(crate) fn lane_file(&self, id: u32) -> String {
+        format!("{}{id}", if self.is_recorder { RECORDER_PREFIX } else { LANE_PREFIX })
     }
 
     fn shared(base: &Path, logger: u64, bytes_max: u64, bytes_min: u64) -> io::Result<Self> {
@@ -446,7 +485,9 @@ impl Dir {
 impl Drop for Place {
     fn drop(&mut self) {
         // Not by its descriptor alone: children that are forked later must not touch its number.
-        self.unlock();
+        if !self.is_recorder {
+            self.unlock();
+        }
     }
 }
 

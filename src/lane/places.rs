@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
 use super::owner::LanesHint;
-use super::place::OWNER_NAME;
+use super::place::{LANE_PREFIX, OWNER_NAME, RECORDER_PREFIX};
 
 /// Opens a directory that is this user's own and closed to others, never through a symlink.
 pub(super) fn open_own(path: &Path) -> io::Result<OwnedFd> {
@@ -59,7 +59,8 @@ pub(crate) fn remove(path: &Path) {
 
 pub(super) fn remove_opened(fd: &OwnedFd, path: &Path) {
     for name in names(fd).unwrap_or_default() {
-        let ours = name.starts_with("lane-")
+        let ours = name.starts_with(LANE_PREFIX)
+            || name.starts_with(RECORDER_PREFIX)
             || name.starts_with("staging-")
             || name == "anchors"
             || name == "callsites"
@@ -71,6 +72,16 @@ pub(super) fn remove_opened(fd: &OwnedFd, path: &Path) {
     }
     let _ = rustix::fs::unlinkat(fd, OWNER_NAME, AtFlags::empty());
     let _ = std::fs::remove_dir(path);
+}
+
+/// Removes the lanes of a place's flight recorder.
+pub(super) fn remove_recorder(path: &Path) {
+    let Ok(fd) = open_own(path) else { return };
+    for name in names(&fd).unwrap_or_default() {
+        if name.starts_with(RECORDER_PREFIX) {
+            let _ = rustix::fs::unlinkat(&fd, name, AtFlags::empty());
+        }
+    }
 }
 
 /// Removes a place whose maker died before it could put its owner file there.

@@ -1,5 +1,24 @@
 //! Room: how much memory the process may still take.
 
+use std::io;
+use std::path::Path;
+
+/// Refuses a flight recorder of so many bytes where lanes lie in `base`, if that is too much.
+pub(super) fn for_recorder(base: &Path, bytes: u64) -> io::Result<()> {
+    let stat = rustix::fs::statvfs(base)?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let most = (free / 2).min(memory_left().unwrap_or(u64::MAX) / 4);
+    if bytes <= most {
+        return Ok(());
+    }
+    let (base, most) = (base.display(), most >> 10);
+    let what = format!(
+        "{base} and this process's cgroup have room for {most} KiB (half of what is free there, a \
+         quarter of the memory left); use less, or lanes_in(a larger place)"
+    );
+    Err(io::Error::new(io::ErrorKind::StorageFull, what))
+}
+
 /// Memory that this process may still take, as far as its cgroup bounds it.
 pub(super) fn memory_left() -> Option<u64> {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();

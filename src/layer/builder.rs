@@ -82,6 +82,8 @@ setters! {
     log_panics();
     flush_on_signals();
     span_enters(told: bool);
+    flight_recorder(level: Level, bytes: usize);
+    dump_on(level: Level);
 }
 
 impl LayerBuilder {

@@ -31,7 +31,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::emit::told::{NoRoom, ToldRecord, TraceIds, What, with_values};
-use crate::lane::{entered, handle, living, process};
+use crate::lane::{entered, handle, living, process, recorder};
 use crate::logger::Inner;
 use crate::record::{Cause, Level};
 
@@ -93,6 +93,7 @@ impl To {
         Self { logger, serial, is_hot, filters, tells_enters, trace_ids }
     }
 
+    /// True when the log wants it.
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         !self.logger.is_ended()
             && (!self.filters && !self.logger.filter.was_set()
@@ -123,23 +124,41 @@ impl To {
     fn event(&self, event: &Event<'_>, span: u64) {
         let metadata = event.metadata();
         if !self.wants(metadata) {
-            return;
+            return self.record_unwanted(event, span);
         }
-        let push = |record: ToldRecord<'_>| self.push(record);
-        let what = What::Placed { span };
-        let result = match sites::of(metadata) {
-            None => Err(NoRoom),
-            Some(site) if site.is_log => visit::with_log_record(event, |statement, values| {
-                statement.record(what, values, push)
-            }),
-            Some(site) => with_values(&site.statement, |values| {
-                event.record(&mut visit::Visitor(values));
-                site.statement.record(what, values, push)
-            }),
-        };
-        if result.is_err() {
+        if tell(event, span, |record| self.push(record)).is_err() {
             self.lose(level_of(metadata.level()));
         }
+    }
+
+    /// Hands an event that the log does not want to the recorder, if that does.
+    #[inline(never)]
+    fn record_unwanted(&self, event: &Event<'_>, span: u64) {
+        let recorder = self.logger.records(level_of(event.metadata().level()));
+        if let Some(recorder) = recorder.filter(|_| !self.logger.is_ended()) {
+            // What is not recorded is no loss of the log.
+            let _ = tell(event, span, |record| recorder::write_now(recorder, record));
+        }
+    }
+}
+
+/// Makes the record of an event and hands it over.
+#[inline(always)]
+fn tell(
+    event: &Event<'_>,
+    span: u64,
+    push: impl FnOnce(ToldRecord<'_>),
+) -> Result<(), NoRoom> {
+    let what = What::Placed { span };
+    match sites::of(event.metadata()) {
+        None => Err(NoRoom),
+        Some(site) if site.is_log => {
+            visit::with_log_record(event, |statement, values| statement.record(what, values, push))
+        }
+        Some(site) => with_values(&site.statement, |values| {
+            event.record(&mut visit::Visitor(values));
+            site.statement.record(what, values, push)
+        }),
     }
 }
 

@@ -5,6 +5,7 @@ mod identity;
 mod live;
 mod owner_lock;
 mod panics;
+mod recorded;
 mod signals;
 mod threads;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::lane::staging::BUFFER_BYTES;
 use crate::lane::{entered, living, process, thread};
 use crate::monitor::Mutex;
 use crate::record::Definition;
+use crate::recorder::Keeper;
 use crate::scribe::progress::{Ask, Progress, Ticket};
 use crate::scribe::spill::{Spill, SpillSetup};
 use crate::scribe::tap::Tap;
@@ -98,7 +100,8 @@ impl Builder {
             // ord: Relaxed, under the lock that every reader of it takes.
             inner.is_global.store(true, Ordering::Relaxed);
             entered::set_tells(inner.lanes.serial, inner.tells_enters());
-            callsite::install(inner.lanes.serial, inner.filter.current(), inner.limits.clone());
+            let filter = inner.filter.current();
+            callsite::install(inner.lanes.serial, filter, inner.limits.clone(), inner.recorded());
             *global = Some(inner.clone());
         }
         Ok(handle)
@@ -138,7 +141,7 @@ impl Builder {
             callsite::redact(inner.lanes.serial, Patterns::new(&self.redact));
         }
         process::install(process::Hooks { at_exit, at_fork: fork::HOOKS });
-        if self.log_panics {
+        if self.log_panics || self.recorder.is_some() {
             panics::install();
         }
         if self.flush_on_signals {
@@ -146,6 +149,10 @@ impl Builder {
         }
         let thread = inner.clone();
         if let Err(error) = spawn("ttlog-control", move || control::run(&thread)) {
+            let _ = inner.end(EXIT_WAIT);
+            return Err(error);
+        }
+        if let Err(error) = inner.start_recorder() {
             let _ = inner.end(EXIT_WAIT);
             return Err(error);
         }
@@ -177,6 +184,8 @@ pub(crate) struct Inner {
     config: Builder,
     /// What the console is fed by, if there is one.
     tap: Option<Arc<Tap>>,
+    /// What looks after the flight recorder, if there is one.
+    recorder: OnceLock<Arc<Keeper>>,
     /// The logger that took its place in a child.
     successor: OnceLock<Arc<Inner>>,
 }
@@ -316,6 +325,7 @@ impl Inner {
             config: config.clone(),
             successor: OnceLock::new(),
             tap,
+            recorder: OnceLock::new(),
         }))
     }
 
@@ -364,6 +374,7 @@ impl Inner {
     /// Asks for the end, waits for it, and lets go of everything; `None` when the time ran out.
     fn finish(&self, ask: Ask, timeout: Duration) -> Result<Flushed, Error> {
         let deadline = Instant::now() + timeout.min(Duration::from_secs(86_400 * 365));
+        self.end_recorder(timeout);
         let ticket = self.ask(ask);
         let answer = self.progress.wait(ticket, timeout).map_err(unanswered);
         let end = self.progress.wait_end(deadline.saturating_duration_since(Instant::now()));

@@ -1,4 +1,5 @@
-//! Panics: logs each, brings it to the disk within a bound, and calls the hook that was there.
+//! Panics: logs each, brings it to the disk within a bound, has flight recorders dumped, and calls
+//! the hook that was there.
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;
@@ -8,7 +9,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::GLOBAL;
+use super::{GLOBAL, RUNNING};
 use crate::emit::callsite::{Callsite, FieldName, Metadata};
 use crate::emit::{emit_message, field};
 use crate::lane::{handle, process};
@@ -18,6 +19,8 @@ use crate::scribe::progress::Ask;
 
 /// How long a panic waits for the disk.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
+/// How long it waits for a flight recorder's dump.
+const DUMP_WAIT: Duration = Duration::from_secs(2);
 
 static INSTALLED: Once = Once::new();
 /// The last panic waited in vain: the next does not wait, until one is answered again.
@@ -61,12 +64,24 @@ pub(super) fn install() {
         std::panic::set_hook(Box::new(move |info| {
             // The logger's own threads log nothing, and a hook that panics is not entered again.
             if !handle::is_internal() && !INSIDE.replace(true) {
-                log(info);
+                tell(info);
                 INSIDE.set(false);
             }
             before(info);
         }));
     });
+}
+
+/// Logs a panic, then has the recorder of each logger dumped, where the panic is by then.
+fn tell(info: &PanicHookInfo<'_>) {
+    if process::is_forked() {
+        return;
+    }
+    // A thread that panics while it starts or ends a logger may have the lock.
+    let running = RUNNING.try_lock().map(|running| running.clone()).unwrap_or_default();
+    let recorders: Vec<_> = running.iter().filter_map(|inner| inner.begin_panic()).collect();
+    log(info);
+    recorders.iter().for_each(|panicking| panicking.dump(DUMP_WAIT));
 }
 
 fn log(info: &PanicHookInfo<'_>) {
@@ -94,12 +109,13 @@ fn log(info: &PanicHookInfo<'_>) {
     WAITED_IN_VAIN.store(!answered, Ordering::Relaxed);
 }
 
-/// The global logger, if it was started to log panics.
+/// The global logger, if it was started to log panics, or with a flight recorder.
 fn wanted() -> Option<std::sync::Arc<super::Inner>> {
     if process::is_forked() {
         return None;
     }
     // A thread that panics while it starts or ends a logger has the lock.
     let global = GLOBAL.try_lock()?.clone()?;
-    (global.config.log_panics && !global.is_ended()).then_some(global)
+    let wants = global.config.log_panics || global.recorder.get().is_some();
+    (wants && !global.is_ended()).then_some(global)
 }

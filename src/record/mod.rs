@@ -25,6 +25,8 @@
 
 mod anchor;
 pub mod compact;
+#[cfg(not(loom))]
+mod covered;
 mod definition;
 mod glob;
 mod json;
@@ -36,6 +38,8 @@ pub mod template;
 mod value;
 
 pub use anchor::{Anchor, Timeline};
+#[cfg(not(loom))]
+pub(crate) use covered::Covered;
 pub use definition::{Definition, Definitions, Field, Role};
 pub use glob::glob;
 pub use json::is_json;

@@ -437,6 +437,7 @@ impl Scribe {
             let (salt, offset, seq) = self.segments.next_block();
             batch.seal(&self.encoder, salt, offset, seq, &anchors, self.segments.align())
         };
+        self.setup.lanes.alarm.look(ready.entry.levels);
         self.segments.add(ready.entry, ready.len);
         queue.push(Op::Write {
             block: ready.block,

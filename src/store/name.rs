@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! <app>-<UTC start>-<logger id>-<n>.ttlog      orders-20261121T100000Z-00000000deadbeef-7.ttlog
+//! <app>-<UTC>-<logger id>-<ms>.ttdump          what a flight recorder kept, at that time
 //! <logger id>.owner                            00000000deadbeef.owner
 //! <logger id>.sock                         where the logger can be asked
-//! ttlog-<uid>-<logger id>/                     lane place: lane-<n>, staging-<n>, callsites, lock
+//! ttlog-<uid>-<logger id>/                     lane place: lane-<n>, recorder-<n>, staging-<n>,
+//!                                              callsites, lock
 //! ```
 
 use std::fmt::Write;
@@ -13,6 +15,9 @@ use std::fmt::Write;
 pub const SEGMENT_SUFFIX: &str = ".ttlog";
 /// What a spill file's name ends with.
 pub const SPILL_SUFFIX: &str = ".ttspill";
+/// What the name of a flight recorder's dump ends with. No directory is read for them: they are
+/// shown when they are named.
+pub const DUMP_SUFFIX: &str = ".ttdump";
 /// What an owner file's name ends with.
 pub const OWNER_SUFFIX: &str = ".owner";
 /// What the name of a logger's socket ends with.
@@ -55,6 +60,18 @@ pub fn spill(app: &str, created_ns: i64, logger: u64, number: u64) -> String {
     file(app, created_ns, logger, number, SPILL_SUFFIX)
 }
 
+/// The file name of a dump beside its log.
+#[must_use]
+pub fn dump(app: &str, created_ns: i64, logger: u64, number: u64) -> String {
+    file(app, created_ns, logger, number, DUMP_SUFFIX)
+}
+
+/// Reads the file name of a dump; `None` when it is another's.
+#[must_use]
+pub fn parse_dump(name: &str) -> Option<SegmentName> {
+    parse_stem(name.strip_suffix(DUMP_SUFFIX)?, false)
+}
+
 /// Reads the file name of a segment or spill file; `None` when it is another's.
 #[must_use]
 pub fn parse(name: &str) -> Option<SegmentName> {
@@ -62,6 +79,10 @@ pub fn parse(name: &str) -> Option<SegmentName> {
         Some(stem) => (stem, false),
         None => (name.strip_suffix(SPILL_SUFFIX)?, true),
     };
+    parse_stem(stem, spill)
+}
+
+fn parse_stem(stem: &str, spill: bool) -> Option<SegmentName> {
     let mut parts = stem.rsplitn(4, '-');
     let number = decimal(parts.next()?)?;
     let logger = hex(parts.next()?)?;
@@ -219,6 +240,10 @@ mod tests {
         assert_eq!((parsed.created_s, parsed.number), (1_795_255_200, 7));
         assert_eq!((parsed.logger, parsed.app.as_str()), (0xdead_beef, "orders"));
         assert!(!parsed.spill && parse(&spill("a-b", 0, 1, 2)).unwrap().spill);
+        let dump = dump("orders", 1_795_255_200_123_456_789, 5, 123);
+        assert_eq!(dump, "orders-20261121T100000Z-0000000000000005-123.ttdump");
+        assert_eq!((parse(&dump), parse_dump(&dump).unwrap().number), (None, 123));
+        assert_eq!(parse_dump(&name), None);
         assert_eq!(parse_owner(&owner(5)), Some(5));
         assert_eq!(parse_place(&place(1000, 5)), Some((1000, 5)));
         assert_eq!((parse_lane(&lane(9)), parse_staging(&staging(0))), (Some(9), Some(0)));

@@ -59,6 +59,9 @@ pub const FLAG_PACKED: u32 = 1;
 /// Flag of a segment: written by the spiller beside others. Its runs lie between those of segments
 /// with smaller and greater numbers.
 pub const FLAG_SPILL: u32 = 2;
+/// Flag: a dump of a flight recorder. Its number is no segment's; what it has of the log stands in
+/// segments under the same positions too, as far as those are still there.
+pub const FLAG_DUMP: u32 = 4;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
 const _: () = assert!(

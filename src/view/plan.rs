@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::store::block::BlockHeader;
-use crate::store::segment::{FLAG_SPILL, BlockRef, Entry, SegmentHeader, SegmentReader};
+use crate::store::segment::{FLAG_DUMP, FLAG_SPILL, BlockRef, Entry, SegmentHeader, SegmentReader};
 use crate::store::{self, name};
 
 use super::error::Error;
@@ -114,7 +114,7 @@ pub(super) struct FilePlan {
     pub(super) path: PathBuf,
     pub(super) logger: Arc<Logger>,
     pub(super) number: u64,
-    /// True for what was spilled: in no order with segments of other numbers.
+    /// True for what was spilled, or dumped: in no order with segments of other numbers.
     pub(super) spilled: bool,
     /// Device and inode of the file that was looked at.
     identity: (u64, u64),
@@ -241,7 +241,7 @@ impl Files {
             path: path.to_owned(),
             logger,
             number: reader.header().number,
-            spilled: reader.header().flags & FLAG_SPILL != 0,
+            spilled: reader.header().flags & (FLAG_SPILL | FLAG_DUMP) != 0,
             identity: reader.identity(),
             sealed: reader.is_sealed(),
             listed,

@@ -73,8 +73,10 @@ pub(crate) enum Verb {
     Filter(crate::filter::FilterArgs),
     /// Lists the loggers of a directory that live
     Ps(crate::ps::PsArgs),
-    /// Asks living loggers: another filter, a flush, a new segment, counters
+    /// Asks living loggers: another filter, a flush, a new segment, a dump, counters
     Ctl(crate::ctl::CtlArgs),
+    /// Writes down what flight recorders keep, also those of processes that hang or were killed
+    Dump(crate::dump::DumpArgs),
     /// Copies sealed segments, or with --all a whole tree, checked and safe to interrupt
     #[command(after_help = ARCHIVE_HELP)]
     Archive(ArchiveArgs),

@@ -49,6 +49,8 @@ enum CtlVerb {
     },
     /// Begins a new segment
     Rotate,
+    /// Has the flight recorder dumped beside the log; `ttlog dump` needs no answer of the process
+    Dump,
     /// Shows counters, troubles and the filter
     Stats,
 }
@@ -105,6 +107,7 @@ fn request(verb: &CtlVerb) -> Result<(String, Duration), Failure> {
             (format!("flush {}", timeout.as_millis()), timeout)
         }
         CtlVerb::Rotate => ("rotate".into(), Duration::ZERO),
+        CtlVerb::Dump => ("dump".into(), Duration::from_secs(10)),
         CtlVerb::Stats => ("stats".into(), Duration::ZERO),
     })
 }

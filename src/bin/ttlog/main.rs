@@ -8,6 +8,7 @@ mod clock;
 mod ctl;
 mod doctor;
 mod du;
+mod dump;
 mod filter;
 mod follow;
 mod gaps;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         Some(Verb::Filter(args)) => filter::run(&args),
         Some(Verb::Ps(args)) => ps::run(&args),
         Some(Verb::Ctl(args)) => ctl::run(&args),
+        Some(Verb::Dump(args)) => dump::run(&args),
         Some(Verb::Archive(args)) => archive::run(&args),
         Some(Verb::Du(args)) => du::run(&args),
         Some(Verb::Prune(args)) => prune::run(&args),

@@ -232,6 +232,7 @@ impl Spiller {
         let (salt, offset, seq) = file.next_block();
         let Ready { block, len, events, entry } =
             batch.seal(&self.encoder, salt, offset, seq, &anchors, file.align());
+        self.spill.setup.lanes.alarm.look(entry.levels);
         loop {
             let Some(file) = &mut self.file else { return };
             match file.write(block.bytes()) {

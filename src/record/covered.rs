@@ -1,63 +1,21 @@
-//! Covered: which byte ranges of lanes a dead logger's segments hold already (rule S2).
+//! Covered: which byte ranges of lanes are known already (rule S2).
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 
-use super::segment::Segment;
-use crate::record::{HEAD_BYTES, Head, RawRun, RunHead};
-use crate::store::block;
-use crate::store::segment::Entry;
+use super::{HEAD_BYTES, Head, Losses, RawRun, RunHead};
 
-/// Byte ranges that segments hold, by (lane, generation).
+/// Byte ranges by (lane, generation), and the losses told with them.
 #[derive(Debug, Default)]
-pub(super) struct Covered {
+pub(crate) struct Covered {
     /// Start to end; ranges do not touch.
     ranges: HashMap<(u32, u32), BTreeMap<u64, u64>>,
-    losses: HashMap<(u32, u32), crate::record::Losses>,
-    has_holes: bool,
+    losses: HashMap<(u32, u32), Losses>,
 }
 
 impl Covered {
-    pub(super) fn of(segments: &[Segment]) -> io::Result<Self> {
-        let mut covered = Self::default();
-        let mut payload = Vec::new();
-        for segment in segments {
-            let mut reader = segment.open()?;
-            let mut is_damaged = false;
-            while let Some(entry) = reader.next_entry()? {
-                let Entry::Block(found) = entry else {
-                    is_damaged = true;
-                    continue;
-                };
-                if found.header.kind != block::KIND_EVENTS {
-                    continue;
-                }
-                if reader.read_block(&found, &mut payload).is_err() {
-                    is_damaged = true;
-                    continue;
-                }
-                covered.has_holes |= is_damaged;
-                let Some(sections) = block::sections(&payload, &found.header) else { continue };
-                let mut runs = sections.runs;
-                while let Some((head, _, head_len, body_len)) = RunHead::decode(runs) {
-                    covered.add(&head);
-                    let Some(rest) = runs.get(head_len + body_len..) else { break };
-                    runs = rest;
-                }
-            }
-        }
-        Ok(covered)
-    }
-
-    /// True when a block is missing before another: of blocks that were written at a time, the
-    /// later may have come to the disk without the earlier.
-    pub(super) fn has_holes(&self) -> bool {
-        self.has_holes
-    }
-
     /// Takes what lies before the first range of a lane for covered, since it was removed with its
     /// segment: lanes are written in order, and staging may still hold what was written long ago.
-    pub(super) fn cover_removed(&mut self) {
+    pub(crate) fn cover_removed(&mut self) {
         for ranges in self.ranges.values_mut() {
             if let Some((from, to)) = ranges.pop_first() {
                 debug_assert!(from <= to);
@@ -66,7 +24,8 @@ impl Covered {
         }
     }
 
-    fn add(&mut self, head: &RunHead) {
+    /// Adds the range of a run.
+    pub(crate) fn add(&mut self, head: &RunHead) {
         let key = (head.lane, head.generation);
         let told = self.losses.entry(key).or_default();
         if head.losses.total() > told.total() {
@@ -88,7 +47,7 @@ impl Covered {
     }
 
     /// The parts of these runs that are not covered, each byte range once.
-    pub(super) fn missing(mut self, mut runs: Vec<RawRun>) -> Vec<RawRun> {
+    pub(crate) fn missing(mut self, mut runs: Vec<RawRun>) -> Vec<RawRun> {
         runs.sort_by_key(|run| (run.head.generation, run.head.lane, run.head.position));
         let mut missing = Vec::new();
         for run in runs {
@@ -167,32 +126,6 @@ mod tests {
             },
             bytes: record.repeat(n_records as usize),
         }
-    }
-
-    #[test]
-    fn a_block_that_is_missing_before_another_is_a_hole_and_one_at_the_end_is_none() {
-        use crate::store::segment::SegmentHeader;
-        use crate::store::{Builder, name};
-        let dir = tempfile::tempdir().unwrap();
-        let header = SegmentHeader { logger: 7, number: 2, app: "app".into(), ..Default::default() };
-        let path = dir.path().join(name::segment("app", 0, 7, 2));
-        let mut builder = Builder::new(header.clone());
-        builder.push_run(&run(0, 2)).unwrap();
-        builder.seal_block().unwrap();
-        let first = header.first_block() as usize;
-        let mut bytes = builder.take();
-        let second = bytes.len();
-        builder.push_run(&run(48, 2)).unwrap();
-        bytes.extend(builder.finish_unsealed().unwrap());
-        let has_holes = |without: std::ops::Range<usize>| {
-            let mut bytes = bytes.clone();
-            bytes[without].fill(0);
-            std::fs::write(&path, bytes).unwrap();
-            Covered::of(&[Segment::at(path.clone(), 7).unwrap()]).unwrap().has_holes()
-        };
-        assert!(!has_holes(0..0), "nothing is missing");
-        assert!(has_holes(first..second), "the first block");
-        assert!(!has_holes(second..bytes.len()), "the last block");
     }
 
     #[test]
