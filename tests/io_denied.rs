@@ -169,20 +169,78 @@ fn io_uring_that_was_asked_for_and_is_refused_is_one_clear_line() {
     }
 }
 
-/// RLIMIT_MEMLOCK charges the ring itself, but not root's: as another user.
-#[test]
-fn without_locked_memory_the_portable_way_is_taken() {
-    if !rustix::process::getuid().is_root() {
-        return println!("not run: needs root, to become another user");
-    }
+/// `ttlog doctor` as another user, from a copy that this one can read.
+fn doctor_of_nobody() -> (tempfile::TempDir, Command) {
     let program = tempfile::tempdir().unwrap();
-    // Where another user can read it.
     let copy = program.path().join("ttlog");
     std::fs::copy(doctor(), &copy).unwrap();
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(program.path(), readable).unwrap();
     let mut command = Command::new(copy);
     command.args(["doctor", "-o", "json"]).current_dir("/").uid(65_534).gid(65_534);
+    (program, command)
+}
+
+/// The sysctl as it was, whatever happens meanwhile.
+struct Sysctl(String);
+
+impl Sysctl {
+    const PATH: &str = "/proc/sys/kernel/io_uring_disabled";
+
+    fn set(level: &str) -> Option<Self> {
+        let before = std::fs::read_to_string(Self::PATH).ok()?;
+        let this = Self(before);
+        std::fs::write(Self::PATH, level).ok().map(|()| this)
+    }
+}
+
+impl Drop for Sysctl {
+    fn drop(&mut self) {
+        let restored = std::fs::write(Self::PATH, &self.0);
+        assert!(restored.is_ok(), "{} was {}", Self::PATH, self.0);
+    }
+}
+
+/// Level 1 refuses io_uring to whoever has no CAP_SYS_ADMIN, so that programs of root go on; level 2,
+/// which refuses it to all, is set with `IO_SYSCTL_ALL=1`:
+///
+/// ```text
+/// cargo test --features cli --test io_denied sysctl -- --ignored --nocapture
+/// ```
+#[test]
+#[ignore = "sets a sysctl of the whole machine for a moment; see above"]
+fn the_sysctl_that_forbids_it_is_named() {
+    if !rustix::process::getuid().is_root() || Ring::new(2).is_err() {
+        return println!("not run: needs root, and io_uring");
+    }
+    let levels: &[&str] =
+        if std::env::var_os("IO_SYSCTL_ALL").is_some() { &["1", "2"] } else { &["1"] };
+    for level in levels {
+        let (_program, mut command) = doctor_of_nobody();
+        let Some(set) = Sysctl::set(level) else {
+            return println!("not run: the sysctl cannot be set");
+        };
+        let output = command.output();
+        let refused = Ring::new(2).is_err();
+        drop(set);
+        let output = output.unwrap();
+        let (uring, backend) = (finding(&output, "io_uring"), finding(&output, "io"));
+        println!("R16, sysctl {level}: {}. {}", backend["value"], uring["why"]);
+        assert_eq!(backend["value"], "portable");
+        let why = uring["why"].as_str().unwrap();
+        assert!(why.contains(&format!("kernel.io_uring_disabled is {level}")), "{why}");
+        assert_eq!(refused, *level == "2", "level 1 spares root");
+    }
+    assert!(Ring::new(2).is_ok(), "it is as it was");
+}
+
+/// RLIMIT_MEMLOCK charges the ring itself, but not root's: as another user.
+#[test]
+fn without_locked_memory_the_portable_way_is_taken() {
+    if !rustix::process::getuid().is_root() {
+        return println!("not run: needs root, to become another user");
+    }
+    let (_program, mut command) = doctor_of_nobody();
     let limit = || {
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: the limit lives until the call returns.

@@ -4,10 +4,10 @@
 //! ```text
 //! cargo test --release --test lane_mutants -- --ignored --nocapture
 //! ```
-#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[path = "mutants/chosen.rs"]
+mod chosen;
+mod mutants;
 
 /// Each model of `src/lane/models*.rs`, and the mutants that it must kill.
 const MODELS: &[(&str, &[&str])] = &[
@@ -45,68 +45,13 @@ const MODELS: &[(&str, &[&str])] = &[
     ("g2_a_walk_beside_joins_and_leaves_sees_who_stays", &["next_cut"]),
 ];
 
-/// Builds the crate's own tests under loom.
-fn build() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(env!("CARGO"))
-        .args(["test", "--release", "--lib", "--no-run", "--message-format", "json"])
-        .arg("--target-dir")
-        .arg(root.join("target/mutants"))
-        .current_dir(root)
-        .env("RUSTFLAGS", "--cfg loom")
-        .output()
-        .expect("cargo runs this test, so it can run another");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let executable = text.split("\"executable\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    PathBuf::from(executable.unwrap_or_else(|| panic!("{output:?}")))
-}
-
-/// Runs one model; the number of executions when it held.
-fn run(executable: &Path, model: &str, mutant: &str) -> Option<u64> {
-    let output = Command::new(executable)
-        .args([model, "--nocapture"])
-        .env("LANE_MUTANT", mutant)
-        .env("RUST_BACKTRACE", "0")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("running 1 test"), "{model}: {output:?}");
-    let count = text.split_once(&format!("{model}: ")).and_then(|(_, rest)| {
-        rest.split_once(" executions").and_then(|(count, _)| count.parse().ok())
-    });
-    if output.status.success() { Some(count.unwrap()) } else { None }
-}
-
 #[test]
 #[ignore = "builds the crate under loom; see the file's docs"]
 fn each_mutant_is_killed_by_the_model_that_names_it() {
-    let executable = build();
-    let mut survivors = Vec::new();
-    for (model, mutants) in MODELS {
-        let count = run(&executable, model, "").unwrap_or_else(|| panic!("{model} fails unbroken"));
-        eprint!("{model}: {count} executions;");
-        for mutant in *mutants {
-            let killed = run(&executable, model, mutant).is_none();
-            eprint!(" {mutant} {}", if killed { "killed" } else { "SURVIVED" });
-            if !killed {
-                survivors.push((mutant, model));
-            }
-        }
-        eprintln!();
-    }
-    assert!(survivors.is_empty(), "{survivors:?}");
+    chosen::kill_all(MODELS);
 }
 
 #[test]
 fn each_mutant_in_the_source_is_on_the_list() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for entry in root.join("src/lane").read_dir().unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        for marker in ["weaken!(\"", "mutant(\""] {
-            for found in text.split(marker).skip(1) {
-                let name = found.split('"').next().unwrap();
-                assert!(MODELS.iter().any(|(_, mutants)| mutants.contains(&name)), "{name}");
-            }
-        }
-    }
+    chosen::check(&["src/lane"], MODELS);
 }

@@ -286,3 +286,36 @@ fn place_of(dir: &Path, running: &mut Running) -> String {
     let lanes = text.lines().find_map(|line| line.strip_prefix("lanes=")).expect("lanes");
     lanes.to_owned()
 }
+
+/// R11: killed, and killed again while what the dead left is being taken up, up to three times; two
+/// thousand: `RIG_CRASHES=2000 cargo test --release --test rig_kill r11 -- --nocapture`.
+#[test]
+fn r11_a_kill_while_the_dead_are_taken_up_loses_and_doubles_nothing_and_the_next_start_goes_on() {
+    let wanted = std::env::var("RIG_CRASHES").ok().and_then(|text| text.parse().ok());
+    let n_crashes = wanted.unwrap_or(20_u64);
+    let (mut rig, mut random) = (Rig::new(), Random::new());
+    let (mut n_second, mut last) = (0, 0);
+    for nth in 1..=n_crashes {
+        let mut running = rig.start(LOGS);
+        std::thread::sleep(Duration::from_micros(random.range(5_000, 25_000)));
+        running.kill();
+        for _ in 0..random.range(1, 4) {
+            let mut adopter = rig.start("do=log events=1 threads=1 adopt=1");
+            std::thread::sleep(Duration::from_micros(random.range(500, 20_000)));
+            adopter.kill();
+            n_second += 1;
+        }
+        if nth % 10 == 0 || nth == n_crashes {
+            last = clean_start_and_end(&mut rig);
+            check(&rig, 1..=last);
+        }
+    }
+    let before = by_thread(&read_back(&rig.dir()));
+    let sums = check(&rig, 1..=last);
+    // Taking up what is taken up changes nothing.
+    let again = clean_start_and_end(&mut rig);
+    let mut after = by_thread(&read_back(&rig.dir()));
+    after.retain(|(run, _), _| *run < again);
+    assert!(before == after, "a second recovery changed what the first had made");
+    println!("{n_crashes} crashes, {n_second} more within recovery: {sums:?}");
+}

@@ -4,7 +4,9 @@
 //! cargo test --release --test ring_mutants -- --ignored --nocapture
 //! ```
 
-use std::path::{Path, PathBuf};
+mod mutants;
+
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Each mutant, and a model of `src/ring/models.rs` that must fail with it.
@@ -31,20 +33,9 @@ const MUTANTS: &[(&str, &str)] = &[
 
 /// Builds the crate's own tests with one mutant; the crates it uses stay as they are.
 fn build(mutant: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(env!("CARGO"))
-        .args(["rustc", "--lib", "--profile", "test", "--message-format", "json"])
-        .arg("--target-dir")
-        .arg(root.join("target/mutants"))
-        .args(["--", "--cfg", &format!("ring_mutant=\"{mutant}\"")])
-        .current_dir(root)
-        .env("RUSTFLAGS", "--cfg loom")
-        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "3")
-        .output()
-        .expect("cargo runs this test, so it can run another");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let executable = text.split("\"executable\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    PathBuf::from(executable.unwrap_or_else(|| panic!("{mutant}: {output:?}")))
+    let cfg = format!("ring_mutant=\"{mutant}\"");
+    let args = ["rustc", "--lib", "--profile", "test", "--", "--cfg", &cfg];
+    mutants::build_with(&args, "target/mutants", &[("CARGO_PROFILE_TEST_OPT_LEVEL", "3")])
 }
 
 #[test]
@@ -70,14 +61,6 @@ fn each_mutant_is_killed_by_the_model_that_names_it() {
 
 #[test]
 fn each_mutant_in_the_source_is_on_the_list() {
-    let ring = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ring");
-    for entry in ring.read_dir().unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        for marker in ["weaken!(\"", "ring_mutant = \""] {
-            for found in text.split(marker).skip(1) {
-                let name = found.split('"').next().unwrap();
-                assert!(MUTANTS.iter().any(|(mutant, _)| *mutant == name), "{name}");
-            }
-        }
-    }
+    let is_listed = |name: &str| MUTANTS.iter().any(|(mutant, _)| *mutant == name);
+    mutants::check_listed(&["src/ring"], &["weaken!(\"", "ring_mutant = \""], is_listed);
 }

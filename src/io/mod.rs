@@ -68,6 +68,10 @@
 
 mod buffer;
 mod oneshot;
+/// What of io_uring is modelled, where the rest is left out.
+#[cfg(all(test, loom))]
+#[path = "uring/waiters.rs"]
+mod waiters;
 
 /// What models do without.
 macro_rules! without_loom {

@@ -2,6 +2,7 @@
 
 #![expect(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod fuse;
 pub(crate) mod mix;
 pub(crate) mod mounts;
 pub(crate) mod read;

@@ -339,12 +339,19 @@ impl Ring {
         if self.n_blocking.get() > 0 {
             return false;
         }
-        // Without a watcher there is no sleeping: the task asks to be polled again.
         match self.watched() {
-            Some(watched) => watched.bell.join(key, waker),
-            None => waker.wake_by_ref(),
+            Some(watched) => watched.bell.join(key, waker, || self.has_new(waker)),
+            // Without a watcher there is no sleeping: the task asks to be polled again.
+            None => {
+                waker.wake_by_ref();
+                self.has_new(waker)
+            }
         }
-        // Handed over by now, and not seen by the watcher if they came before it knew the task.
+    }
+
+    /// Hands over what is queued; true when completions came, which the watcher has not seen if that
+    /// was before it knew the task.
+    fn has_new(&self, waker: &Waker) -> bool {
         let mut core = self.core.borrow_mut();
         if core.flush().is_err() {
             drop(core);

@@ -43,7 +43,7 @@ pub(super) fn watch(ring: RawFd) -> Result<Watched, Error> {
     let watch = started()?;
     // ord: Relaxed, a counter.
     let id = watch.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let bell = Arc::new(Bell::default());
+    let bell = Arc::new(Bell::new());
     watch.bells.lock().insert(id, Arc::clone(&bell));
     let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
     // SAFETY: the caller keeps it open.
@@ -85,9 +85,7 @@ impl Watch {
                 }
             };
             for (bell, looks) in std::mem::take(&mut unseen) {
-                if bell.looks() == looks {
-                    bell.wake_all();
-                }
+                bell.wake_all_unless_seen(looks);
             }
             for event in &events[..n] {
                 let bell = self.bells.lock().get(&event.data.u64()).cloned();
