@@ -111,7 +111,8 @@ fn what_cannot_be_done_is_said_in_one_line() {
         (&["ctl", "stats", "--pid", "1", "--dir", dir], 1, "process 1 does not log into"),
         (&["ctl", "flush", "--dir", "/nonexistent"], 1, "/nonexistent"),
         (&["ps", "/nonexistent"], 1, "/nonexistent"),
-        (&["ctl", "dump", "--dir", dir], 2, "dump"),
+        (&["ctl", "dance", "--dir", dir], 2, "dance"),
+        (&["ctl", "dump", "--dir", dir], 1, "no flight recorder"),
     ] {
         let (got, out, err) = told(&ttlog(args));
         assert!(got == code && err.contains(part) && out.is_empty(), "{args:?}: {got} {err}");

@@ -172,6 +172,23 @@ fn a_filter_that_is_set_moves_events_from_the_recorder_to_the_log_and_back() {
 }
 
 #[test]
+fn what_is_redacted_is_so_in_the_dump_and_a_rate_limit_is_not_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let logger = builder(dir.path(), 1 << 20).redact(["password"]).limit("recorder", 1, LONG);
+    let logger = logger.build().unwrap();
+    for n in 0..10_u64 {
+        ttlog::trace!(logger: &logger, t = 0_u64, n, password = "hunter2", "kept");
+    }
+    let file = dir.path().join("what.ttdump");
+    logger.snapshot(&file).unwrap();
+    assert_eq!(numbers(&read(&file), Level::TRACE, 0), (0..10).collect::<Vec<_>>());
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(!bytes.windows(7).any(|window| window == b"hunter2"));
+    assert!(bytes.windows(10).any(|window| window == b"[redacted]"));
+    logger.shutdown(LONG).unwrap();
+}
+
+#[test]
 fn the_level_of_the_recorder_is_its_least() {
     let dir = tempfile::tempdir().unwrap();
     let logger = Builder::new(dir.path()).filter("warn").flight_recorder(Level::DEBUG, 1 << 20);

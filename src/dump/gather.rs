@@ -14,7 +14,7 @@ use crate::store::segment::{self, BlockRef, SegmentReader};
 use crate::store::{name, spill};
 
 /// Bytes of records of the log that stand in a dump; the newest of them.
-const ORDINARY_BYTES_MAX: u64 = 32 << 20;
+const ORDINARY_BYTES_MAX: u64 = 16 << 20;
 /// How far the times in a block's header may be off.
 const SLACK_NS: i64 = 1_000_000;
 

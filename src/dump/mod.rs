@@ -143,7 +143,7 @@ fn write(
             io::Error::new(io::ErrorKind::InvalidData, error.to_string())
         };
         for piece in in_order(&gathered.recorded, &gathered.ordinary) {
-            builder.push_run(&piece).map_err(malformed)?;
+            builder.push_run(&piece.into_run()).map_err(malformed)?;
             let whole = builder.take();
             if !whole.is_empty() {
                 put(whole)?;

@@ -7,8 +7,24 @@ use crate::record::{HEAD_BYTES, Head, Losses, RawRun, RunHead};
 /// Bytes of a piece, as a rule: small beside a block, so that blocks follow each other in time.
 const PIECE_BYTES: usize = 16 << 10;
 
+/// A piece of a run that was read.
+#[derive(Debug)]
+pub(super) struct Piece<'a> {
+    /// When its first record was logged.
+    ticks: u64,
+    head: RunHead,
+    bytes: &'a [u8],
+}
+
+impl Piece<'_> {
+    /// The piece as a run of its own.
+    pub(super) fn into_run(self) -> RawRun {
+        RawRun { head: self.head, bytes: self.bytes.to_vec() }
+    }
+}
+
 /// The runs of a dump in the order in which they are written.
-pub(super) fn in_order(recorded: &[RawRun], ordinary: &[RawRun]) -> Vec<RawRun> {
+pub(super) fn in_order<'a>(recorded: &'a [RawRun], ordinary: &'a [RawRun]) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
     let mut numbers: HashMap<(u32, u32), u64> = HashMap::new();
     for run in by_lane(recorded) {
@@ -25,14 +41,15 @@ pub(super) fn in_order(recorded: &[RawRun], ordinary: &[RawRun]) -> Vec<RawRun> 
         let losses = run.head.losses.since(before);
         if run.bytes.is_empty() && !losses.is_empty() {
             // Losses alone stand where the lane was.
-            pieces.push((*ticks, RawRun { head: RunHead { losses, ..run.head.clone() }, ..run.clone() }));
+            let head = RunHead { losses, ..run.head.clone() };
+            pieces.push(Piece { ticks: *ticks, head, bytes: &[] });
         }
         cut(run, run.head.first_record, &losses, &mut pieces);
-        *ticks = pieces.last().map_or(0, |(ticks, _)| *ticks).max(*ticks);
+        *ticks = pieces.last().map_or(0, |piece| piece.ticks).max(*ticks);
     }
     // Stable: what a lane has at one tick stays in its order.
-    pieces.sort_by_key(|(ticks, _)| *ticks);
-    pieces.into_iter().map(|(_, piece)| piece).collect()
+    pieces.sort_by_key(|piece| piece.ticks);
+    pieces
 }
 
 fn by_lane(runs: &[RawRun]) -> Vec<&RawRun> {
@@ -42,11 +59,11 @@ fn by_lane(runs: &[RawRun]) -> Vec<&RawRun> {
 }
 
 /// Cuts a run whose first record has this number; returns the number of the next.
-fn cut(
-    run: &RawRun,
+fn cut<'a>(
+    run: &'a RawRun,
     mut number: u64,
     losses: &Losses,
-    pieces: &mut Vec<(u64, RawRun)>,
+    pieces: &mut Vec<Piece<'a>>,
 ) -> u64 {
     let (mut position, mut rest) = (run.head.position, &run.bytes[..]);
     while let Some(first) = Head::read(rest).filter(|head| head.len() >= HEAD_BYTES) {
@@ -69,7 +86,7 @@ fn cut(
             losses: *losses,
             ..run.head.clone()
         };
-        pieces.push((first.ticks, RawRun { head, bytes: bytes.to_vec() }));
+        pieces.push(Piece { ticks: first.ticks, head, bytes });
         (position, number) = (end, number + u64::from(count));
     }
     number
@@ -115,14 +132,15 @@ mod tests {
     #[test]
     fn pieces_stand_by_time_and_a_lane_stays_whole_and_in_order() {
         let (old, new) = (run(9, 0..5000, Losses::NONE), run(8, 2000..2010, Losses::NONE));
-        let pieces = in_order(&[new, old.clone()], &[]);
+        let recorded = [new, old.clone()];
+        let pieces = in_order(&recorded, &[]);
         let firsts: Vec<_> = pieces.iter().map(|piece| piece.head.generation).collect();
         assert_eq!(firsts, [9, 9, 8, 9, 9, 9], "five pieces of 1,024 records, and one between");
-        let (mut position, mut number, mut bytes) = (4096, 7, Vec::new());
+        let (mut position, mut number, mut bytes) = (4096, 0, Vec::new());
         for piece in pieces.iter().filter(|piece| piece.head.generation == 9) {
             assert_eq!((piece.head.position, piece.head.first_record), (position, number));
             (position, number) = (piece.head.end, number + u64::from(piece.head.count));
-            bytes.extend_from_slice(&piece.bytes);
+            bytes.extend_from_slice(piece.bytes);
         }
         assert_eq!((position, bytes), (old.head.end, old.bytes));
     }
@@ -142,7 +160,8 @@ mod tests {
         let first = run(1, 0..2, lost(5));
         let second = behind(run(1, 4..6, lost(8)), 1000);
         let alone = behind(run(1, 0..0, lost(9)), 2000);
-        let pieces = in_order(&[run(2, 1..2, lost(99))], &[alone, second, first]);
+        let (recorded, ordinary) = ([run(2, 1..2, lost(99))], [alone, second, first]);
+        let pieces = in_order(&recorded, &ordinary);
         let told: Vec<_> = pieces.iter().map(|piece| piece.head.losses.total()).collect();
         assert_eq!(told, [0, 0, 3, 4]);
         assert_eq!(pieces[3].head.count, 0);
