@@ -31,6 +31,7 @@ use crate::lane::outside::{self, Found, Snapshot};
 use crate::lane::owner::{self, Lock, Owner, Taken};
 use crate::lane::place;
 use crate::notice;
+use crate::record::LANE_RETOLD;
 use crate::store::name;
 
 /// An owner file whose lanes cannot be seen from here goes after this long (S10).
@@ -225,10 +226,16 @@ fn complete(
     if is_cut && !snapshot.has_spilled && !has_holes {
         covered.cover_removed();
     }
-    let missing = covered.missing(snapshot.runs.clone());
+    let retold = covered.last_generation(LANE_RETOLD);
+    let mut missing = covered.missing(snapshot.runs.clone());
     if missing.is_empty() {
         return Ok(Some(false));
     }
+    // What is in staging may be told again itself.
+    let staged = missing.iter().filter(|run| run.head.lane == LANE_RETOLD);
+    let last = staged.map(|run| run.head.generation).fold(retold, u32::max);
+    let spans = segment::open_spans(&mut dead.segments)?;
+    missing.splice(0..0, segment::retelling(&spans, last.saturating_add(1), &missing));
     let number = dead.segments.iter().map(|segment| segment.header.number).max().unwrap_or(0);
     segment::write(disk, dir, owner, number + 1, missing, &snapshot)?;
     Ok(Some(true))

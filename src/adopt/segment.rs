@@ -8,8 +8,11 @@ use crate::emit::clock;
 use crate::io::Disk;
 use crate::lane::outside::{self, Snapshot};
 use crate::lane::owner::Owner;
-use crate::record::{Definition, Definitions, Head, RawRun};
-use crate::store::segment::{Entry, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader};
+use crate::record::compact::Decoder;
+use crate::record::{Definition, Definitions, Head, LANE_RETOLD, OpenSpans, RawRun, RunHead};
+use crate::store::segment::{
+    Entry, FLAG_SPILL, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader,
+};
 use crate::store::{Builder as SegmentBuilder, Reason, block, name};
 
 /// A segment of the dead logger.
@@ -152,6 +155,48 @@ impl Segment {
         SegmentReader::open(&self.path)
             .map_err(|error| io::Error::other(format!("{}: {error}", self.path.display())))
     }
+}
+
+/// The spans that were open at the end of a logger's segments, which the next one tells again. What
+/// is damaged tells nothing.
+pub(super) fn open_spans(segments: &mut [Segment]) -> io::Result<OpenSpans> {
+    let mut spans = OpenSpans::default();
+    segments.sort_by_key(|segment| segment.header.number);
+    // Each begins with those that were open then, but for one that was spilled.
+    let is_whole = |segment: &Segment| segment.header.flags & FLAG_SPILL == 0;
+    let from = segments.iter().rposition(is_whole).unwrap_or(0);
+    let (mut payload, mut records) = (Vec::new(), Vec::new());
+    for segment in &segments[from..] {
+        let mut reader = segment.open()?;
+        while let Some(entry) = reader.next_entry()? {
+            let Entry::Block(found) = entry else { continue };
+            let is_events = found.header.kind == block::KIND_EVENTS;
+            if !is_events || reader.read_block(&found, &mut payload).is_err() {
+                continue;
+            }
+            let Some(sections) = block::sections(&payload, &found.header) else { continue };
+            let mut definitions = Definitions::default();
+            definitions.decode_all(sections.definitions);
+            let mut decoder = Decoder::new(sections.runs, &definitions);
+            while let Some(Ok(_)) = decoder.next_into(&mut records) {
+                spans.note(&records);
+            }
+        }
+    }
+    Ok(spans)
+}
+
+/// The run in which spans are told again, as if at the moment of the first record behind it.
+pub(super) fn retelling(spans: &OpenSpans, generation: u32, runs: &[RawRun]) -> Option<RawRun> {
+    let ticks = runs.iter().filter_map(|run| Some(Head::read(&run.bytes)?.ticks)).min()?;
+    let bytes = spans.retell(ticks);
+    let records = std::iter::successors(Some(&bytes[..]), |rest| {
+        Head::read(rest).map(|head| &rest[head.len()..])
+    });
+    let count = records.count() as u32 - 1;
+    let end = bytes.len() as u64;
+    let head = RunHead { lane: LANE_RETOLD, generation, end, count, ..RunHead::default() };
+    (count > 0).then_some(RawRun { head, bytes })
 }
 
 /// Writes runs into a new segment of the dead logger: data, then name. The caller syncs the

@@ -231,8 +231,9 @@ impl Producer {
     /// Takes the lane away, from any thread: writes that begin behind the caller's barrier for all
     /// processors take the cold way (R7).
     pub(crate) fn stop(&self) {
-        // ord: Relaxed, ordered by the barrier that follows.
-        self.serial.store(0, Ordering::Relaxed);
+        // ord: Relaxed, ordered by the barrier that follows; a swap, so that of this and the step of
+        // `set_marked` one comes behind the other (R8).
+        self.serial.swap(0, Ordering::Relaxed);
     }
 
     /// True while a write may be under way that began before `stop`, for any thread (R7).

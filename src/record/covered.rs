@@ -46,6 +46,12 @@ impl Covered {
         }
     }
 
+    /// The last hand-out of a lane that segments hold something of; 0 for none.
+    pub(crate) fn last_generation(&self, lane: u32) -> u32 {
+        let of = self.ranges.keys().filter(|(other, _)| *other == lane);
+        of.map(|(_, generation)| *generation).max().unwrap_or(0)
+    }
+
     /// The parts of these runs that are not covered, each byte range once.
     pub(crate) fn missing(mut self, mut runs: Vec<RawRun>) -> Vec<RawRun> {
         runs.sort_by_key(|run| (run.head.generation, run.head.lane, run.head.position));

@@ -33,6 +33,7 @@ mod json;
 mod kind;
 mod level;
 mod loss;
+mod open_spans;
 mod run;
 pub mod template;
 mod value;
@@ -46,6 +47,8 @@ pub use json::is_json;
 pub use kind::Kind;
 pub use level::{Level, ParseLevelError};
 pub use loss::{CAUSES, Cause, LEVELS, Losses};
+#[cfg_attr(loom, expect(unused_imports, reason = "only what is modelled is compiled"))]
+pub(crate) use open_spans::OpenSpans;
 pub(crate) use run::thread_name_bytes;
 pub use run::{CODEC_COMPACT, CODEC_RAW, RUN_HEAD_BYTES_MAX, RawRun, RunHead};
 pub(crate) use value::take_value;

@@ -29,7 +29,7 @@ mod segments;
 pub(crate) mod spill;
 mod sync;
 pub(crate) mod tap;
-pub(crate) mod spans;
+mod spans;
 mod writer;
 #[cfg(test)]
 mod writer_tests;
@@ -53,7 +53,6 @@ use self::queue::Op;
 pub(crate) use self::queue::Queue;
 pub(crate) use self::writer::{WriterSetup, run as run_writer};
 use self::tap::Tap;
-use self::spans::OpenSpans;
 use crate::config::Durability;
 use crate::lane::catalog::{Catalog, CatalogView};
 use crate::lane::hand_out::Lane;
@@ -62,7 +61,7 @@ use crate::lane::park;
 use crate::lane::ready::Ready;
 use crate::lane::staging::Staging;
 use crate::monitor::Mutex;
-use crate::record::Anchor;
+use crate::record::{Anchor, OpenSpans};
 use crate::record::compact::Encoder;
 
 /// Pause between turns while lanes call: long enough that the scribe does not fight producers

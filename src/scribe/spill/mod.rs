@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 pub(crate) use self::file::SpillPlan;
 use self::spiller::Spiller;
 use super::progress::Progress;
-use super::spans::OpenSpans;
 use super::tap::Tap;
 use crate::io::FileDisk;
 use crate::lane::catalog::Catalog;
@@ -37,7 +36,7 @@ use crate::lane::lanes::Lanes;
 use crate::lane::staging::Staging;
 use crate::monitor::Mutex;
 use crate::notice::Seldom;
-use crate::record::Anchor;
+use crate::record::{Anchor, OpenSpans};
 use crate::store::spill::drain;
 
 /// How long a drainer pauses before it tries again.
