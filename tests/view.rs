@@ -85,6 +85,36 @@ fn order_within_a_boot_stands_though_the_clock_was_set_back() {
     assert_eq!(numbers(&source, &Query::new().reverse()), backwards);
 }
 
+/// What a thread spilled is read by its own time, which may be behind that of the block that tells
+/// a loss.
+#[test]
+fn losses_wait_for_earlier_records_that_lie_in_another_file() {
+    let lane = counting(0, 0, 30, 1);
+    let mut losses = Losses::NONE;
+    losses.add(Cause::Full, Level::Info, 4);
+    let losing = lane.clone().losing(losses);
+    let mut alone = losing.run(20, 20);
+    alone.bytes.clear();
+    for goes_on in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(1);
+        writer.write(dir.path(), &[vec![lane.run(0, 10), alone.clone()]]);
+        let mut spilled = vec![vec![lane.run(10, 20)]];
+        spilled.extend(goes_on.then(|| vec![losing.run(20, 30)]));
+        writer.write(dir.path(), &spilled);
+        let mut expected: Vec<i64> = (0..if goes_on { 30 } else { 20 }).collect();
+        expected.insert(20, -4);
+        let source = Source::open(dir.path()).unwrap();
+        assert_eq!(numbers(&source, &Query::new()), expected);
+        // Newest first it may be shown late, and is shown once.
+        let (lost, shown): (Vec<i64>, Vec<i64>) =
+            numbers(&source, &Query::new().reverse()).into_iter().partition(|n| *n < 0);
+        expected.retain(|n| *n >= 0);
+        expected.reverse();
+        assert_eq!((lost, shown), (vec![-4], expected));
+    }
+}
+
 #[test]
 fn losses_stand_where_the_events_are_missing() {
     let dir = tempfile::tempdir().unwrap();

@@ -11,9 +11,10 @@ use crate::store::segment::BlockRef;
 use super::error::Error;
 use super::item::{Damage, Item, Logger};
 use super::merge::{Gap, Merge, Shown};
-use super::once::Lanes;
+use super::once::{Aside, Lanes};
 use super::plan::{Axis, Files, Planned, Read, Unit, Walk};
 use super::query::Query;
+use super::shot::{Run, Shot};
 use super::source::Source;
 use super::spans::{self, Spans};
 use super::stream::Spool;
@@ -21,36 +22,6 @@ use super::weave::{Loom, Place, Shapes};
 
 /// Bytes of lanes and staging that are kept in memory until their time comes.
 const RUNS_BYTES_MAX: usize = 8 << 20;
-
-/// What lies in one logger's lanes and staging.
-#[derive(Debug)]
-struct Shot {
-    logger: Arc<Logger>,
-    place: PathBuf,
-    snapshot: Snapshot,
-    runs: Vec<Run>,
-}
-
-/// A run of a lane or of staging until its time comes.
-#[derive(Debug)]
-enum Run {
-    Memory(RunHead, Vec<u8>),
-    Spooled(RunHead, u64, usize),
-    Taken,
-}
-
-impl Run {
-    fn head(&self) -> Option<&RunHead> {
-        match self {
-            Self::Memory(head, _) | Self::Spooled(head, ..) => Some(head),
-            Self::Taken => None,
-        }
-    }
-
-    fn bytes_in_memory(&self) -> usize {
-        if let Self::Memory(_, bytes) = self { bytes.len() } else { 0 }
-    }
-}
 
 /// The items of a log in their order.
 #[derive(Debug)]
@@ -440,6 +411,22 @@ impl Items {
         self.merge.add((file.logger.boot, file.logger.clock), stream)
     }
 
+    /// Tells the losses that waited for runs of their lanes, now that there is nothing else; false
+    /// when there were none.
+    fn tell_aside(&mut self) -> Result<bool, Error> {
+        let aside = self.lanes.take_aside();
+        let any = !aside.is_empty();
+        for Aside { head, logger, file, segment, anchors } in aside {
+            let place =
+                Place { logger: &logger, file: &file, offset: 0, segment, tells_gaps: false };
+            let (query, lanes) = (&self.query, &mut self.lanes);
+            let mut loom = Loom { query, lanes, shapes: &mut self.shapes, spans: &mut self.spans };
+            let stream = loom.last_run(place, &head, &anchors);
+            self.merge.add((logger.boot, logger.clock), stream)?;
+        }
+        Ok(any)
+    }
+
     fn open_run(&mut self, shot: usize, run: usize) -> Result<(), Error> {
         let shot = &mut self.shots[shot];
         let (head, bytes) = match std::mem::replace(&mut shot.runs[run], Run::Taken) {
@@ -474,7 +461,11 @@ impl Iterator for Items {
             let nearest = self.merge.nearest();
             let due = self.plan.peek().map(|planned| planned.due);
             match (nearest, due) {
-                (None, None) => return None,
+                (None, None) => match self.tell_aside() {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(error) => return Some(Err(error)),
+                },
                 (Some((group, place)), due) if due.is_none_or(|due| due > place) => {
                     if !self.axis.reverse && place > self.limit_ns {
                         return None;

@@ -16,6 +16,7 @@ mod merge;
 mod once;
 mod plan;
 mod query;
+mod shot;
 mod source;
 mod spans;
 mod stream;

@@ -9,8 +9,12 @@
 //!   behind what blocks still to be opened can hold.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::record::{Losses, RunHead};
+use crate::record::{Anchor, Losses, RunHead};
+
+use super::item::Logger;
 
 const LANES_MAX: usize = 1 << 16;
 const RANGES_MAX: usize = 256;
@@ -78,11 +82,25 @@ pub(super) struct Lane {
     pub(super) bytes: Ranges,
     numbers: Ranges,
     losses: Option<Box<Losses>>,
+    /// In reverse: what the newest run tells.
+    newest: Option<Box<Losses>>,
     /// What the sorting key of the lane's next record must not be below (above in reverse).
     pub(super) key: Option<u64>,
     seen: bool,
     told_first: bool,
+    /// Losses that stand behind records of the lane which were not read yet.
+    aside: Option<Box<Aside>>,
     used: u64,
+}
+
+/// A run of losses alone that waits for the lane's earlier records, with where it was found.
+#[derive(Debug)]
+pub(super) struct Aside {
+    pub(super) head: RunHead,
+    pub(super) logger: Arc<Logger>,
+    pub(super) file: PathBuf,
+    pub(super) segment: Option<u64>,
+    pub(super) anchors: Vec<Anchor>,
 }
 
 /// What one run tells about its lane beyond its records.
@@ -129,10 +147,36 @@ impl Lane {
         told
     }
 
+    /// True for a run of losses alone whose lane's earlier records were not all read: they may lie in
+    /// a spill file, whose turn comes by their time, or be gone for good. The lane's next run tells
+    /// these losses too, and if there is none, the end does.
+    pub(super) fn is_early(&self, head: &RunHead) -> bool {
+        head.count == 0 && self.seen && head.position > self.bytes.end()
+    }
+
+    /// Lets losses wait; of several the last, which says what those before it say.
+    pub(super) fn set_aside(&mut self, aside: Aside) {
+        let is_later = |held: &Aside| aside.head.position >= held.head.position;
+        if self.aside.as_deref().is_none_or(is_later) {
+            self.aside = Some(Box::new(aside));
+        }
+    }
+
     /// Takes note of a run in reading order, newest first: what it shows to be lost stands behind
     /// it, between it and the run that was read before.
     pub(super) fn precede(&mut self, head: &RunHead) -> Told {
         let mut told = Told::default();
+        if self.seen && head.count == 0 && head.position >= self.bytes.end() {
+            // It stands behind all that was read: what came before it was written later.
+            let newest = self.newest.get_or_insert_default();
+            let fresh = head.losses.since(newest);
+            newest.add_all(&fresh);
+            told.lost = (!fresh.is_empty()).then(|| Box::new(fresh));
+            return told;
+        }
+        if !self.seen && !head.losses.is_empty() {
+            self.newest = Some(Box::new(head.losses));
+        }
         // What the lane's first record's run says is told at once, as of the lane's start: the runs
         // before it, of losses alone, have nothing to add.
         if !self.told_first {
@@ -182,6 +226,12 @@ impl Lanes {
         self.lanes.get(&id).is_some_and(|lane| lane.bytes.has_all(start, end))
     }
 
+    /// The losses that wait.
+    pub(super) fn take_aside(&mut self) -> Vec<Aside> {
+        let lanes = self.lanes.values_mut();
+        lanes.filter_map(|lane| lane.aside.take()).map(|aside| *aside).collect()
+    }
+
     /// How many records are still missing of those that were skipped.
     pub(super) fn missing(&self, id: LaneId, skipped: &Skipped) -> u64 {
         let Some(lane) = self.lanes.get(&id) else { return 0 };
@@ -195,7 +245,7 @@ impl Lanes {
         let quarter = used.len() / 4;
         let (_, limit, _) = used.select_nth_unstable(quarter);
         let limit = *limit;
-        self.lanes.retain(|_, lane| lane.used > limit);
+        self.lanes.retain(|_, lane| lane.used > limit || lane.aside.is_some());
     }
 }
 

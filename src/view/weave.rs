@@ -13,7 +13,7 @@ use crate::render::Shape;
 use crate::store::block::{BlockHeader, sections};
 
 use super::item::{Damage, Logger, Mark, Origin, Tables};
-use super::once::{Lane, LaneId, Lanes, Told};
+use super::once::{Aside, Lane, LaneId, Lanes, Told};
 use super::query::{Query, bit};
 use super::spans::Spans;
 use super::stream::{Entry, MARK, Stream};
@@ -88,6 +88,8 @@ struct Weave<'l, 'a> {
     checks_time: bool,
     unknown: u64,
     sorted: bool,
+    /// True when no losses are to wait any longer.
+    is_last: bool,
 }
 
 impl Loom<'_> {
@@ -141,6 +143,20 @@ impl Loom<'_> {
         weave.run(head, records, definitions, true);
         weave.finish()
     }
+
+    /// The stream of a run of losses alone behind which nothing of its lane comes any more.
+    pub(super) fn last_run(
+        &mut self,
+        place: Place<'_>,
+        head: &RunHead,
+        anchors: &[crate::record::Anchor],
+    ) -> Stream {
+        let mut weave = Weave::new(self, place);
+        weave.tables.add_anchors(anchors.iter().copied());
+        weave.is_last = true;
+        weave.run(head, &[], &Definitions::default(), true);
+        weave.finish()
+    }
 }
 
 impl<'l, 'a> Weave<'l, 'a> {
@@ -158,6 +174,7 @@ impl<'l, 'a> Weave<'l, 'a> {
             checks_time: false,
             unknown: 0,
             sorted: true,
+            is_last: false,
         }
     }
 
@@ -165,6 +182,11 @@ impl<'l, 'a> Weave<'l, 'a> {
         let id = (self.place.logger.id, head.lane, head.generation);
         let reverse = self.loom.query.reverse;
         let mut lane = std::mem::take(self.loom.lanes.lane(id));
+        if !reverse && !self.is_last && lane.is_early(head) {
+            lane.set_aside(self.aside(head));
+            *self.loom.lanes.lane(id) = lane;
+            return;
+        }
         let told = if reverse { lane.precede(head) } else { lane.follow(head, counted) };
         let origin = self.tables.origins.len() as u32;
         let name = head.thread.as_str().into();
@@ -189,6 +211,17 @@ impl<'l, 'a> Weave<'l, 'a> {
         }
         lane.bytes.add(head.position, head.end);
         *self.loom.lanes.lane(id) = lane;
+    }
+
+    #[cold]
+    fn aside(&self, head: &RunHead) -> Aside {
+        Aside {
+            head: head.clone(),
+            logger: Arc::clone(self.place.logger),
+            file: self.place.file.to_owned(),
+            segment: self.place.segment,
+            anchors: self.tables.timeline.anchors().to_vec(),
+        }
     }
 
     fn told_before(&mut self, told: &Told, lane: LaneId, key: u64, origin: u32) {
