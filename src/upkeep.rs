@@ -162,7 +162,7 @@ impl Upkeep {
         let packing = Packing(self.clone());
         let work = move || {
             let _packing = packing;
-            crate::lane::handle::mark_internal();
+            crate::lane::thread::mark_internal();
             crate::lane::process::block_signals();
             // Without the lower priority it works as well.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
@@ -217,7 +217,7 @@ impl Upkeep {
         let (upkeep, (busy, done)) = (self.clone(), channel::<()>());
         let work = move || {
             let _busy = busy;
-            crate::lane::handle::mark_internal();
+            crate::lane::thread::mark_internal();
             crate::lane::process::block_signals();
             upkeep.pass(segments);
         };

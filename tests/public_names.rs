@@ -11,8 +11,8 @@ use std::time::Duration;
 use ttlog::ring::{self, LockFreeRingBuffer};
 use ttlog::view::{Item, Query, Record, Source, Value};
 use ttlog::{
-    BackPressurePolicy, Builder, Compression, Console, Durability, Error, Fallback, Flushed, Handle,
-    Health, IoChoice, Keep, Level, Redacted, Rotate, Stats,
+    BackPressurePolicy, Builder, Compression, Console, Durability, Error, Fallback, Flushed,
+    Handle, Health, IoChoice, Keep, Level, Redacted, Rotate, Stats,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -34,10 +34,7 @@ fn builder(dir: &Path) -> Builder {
         .durability(Durability::Interval(SECOND))
         .rotate(Rotate::size(64 << 20).or(Rotate::daily()))
         .keep(
-            Keep::total(2 << 30)
-                .age(Duration::from_secs(7 * 86_400))
-                .count(100)
-                .min_free(1 << 30),
+            Keep::total(2 << 30).age(Duration::from_secs(7 * 86_400)).count(100).min_free(1 << 30),
         )
         .compress(Compression::Compact)
         .io(IoChoice::Auto)
@@ -148,7 +145,8 @@ fn the_typed_ring_has_its_names() {
     let mut out = Vec::new();
     assert_eq!(ring.take_into(&mut out, 1), 1);
     assert_eq!(ring.drain(), [3, 4]);
-    let _: (usize, usize, BackPressurePolicy) = (ring.len(), ring.capacity(), ring.policy().clone());
+    let _: (usize, usize, BackPressurePolicy) =
+        (ring.len(), ring.capacity(), ring.policy().clone());
     let _: ring::Stats = ring.stats();
     drop((ring.push_async(1), ring.take_batch_async(1)));
     ring.close();

@@ -98,7 +98,7 @@ pub fn take_up(dir: &Path) {
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> bool {
     let work = move || {
-        crate::lane::handle::mark_internal();
+        crate::lane::thread::mark_internal();
         crate::lane::process::block_signals();
         work();
     };

@@ -16,7 +16,7 @@
 //! Whatever stands between an event and its lane, the call returns: the event is counted as lost in
 //! the lane, else in the common lane, in the process's counter when there is no logger to ask.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -53,10 +53,6 @@ thread_local! {
     static GLOBAL: Producer = const { Producer::new() };
     /// The same for the one logger that has [claimed](living::claim_layer) it for calls by a layer.
     static LAYER: Producer = const { Producer::new() };
-    /// True on the logger's own threads: the logger never logs through itself.
-    static INTERNAL: Cell<bool> = const { Cell::new(false) };
-    /// True while this thread is on the cold way: what it calls there does not log.
-    static COLD: Cell<bool> = const { Cell::new(false) };
     static KEPT: Kept = const { Kept(RefCell::new(Vec::new())) };
 }
 
@@ -102,32 +98,6 @@ impl Attachment {
             }
         }
     }
-}
-
-/// This thread on the cold way, until it is dropped.
-pub(super) struct Cold;
-
-impl Cold {
-    /// `None` when the caller is a signal handler that interrupted the cold way.
-    pub(super) fn enter() -> Option<Self> {
-        if COLD.replace(true) { None } else { Some(Self) }
-    }
-}
-
-impl Drop for Cold {
-    fn drop(&mut self) {
-        COLD.set(false);
-    }
-}
-
-/// Says that this thread belongs to a logger: its own events go nowhere.
-pub(crate) fn mark_internal() {
-    INTERNAL.with(|internal| internal.set(true));
-}
-
-/// True on a logger's own threads.
-pub(crate) fn is_internal() -> bool {
-    INTERNAL.get()
 }
 
 /// Turns this thread off in a forked child: every call takes the cold way, which sees the fork.
@@ -275,7 +245,7 @@ pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
 }
 
 fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
-    if INTERNAL.get() {
+    if thread::is_internal() {
         return;
     }
     if serial == capture::SERIAL {
@@ -285,7 +255,7 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     if process::is_forked() {
         return count_forked(record);
     }
-    let Some(_cold) = Cold::enter() else {
+    let Some(_cold) = thread::Cold::enter() else {
         // Called by a signal handler that interrupted the cold way.
         return lose_global(serial, Cause::Reentrant, level);
     };
@@ -330,11 +300,11 @@ pub(super) fn local_producer(lanes: &Arc<Lanes>) -> Option<Rc<Producer>> {
 #[cold]
 #[inline(never)]
 fn cold_local(lanes: &Arc<Lanes>, record: &dyn Record) {
-    if INTERNAL.get() {
+    if thread::is_internal() {
         return;
     }
     let level = record.level();
-    let Some(_cold) = Cold::enter() else {
+    let Some(_cold) = thread::Cold::enter() else {
         return lanes.count_loss(Cause::Reentrant, level);
     };
     match local_producer(lanes) {

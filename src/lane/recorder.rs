@@ -26,13 +26,14 @@ use super::capture;
 use super::entered;
 use super::fill::{InSpan, Record, Tells, fill};
 use super::full::{OnFull, Step};
-use super::handle::{self, Cold};
+use super::handle;
 use super::hand_out::Lane;
 use super::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use super::living::Living;
 use super::places;
 use super::process;
 use super::ring::Producer;
+use super::thread;
 use crate::monitor::Mutex;
 use crate::record::{HEAD_BYTES, Level};
 
@@ -185,11 +186,11 @@ fn write_told<R: Record>(serial: u32, ticks: u64, record: R) {
 #[cold]
 #[inline(never)]
 fn slowly(producer: &Producer, serial: u32, record: &dyn Record) {
-    if handle::is_internal() || process::is_forked() {
+    if thread::is_internal() || process::is_forked() {
         return;
     }
     // A signal handler that interrupted the cold way records nothing.
-    let Some(_cold) = Cold::enter() else { return };
+    let Some(_cold) = thread::Cold::enter() else { return };
     let Living::Found(lanes) = handle::lanes_of(serial) else { return };
     let level = record.level();
     handle::register(&lanes);

@@ -1,4 +1,13 @@
-//! Thread: the calling thread as the operating system knows it.
+//! Thread: the calling thread, as the operating system knows it and as the logger does.
+
+use std::cell::Cell;
+
+thread_local! {
+    /// True on the logger's own threads: the logger never logs through itself.
+    static INTERNAL: Cell<bool> = const { Cell::new(false) };
+    /// True while this thread is on the cold way: what it calls there does not log.
+    static COLD: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Its id.
 pub(crate) fn id() -> u32 {
@@ -9,4 +18,30 @@ pub(crate) fn id() -> u32 {
 pub(super) fn name() -> String {
     let own = std::thread::current().name().map(str::to_owned);
     own.unwrap_or_default()
+}
+
+/// This thread on the cold way, until it is dropped.
+pub(super) struct Cold;
+
+impl Cold {
+    /// `None` when the caller is a signal handler that interrupted the cold way.
+    pub(super) fn enter() -> Option<Self> {
+        if COLD.replace(true) { None } else { Some(Self) }
+    }
+}
+
+impl Drop for Cold {
+    fn drop(&mut self) {
+        COLD.set(false);
+    }
+}
+
+/// Says that this thread belongs to a logger: its own events go nowhere.
+pub(crate) fn mark_internal() {
+    INTERNAL.with(|internal| internal.set(true));
+}
+
+/// True on a logger's own threads.
+pub(crate) fn is_internal() -> bool {
+    INTERNAL.get()
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::{GLOBAL, RUNNING};
 use crate::emit::callsite::{Callsite, FieldName, Metadata};
 use crate::emit::{emit_message, field};
-use crate::lane::{handle, process};
+use crate::lane::{process, thread};
 use crate::notice;
 use crate::record::Level;
 use crate::scribe::progress::Ask;
@@ -63,7 +63,7 @@ pub(super) fn install() {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             // The logger's own threads log nothing, and a hook that panics is not entered again.
-            if !handle::is_internal() && !INSIDE.replace(true) {
+            if !thread::is_internal() && !INSIDE.replace(true) {
                 tell(info);
                 INSIDE.set(false);
             }

@@ -17,7 +17,7 @@ use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{Lanes, LanesSetup};
 use crate::lane::place::Place;
 use crate::lane::staging::{BUFFERS_MAX, Staging};
-use crate::lane::{handle, living, process};
+use crate::lane::{living, process, thread};
 use crate::notice;
 use crate::record::Anchor;
 use crate::scribe::console::{self, ConsoleSetup};
@@ -81,7 +81,7 @@ pub(super) fn spawn<R: Send + 'static>(
         return Err(Error::caused_by(Kind::Thread, refused));
     }
     let work = move || {
-        handle::mark_internal();
+        thread::mark_internal();
         // Signals are for the program's own threads.
         process::block_signals();
         work()
