@@ -59,6 +59,8 @@ pub const FLAG_PACKED: u32 = 1;
 /// Flag of a segment: written by the spiller beside others. Its runs lie between those of segments
 /// with smaller and greater numbers.
 pub const FLAG_SPILL: u32 = 2;
+/// Flag of a spill file: it is a typed ring's, and holds items in place of events.
+pub const FLAG_ITEMS: u32 = 4;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
 const _: () = assert!(
