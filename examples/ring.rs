@@ -1,32 +1,43 @@
 //! The four policies with a fast producer and a slow consumer, and what each of them lost.
 //!
 //! ```text
-//! cargo run --release --example ring
+//! cargo run --release --features serde --example ring
 //! ```
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use ttlog::ring::BackPressurePolicy::{self, Block, DropNewest, DropOldest, SpillToDisk};
+use ttlog::ring::BackPressurePolicy::{Block, DropNewest, DropOldest};
 use ttlog::ring::LockFreeRingBuffer;
 
 const ITEMS: u64 = 20_000;
 
 fn main() {
     println!("{ITEMS} items, a ring of 256, a consumer that takes 64 and rests\n");
-    for policy in [Block, DropOldest, DropNewest, SpillToDisk(PathBuf::from("spill"))] {
-        show(policy);
+    for policy in [Block, DropOldest, DropNewest] {
+        show(&format!("{policy:?}"), &LockFreeRingBuffer::new(256, policy));
     }
+    show_spill();
 }
 
-fn show(policy: BackPressurePolicy) {
-    let name = format!("{policy:?}");
-    let ring = match LockFreeRingBuffer::try_new(256, policy) {
-        Ok(ring) => ring,
-        Err(error) => return println!("{name:22} {error}"),
-    };
+#[cfg(feature = "serde")]
+fn show_spill() {
+    let dir = std::env::temp_dir().join(format!("ttlog-example-ring-{}", std::process::id()));
+    match LockFreeRingBuffer::with_spill(256, &dir) {
+        Ok(ring) => show("SpillToDisk", &ring),
+        Err(error) => println!("{:22} {error}", "SpillToDisk"),
+    }
+    // It is empty: all that was spilled has come back.
+    let _ = std::fs::remove_dir(dir);
+}
+
+#[cfg(not(feature = "serde"))]
+fn show_spill() {
+    println!("{:22} asks for --features serde", "SpillToDisk");
+}
+
+fn show(name: &str, ring: &LockFreeRingBuffer<u64>) {
     ring.measure_latency();
     let newest = thread::scope(|scope| {
         scope.spawn(|| {
@@ -47,8 +58,9 @@ fn show(policy: BackPressurePolicy) {
     let stats = ring.stats();
     assert_eq!(stats.delivered + stats.evicted + stats.returned, stats.pushed);
     println!(
-        "{name:22} delivered {:5}  evicted {:5}  returned {:5}  slept {:4} times, {:.1?}",
-        stats.delivered, stats.evicted, stats.returned, stats.parked, stats.blocked,
+        "{name:22} delivered {:5}  evicted {:5}  returned {:5}  spilled {:5}  slept {:4} times, \
+         {:.1?}",
+        stats.delivered, stats.evicted, stats.returned, stats.spilled, stats.parked, stats.blocked,
     );
     if let (Some(push), Some(newest)) = (stats.push_latency, newest) {
         println!(

@@ -171,6 +171,21 @@ fn the_typed_ring_has_its_names() {
     assert_eq!(newest.take_snapshot(), [1, 2]);
 }
 
+#[cfg(feature = "serde")]
+#[test]
+fn the_typed_ring_spills() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring: Result<LockFreeRingBuffer<u32>, Error> =
+        LockFreeRingBuffer::with_spill(2, dir.path().join("spill"));
+    let ring = ring.unwrap();
+    (0..10).for_each(|n| ring.push(n).unwrap());
+    let mut taken = Vec::new();
+    while taken.len() < 10 {
+        taken.extend(ring.take_batch(4));
+    }
+    assert_eq!(taken, (0..10).collect::<Vec<_>>());
+}
+
 #[test]
 fn io_has_its_names() {
     use ttlog::io::{

@@ -91,6 +91,8 @@ const LAYERS_BESIDE: &[(&str, &str)] = &[
     // File names are made and read in one place only.
     ("src/lane/outside.rs", "store::name"),
     ("src/lane/owner.rs", "store::name"),
+    // What a typed ring spills lies in spill files.
+    ("src/ring/spill.rs", "store::items"),
 ];
 
 /// The files that may lift `deny(unsafe_code)`, and what for.

@@ -1,6 +1,5 @@
 //! Identity: the directory, id and names under which a logger is known.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::adopt;
@@ -22,13 +21,6 @@ pub(super) fn make_dir(dir: &Path) -> Result<PathBuf, Error> {
         refuse("the log directory cannot be made; make it, or choose another", error)
     })?;
     std::fs::canonicalize(dir).map_err(|error| refuse("the log directory cannot be used", error))
-}
-
-pub(super) fn random_id() -> std::io::Result<u64> {
-    use std::io::Read as _;
-    let mut bytes = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes).max(1))
 }
 
 pub(super) fn owner_of(

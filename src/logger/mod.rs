@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::identity::{make_dir, owner_of, random_id, segment_header};
+use self::identity::{make_dir, owner_of, segment_header};
 pub use self::fork::reinit_after_fork;
 use self::live::Live;
 use self::owner_lock::OwnerLock;
@@ -206,7 +206,7 @@ impl Inner {
         let dir = make_dir(&config.dir)?;
         let spill = config.spill_dir()?;
         let logger =
-            random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
+            name::random_id().map_err(|e| Error::caused_by(Kind::Setting("no random id".into()), e))?;
         let choice = config.lanes.clone().unwrap_or(LanesChoice::Shared);
         if let Some(base) = choice.base() {
             adopt::keep_pace(&dir, base);

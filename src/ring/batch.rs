@@ -1,10 +1,11 @@
 //! Batch: many items with one claim, and many takes with one right.
 
 use std::fmt;
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::core::{Busy, Core, Taker};
-use super::policy::Debt;
+use super::policy::{Debt, PushError};
 use super::position::Refusal;
 use super::queue::LockFreeRingBuffer;
 use super::slot::{Parcel, Turn};
@@ -31,10 +32,12 @@ pub struct BatchPushError<T> {
     /// The items that were not.
     pub rest: Vec<T>,
     closed: bool,
+    source: Option<io::Error>,
 }
 
 impl<T> BatchPushError<T> {
-    /// Says whether the ring is closed; else it was full.
+    /// Says whether the ring is closed; else it was full, or could not spill and says why by
+    /// [`source`](std::error::Error::source).
     ///
     /// ```
     /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
@@ -60,47 +63,71 @@ impl<T> fmt::Debug for BatchPushError<T> {
 
 impl<T> fmt::Display for BatchPushError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = if self.closed { "closed" } else { "full" };
-        write!(f, "the ring is {why}; {} of the batch were pushed", self.pushed)
+        let why = match (&self.source, self.closed) {
+            (Some(_), _) => "could not spill to disk",
+            (None, true) => "is closed",
+            (None, false) => "is full",
+        };
+        write!(f, "the ring {why}; {} of the batch were pushed", self.pushed)
     }
 }
 
-impl<T> std::error::Error for BatchPushError<T> {}
+impl<T> std::error::Error for BatchPushError<T> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
 
 impl<T> Core<T> {
     pub(super) fn push_batch(&self, mut items: Vec<T>) -> Result<usize, BatchPushError<T>> {
         match self.push_all(&mut items) {
             (pushed, Ok(())) => Ok(pushed),
-            (pushed, Err(refusal)) => {
-                let closed = refusal == Refusal::Closed;
-                Err(BatchPushError { pushed, rest: items, closed })
+            (pushed, Err(refused)) => {
+                let closed = refused.is_closed();
+                let source = match refused {
+                    PushError::Spill { source, .. } => Some(source),
+                    PushError::BufferFull(()) | PushError::Closed(()) => None,
+                };
+                Err(BatchPushError { pushed, rest: items, closed, source })
             }
         }
     }
 
     /// Pushes from the front of `items`, where those stay that are refused.
-    pub(super) fn push_all(&self, items: &mut Vec<T>) -> (usize, Result<(), Refusal>) {
+    pub(super) fn push_all(&self, items: &mut Vec<T>) -> (usize, Result<(), PushError<()>>) {
         let len = items.len();
-        let mut parcel = Parcel::new(items);
+        let mut outcome = self.push_parcel(Parcel::new(items));
+        if let Some(overflow) = &self.overflow {
+            while matches!(outcome, Err(PushError::BufferFull(()))) {
+                outcome = match overflow.put(self, items) {
+                    Ok(0) => self.push_parcel(Parcel::new(items)),
+                    Ok(count) => {
+                        items.drain(..count);
+                        if items.is_empty() { Ok(()) } else { Err(PushError::BufferFull(())) }
+                    }
+                    Err(refused) => Err(refused),
+                };
+            }
+        }
+        self.add_returned(items.len());
+        (len - items.len(), outcome)
+    }
+
+    fn push_parcel(&self, mut parcel: Parcel<'_, T>) -> Result<(), PushError<()>> {
         while parcel.len() > 0 {
             let want = parcel.len();
             let mut debt = Debt::none();
             let claimed = match self.slots.claim(want) {
-                Err(Refusal::Full) => self.claim_by_policy(want, None, &mut debt),
+                Err(Refusal::Full) if self.overflow.is_none() => {
+                    self.claim_by_policy(want, None, &mut debt)
+                }
                 other => other,
             };
-            match claimed {
-                Ok(claim) => {
-                    claim.fill_from(&mut parcel);
-                    self.committed();
-                }
-                Err(refusal) => {
-                    self.add_returned(want);
-                    return (len - want, Err(refusal));
-                }
-            }
+            let claim = claimed.map_err(|refusal| PushError::new(refusal, ()))?;
+            claim.fill_from(&mut parcel);
+            self.committed();
         }
-        (len, Ok(()))
+        Ok(())
     }
 
     pub(super) fn take_batch(&self, taker: Taker, max: usize) -> Vec<T> {

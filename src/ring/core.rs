@@ -24,6 +24,8 @@ pub(super) struct Core<T> {
     pub(super) policy: BackPressurePolicy,
     pub(super) takers: Takers,
     pub(super) pushers: Pushers,
+    /// Where a ring goes on that spills.
+    pub(super) overflow: Option<Box<dyn Overflow<T>>>,
     /// True while a [`super::ConsumerHandle`] lives.
     consumer_taken: AtomicBool,
     /// How many can push, the ring itself and its producer handles; the ring closes with the last.
@@ -32,6 +34,34 @@ pub(super) struct Core<T> {
     taking: AtomicUsize,
     returned: AtomicU64,
     blocked_ns: AtomicU64,
+}
+
+/// Where items go for which there is no room, and from where they come back.
+pub(super) trait Overflow<T>: Send + Sync {
+    /// Pushes an item that found no room.
+    fn push(&self, core: &Core<T>, item: T) -> Result<(), PushError<T>>;
+
+    /// Takes items from the front on, and says how many: none if there is room by now.
+    fn put(&self, core: &Core<T>, items: &[T]) -> Result<usize, PushError<()>>;
+
+    /// Moves items into slots, as far as there is room, and notes what was taken.
+    fn refill(&self, core: &Core<T>);
+
+    /// Items that are there alone.
+    fn len(&self) -> usize;
+
+    fn counts(&self) -> OverflowCounts;
+}
+
+/// What went through an overflow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OverflowCounts {
+    /// Items that came into slots from there.
+    pub(super) moved: u64,
+    pub(super) spilled: u64,
+    pub(super) damaged: u64,
+    pub(super) taken_up: u64,
+    pub(super) len: u64,
 }
 
 /// On whose behalf items are taken.
@@ -57,8 +87,8 @@ impl<T> Core<T> {
         }
         if matches!(policy, BackPressurePolicy::SpillToDisk(_)) {
             return Err(Error::config(
-                "a ring that spills to disk comes with spill files and is made by `with_spill`; \
-                 use Block, DropOldest or DropNewest here",
+                "a ring that spills to disk comes with spill files and is made by `with_spill` \
+                 (feature `serde`); use Block, DropOldest or DropNewest here",
             ));
         }
         let patience_takes = matches!(policy, BackPressurePolicy::Block).then_some(PATIENCE_TAKES);
@@ -72,6 +102,7 @@ impl<T> Core<T> {
             policy,
             takers: Takers::new(),
             pushers: Pushers::new(patience_takes),
+            overflow: None,
             consumer_taken: AtomicBool::new(false),
             pushing: AtomicUsize::new(1),
             taking: AtomicUsize::new(1),
@@ -122,6 +153,9 @@ impl<T> Core<T> {
         refusal: Refusal,
         deadline: Option<Instant>,
     ) -> Result<(), PushError<T>> {
+        if let Some(overflow) = self.overflow.as_ref().filter(|_| refusal == Refusal::Full) {
+            return overflow.push(self, item);
+        }
         let mut debt = Debt::none();
         let claimed = match refusal {
             Refusal::Full => self.claim_by_policy(1, deadline, &mut debt),
@@ -148,14 +182,22 @@ impl<T> Core<T> {
         }
     }
 
-    /// Follows every published head: wakes producers that wait for room.
+    /// Follows every published head: wakes producers that wait for room, or what lies in files.
     #[inline]
     pub(super) fn freed(&self) {
         if mutant("freed_silent") {
             return;
         }
         if self.fences.someone_sleeps(self.slots.at.pusher_sleeps()) {
-            self.pushers.grant(&self.slots.at);
+            self.room_came();
+        }
+    }
+
+    #[cold]
+    fn room_came(&self) {
+        match &self.overflow {
+            Some(overflow) => overflow.refill(self),
+            None => self.pushers.grant(&self.slots.at),
         }
     }
 
@@ -199,6 +241,21 @@ impl<T> Core<T> {
         out: &mut Vec<T>,
         max: usize,
     ) -> Result<usize, Busy> {
+        let count = self.take_once(taker, out, max)?;
+        if count == 0 && self.came_from_files() {
+            return self.take_once(taker, out, max);
+        }
+        Ok(count)
+    }
+
+    /// True if a take that found nothing may have moved items into slots.
+    #[cold]
+    fn came_from_files(&self) -> bool {
+        self.overflow.is_some() && self.slots.at.len() > 0
+    }
+
+    #[inline]
+    fn take_once(&self, taker: Taker, out: &mut Vec<T>, max: usize) -> Result<usize, Busy> {
         let began = self.latencies.get().map(|_| Instant::now());
         let mut turn = self.turn(taker)?;
         let count = turn.take_into(out, max);
@@ -214,6 +271,14 @@ impl<T> Core<T> {
     }
 
     pub(super) fn take_one(&self, taker: Taker) -> Option<T> {
+        let item = self.take_one_once(taker);
+        if item.is_none() && self.came_from_files() {
+            return self.take_one_once(taker);
+        }
+        item
+    }
+
+    fn take_one_once(&self, taker: Taker) -> Option<T> {
         let mut turn = self.turn(taker).ok()?;
         let item = turn.take_one();
         if item.is_some() {
@@ -222,6 +287,25 @@ impl<T> Core<T> {
         drop(turn);
         self.turn_ended();
         item
+    }
+
+    /// Takes all that is there by now.
+    pub(super) fn drain(&self, taker: Taker) -> Vec<T> {
+        let spilled = self.overflow.as_ref().map_or(0, |overflow| overflow.len());
+        let mut items = self.take_batch(taker, self.slots.at.capacity());
+        let mut left = spilled;
+        while left > 0
+            && let Ok(count @ 1..) = self.take_into(taker, &mut items, left)
+        {
+            left -= count;
+        }
+        items
+    }
+
+    /// Items in slots and in files. Files first: what moves meanwhile is counted in the slots too.
+    pub(super) fn len(&self) -> usize {
+        let spilled = self.overflow.as_ref().map_or(0, |overflow| overflow.len());
+        spilled + self.slots.at.len()
     }
 
     pub(super) fn close(&self) {
@@ -290,16 +374,19 @@ impl<T> Core<T> {
         // ord: counters, all of them.
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let returned = read(&self.returned);
+        let files = self.overflow.as_ref().map(|overflow| overflow.counts()).unwrap_or_default();
         let counts = self.slots.at.counts();
         let latencies = self.latencies.get();
         Stats {
             capacity: self.slots.at.capacity(),
-            len: (counts.accepted - counts.taken) as usize,
-            pushed: counts.accepted + returned,
+            len: (counts.accepted - counts.taken + files.len) as usize,
+            pushed: counts.accepted - files.moved + files.spilled + returned,
             delivered: counts.taken - counts.evicted,
             evicted: counts.evicted,
             returned,
-            spilled: 0,
+            spilled: files.spilled,
+            taken_up: files.taken_up,
+            damaged: files.damaged,
             takes: self.slots.at.takes(),
             parked: read(&self.pushers.parked),
             blocked: Duration::from_nanos(read(&self.blocked_ns)),
@@ -313,7 +400,7 @@ impl<T> Core<T> {
 impl<T> fmt::Debug for Core<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockFreeRingBuffer")
-            .field("len", &self.slots.at.len())
+            .field("len", &self.len())
             .field("capacity", &self.slots.at.capacity())
             .field("policy", &self.policy)
             .field("closed", &self.slots.at.is_closed())

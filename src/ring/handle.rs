@@ -243,7 +243,7 @@ impl<T> ConsumerHandle<T> {
     /// assert_eq!(consumer.drain(), [1, 2]);
     /// ```
     pub fn drain(&self) -> Vec<T> {
-        self.take_batch(self.core.slots.at.capacity())
+        self.core.drain(Taker::Handle)
     }
 
     /// Takes up to `max` items, waiting for the first no longer than `timeout`.
@@ -318,7 +318,7 @@ impl<T> ConsumerHandle<T> {
     /// assert_eq!(consumer.len(), 1);
     /// ```
     pub fn len(&self) -> usize {
-        self.core.slots.at.len()
+        self.core.len()
     }
 
     /// Says whether nothing is in the ring nor being pushed.

@@ -20,8 +20,8 @@
 //! when the ring seems full by the copy. So a producer's first touch of a slot is a store, which
 //! its processor need not wait for.
 //!
-//! (In memory positions count by two: the lowest bit of the tail says *closed*, that of a stamp
-//! *committed*.)
+//! (In memory positions count by four: the lowest bits of the tail say *closed* and *diverted*,
+//! that of a stamp *committed*.)
 //!
 //! # Invariants
 //!
@@ -37,6 +37,12 @@
 //! - **I6** The array is a power of two, no less than the capacity; slots are found by masking.
 //! - **I7** Who changes the ring and then reads a flag, and who sets the flag and then looks at the
 //!   ring again, never both miss each other.
+//! - **I8** Diverted is a bit of the tail: items in files are newer than those in slots, and while
+//!   it is set they alone are put into slots, in their order, by the holder of the outlet. It is
+//!   set, items go into files, and it is taken back when none is there, under the inlet's lock.
+//! - **I9** A file is emptied or removed once each of its items was taken, or is known to be lost.
+//! - **I10** Who moves the head while the outlet is locked leaves the files to its holder, who looks
+//!   at the head again after it has let go.
 //!
 //! # Failure
 //!
@@ -52,12 +58,22 @@ mod batch;
 mod compat;
 mod core;
 mod handle;
+#[cfg(any(feature = "serde", test))]
+mod inlet;
+#[cfg(loom)]
+mod items_loom;
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(any(feature = "serde", test))]
+mod outlet;
+#[cfg(any(feature = "serde", test))]
+mod overflow;
 mod policy;
 mod position;
 mod queue;
 mod slot;
+#[cfg(any(feature = "serde", test))]
+mod spill;
 mod stats;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -69,6 +85,8 @@ pub use compat::RingBuffer;
 pub use handle::{ConsumerHandle, ProducerHandle};
 pub use policy::{BackPressurePolicy, PushError, TakeError};
 pub use queue::LockFreeRingBuffer;
+#[cfg(any(feature = "serde", test))]
+pub use spill::Spill;
 pub use stats::{Latency, Stats};
 
 /// An ordering that a mutant weakens, to show that a model tells the difference.

@@ -1,8 +1,8 @@
 //! Position: the tail and the head of a ring, who may move them, and what each side knows of both.
 //!
-//! A position counts up by [`STEP`] and never wraps in the life of a machine; its lowest bit is
-//! free to say *closed* in the tail and *committed* in a stamp. Invariants are numbered in the
-//! parent's docs.
+//! A position counts up by [`STEP`] and never wraps in the life of a machine; its lowest bits are
+//! free to say *closed* and *diverted* in the tail and *committed* in a stamp. Invariants are
+//! numbered in the parent's docs.
 
 use crossbeam_utils::CachePadded;
 
@@ -12,9 +12,13 @@ use crate::sync::thread::spin_loop;
 use crate::sync::{MODELLED, mutant};
 
 /// From one position to the next.
-pub(super) const STEP: u64 = 2;
+pub(super) const STEP: u64 = 4;
 /// Set in the tail, once and for good.
 const CLOSED: u64 = 1;
+/// Set in the tail while items lie in files (I8): only [`Positions::claim_diverted`] moves it then.
+const DIVERTED: u64 = 2;
+/// What is no part of a position.
+const FLAGS: u64 = STEP - 1;
 /// How often a consumer that has caught up pauses before it looks again, about half a microsecond.
 const LEAD_PAUSES: usize = if MODELLED { 0 } else { 32 };
 /// How many pauses a thread rests when another was quicker.
@@ -40,7 +44,7 @@ pub(super) enum Refusal {
 /// The line that producers share; the consumer writes it only when it goes to sleep.
 #[derive(Debug)]
 struct ProducerLine {
-    /// The next position to claim, and [`CLOSED`].
+    /// The next position to claim, [`CLOSED`] and [`DIVERTED`].
     tail: AtomicU64,
     /// A copy of the head, never newer than the head itself (I3).
     head_seen: AtomicU64,
@@ -124,8 +128,8 @@ impl Positions {
             let order = weaken!("copy_load", Ordering::Acquire);
             let seen = self.producers.head_seen.load(order);
             let mut used = tail.wrapping_sub(seen);
-            // An odd difference is the closed bit, a huge one a tail older than the copy.
-            if used >= self.span || used & CLOSED != 0 {
+            // No multiple of a step is a flag, a huge difference a tail older than the copy.
+            if used >= self.span || used & FLAGS != 0 {
                 (tail, used) = self.renew()?;
             }
             match self.advance(tail, used, want) {
@@ -173,7 +177,7 @@ impl Positions {
     #[inline(always)]
     fn advance(&self, tail: u64, used: u64, want: usize) -> Result<(u64, usize), u64> {
         let count = (want as u64).min((self.span - used) / STEP);
-        debug_assert!(count > 0 && used & CLOSED == 0, "I3");
+        debug_assert!(count > 0 && used & FLAGS == 0, "I3, I8");
         let next = tail.wrapping_add(count * STEP);
         // ord: Release, pairs with the Acquire in `look`: who sees this tail sees the head that made
         // room for it, and takes no ring for full that never was. It guards no value: slots were
@@ -195,7 +199,7 @@ impl Positions {
         if used & CLOSED != 0 {
             return Err(Refusal::Closed);
         }
-        if used >= self.span { Err(Refusal::Full) } else { Ok(()) }
+        if used >= self.span || used & DIVERTED != 0 { Err(Refusal::Full) } else { Ok(()) }
     }
 
     /// Tail, then head, then the way between them as it was when the head was read, or less.
@@ -213,7 +217,7 @@ impl Positions {
             let head = early.unwrap_or(head);
             let used = tail.wrapping_sub(head);
             // Else the head is beyond the tail that was read before it.
-            if used <= self.span | CLOSED {
+            if used <= self.span | FLAGS {
                 return (tail, head, used);
             }
         }
@@ -404,6 +408,64 @@ impl Positions {
     #[inline(always)]
     pub(super) fn pusher_sleeps(&self) -> &AtomicBool {
         &self.consumer.pusher_sleeps
+    }
+}
+
+#[cfg(any(feature = "serde", test))]
+impl Positions {
+    /// Lets ordinary claims find a full ring until [`rejoin`](Self::rejoin), if it is full now or
+    /// they do already (I8); `Ok(false)` if there is room.
+    pub(super) fn divert(&self) -> Result<bool, Refusal> {
+        loop {
+            let (tail, _, used) = self.look();
+            if used & CLOSED != 0 {
+                return Err(Refusal::Closed);
+            }
+            if used & DIVERTED != 0 {
+                return Ok(true);
+            }
+            if used < self.span {
+                return Ok(false);
+            }
+            // ord: Relaxed, one word orders it against every claim (I8), as it does a close (I5).
+            let order = Ordering::Relaxed;
+            // ord: as above; on failure we look again.
+            let cas = self.producers.tail.compare_exchange(tail, tail | DIVERTED, order, order);
+            if cas.is_ok() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The same for a ring that nobody else knows yet, whatever room it has.
+    pub(super) fn divert_first(&self) {
+        // ord: Relaxed, nobody else knows it.
+        self.producers.tail.fetch_or(DIVERTED, Ordering::Relaxed);
+    }
+
+    /// Lets ordinary claims find room again.
+    pub(super) fn rejoin(&self) {
+        // ord: Release, as in `advance`: the claims for what was in files come before the next.
+        self.producers.tail.fetch_and(!DIVERTED, Ordering::Release);
+    }
+
+    /// Claims `count` positions for what comes out of files, of which the caller has seen that they
+    /// are free; nobody else claims meanwhile (I8).
+    pub(super) fn claim_diverted(&self, count: usize) -> u64 {
+        let (_, _, used) = self.look();
+        debug_assert!(used & DIVERTED != 0, "I8");
+        assert!(
+            used / STEP + count as u64 <= self.capacity() as u64,
+            "I3: only takers move the head"
+        );
+        // ord: Release, as in `advance`. An addition, since a close may set its bit meanwhile.
+        self.producers.tail.fetch_add(count as u64 * STEP, Ordering::Release) & !FLAGS
+    }
+
+    /// The oldest position that is not yet taken.
+    pub(super) fn head(&self) -> u64 {
+        // ord: Acquire, pairs with the Release in `publish`.
+        self.consumer.head.load(Ordering::Acquire)
     }
 }
 

@@ -216,7 +216,7 @@ impl<T> LockFreeRingBuffer<T> {
     /// assert_eq!(ring.drain(), [1, 2, 3]);
     /// ```
     pub fn drain(&self) -> Vec<T> {
-        self.take_batch(self.capacity())
+        self.core.drain(Taker::Ring)
     }
 
     /// Takes up to `max` items, waiting for the first without blocking the thread. Nothing comes
@@ -261,7 +261,7 @@ impl<T> LockFreeRingBuffer<T> {
         self.core.take_batch_timeout(Taker::Ring, max, timeout)
     }
 
-    /// Counts the items that are in the ring or being pushed. Others may push and take before the
+    /// Counts the items that are in the ring, in its files or being pushed. Others may push and take before the
     /// caller looks at the number.
     ///
     /// ```
@@ -272,7 +272,7 @@ impl<T> LockFreeRingBuffer<T> {
     /// assert_eq!(ring.len(), 1);
     /// ```
     pub fn len(&self) -> usize {
-        self.core.slots.at.len()
+        self.core.len()
     }
 
     /// Says whether nothing is in the ring nor being pushed; see [`len`](Self::len).

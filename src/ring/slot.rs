@@ -83,6 +83,13 @@ impl<T> Slots<T> {
         Ok(Claim { slots: self, position, count })
     }
 
+    /// Claims `count` free slots for what comes out of files; says where they begin.
+    #[cfg(any(feature = "serde", test))]
+    pub(super) fn claim_diverted(&self, count: usize) -> (u64, Claim<'_, T>) {
+        let position = self.at.claim_diverted(count);
+        (position, Claim { slots: self, position, count })
+    }
+
     /// Becomes the consumer of the moment, if nobody is.
     #[inline]
     pub(super) fn turn(&self) -> Option<Turn<'_, T>> {

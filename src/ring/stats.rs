@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts what went through a ring. At rest, `delivered + evicted + returned + len = pushed`,
-/// exactly.
+/// exactly; in a ring that [spills](super::Spill), `… + damaged + len = pushed + taken_up`.
 ///
 /// ```
 /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
@@ -23,7 +23,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub struct Stats {
     /// How many items fit.
     pub capacity: usize,
-    /// Items in the ring, those included whose push is under way.
+    /// Items in the ring and its files, those included whose push is under way.
     pub len: usize,
     /// Items that were handed to a push, accepted or not.
     pub pushed: u64,
@@ -35,6 +35,11 @@ pub struct Stats {
     pub returned: u64,
     /// Items that went to spill files.
     pub spilled: u64,
+    /// Items that were found in spill files of rings before.
+    pub taken_up: u64,
+    /// Items that were in spill files and are lost, since these were damaged or the items could not
+    /// be decoded. Where the last block of a file is damaged, its items count as one.
+    pub damaged: u64,
     /// Takes that found something.
     pub takes: u64,
     /// How often a producer went to sleep.

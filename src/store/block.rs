@@ -52,6 +52,10 @@ pub const VERSION: u8 = 1;
 pub const KIND_EVENTS: u8 = 1;
 /// Kind: the index at the end of a sealed segment.
 pub const KIND_INDEX: u8 = 2;
+/// Kind: items of a typed ring, in its spill files alone; readers of events step over it.
+pub const KIND_ITEMS: u8 = 3;
+/// Kind: how many items of such a file were taken.
+pub const KIND_MARK: u8 = 4;
 /// Codec: runs, each saying itself how it is encoded.
 pub const CODEC_RUNS: u8 = 0;
 /// Codec: the same, the payload as a whole in a zstd frame.

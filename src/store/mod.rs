@@ -17,6 +17,8 @@ pub mod block;
 mod builder;
 mod error;
 pub mod index;
+#[cfg(any(feature = "serde", test))]
+pub(crate) mod items;
 pub mod keep;
 pub mod name;
 pub(crate) mod pack;

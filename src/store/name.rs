@@ -10,6 +10,8 @@
 //! ```
 
 use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, Read as _};
 
 /// What a segment's file name ends with.
 pub const SEGMENT_SUFFIX: &str = ".ttlog";
@@ -46,6 +48,13 @@ pub struct SegmentName {
     pub number: u64,
     /// True for a spill file.
     pub spill: bool,
+}
+
+/// An id that nobody else has, for a logger or a ring.
+pub(crate) fn random_id() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes).max(1))
 }
 
 /// The file name of a segment.

@@ -62,6 +62,8 @@ pub const FLAG_SPILL: u32 = 2;
 /// Flag: a dump of a flight recorder. Its number is no segment's; what it has of the log stands in
 /// segments under the same positions too, as far as those are still there.
 pub const FLAG_DUMP: u32 = 4;
+/// Flag of a spill file: it is a typed ring's, and holds items in place of events.
+pub const FLAG_ITEMS: u32 = 8;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
 const _: () = assert!(
