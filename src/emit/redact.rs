@@ -77,7 +77,6 @@ static KEYS: ArcSwapOption<Vec<(u32, Patterns)>> = ArcSwapOption::const_empty();
 static IS_ANY: AtomicBool = AtomicBool::new(false);
 
 /// True while a key may be secret.
-#[cfg(any(feature = "tracing", feature = "log"))]
 #[inline]
 pub(super) fn is_any() -> bool {
     // ord: Relaxed, as `load` of the keys: a call beside the change may see either.

@@ -24,8 +24,8 @@ pub struct Values<'a> {
     others: Vec<Told>,
     /// Names by field, while some may be secret.
     secrets: Option<&'a [(String, Role)]>,
-    /// A field that is secret whatever its name.
-    hidden: Option<usize>,
+    /// A field that is secret whatever its name; `usize::MAX` for none.
+    hidden: usize,
     pub(super) truncated: bool,
 }
 
@@ -46,8 +46,10 @@ pub(crate) fn with_values<R>(statement: &Statement, job: impl FnOnce(&mut Values
     let secrets = redact::is_any().then_some(&*statement.always.fields);
     let mut with = |bytes: &mut Vec<u8>| {
         let others = Vec::new();
-        let values = Values { bytes, like, n_alike: 0, others, secrets, hidden: None, truncated: false };
-        job.take().map(|job| job(&mut { values }))
+        let hidden = usize::MAX;
+        let mut values =
+            Values { bytes, like, n_alike: 0, others, secrets, hidden, truncated: false };
+        job.take().map(|job| job(&mut values))
     };
     let done = BUFFER.try_with(|buffer| {
         let mut bytes = buffer.try_borrow_mut().ok()?;
@@ -200,7 +202,7 @@ impl Values<'_> {
 
     /// Makes the values of one more field secret.
     pub(crate) fn hide_field(&mut self, field: Option<usize>) {
-        self.hidden = field;
+        self.hidden = field.unwrap_or(usize::MAX);
     }
 
     #[inline]
@@ -233,7 +235,7 @@ impl Values<'_> {
 
     #[cold]
     fn hide(&mut self, names: &[(String, Role)], field: usize) -> bool {
-        let is_secret = self.hidden == Some(field)
+        let is_secret = self.hidden == field
             || names.get(field).is_some_and(|(name, _)| redact::is_secret(name));
         if is_secret {
             self.tell(field, Kind::Str);
