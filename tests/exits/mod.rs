@@ -288,9 +288,7 @@ fn place(
             told += loss.count;
         }
         missing += event.n - next;
-        // What waits in a spill file is read by its own time, and may be behind the loss.
-        let is_placed = told <= missing || plan.policy.name == "SpillToDisk";
-        assert!(is_placed, "{plan:?}: thread {t}: {told} of {missing} before {}", event.n);
+        assert!(told <= missing, "{plan:?}: thread {t}: {told} of {missing} before {}", event.n);
         next = event.n + 1;
     }
     told += losses.map(|loss| loss.count).sum::<u64>();
