@@ -199,7 +199,7 @@ fn start_and_end(plan: &Plan, group: Option<&MemoryGroup>, rig: &mut Rig, done: 
     let group = group.map_or(String::new(), |group| format!("cgroup={}", group.members()));
     let (mut command, run) = rig.command(&format!(
         "do=end how={how} guard={guard} on_full={on_full} {mode} threads={THREADS} \
-         events={EVENTS} busy=1 tell=1 burst=3000 pause=1000 lane=32768 rotate=65536 pack=1 {group}"
+         events={EVENTS} busy=1 tell=policy burst=3000 pause=1000 lane=32768 rotate=65536 pack=1 {group}"
     ));
     let stderr = rig.path("stderr");
     command.stdin(Stdio::null());
