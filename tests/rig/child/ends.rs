@@ -58,9 +58,13 @@ pub(crate) fn run(args: &Args) {
             worker.join().expect("a worker");
         }
     }
-    if args.number("tell", 0) == 1 {
-        let (lost, spilled) = guard.handle().map_or((0, 0), |it| wait_for_the_policy(it, args));
-        tell(&format!("ready lost={lost} spilled={spilled}"));
+    match args.text("tell") {
+        Some("1") => tell("ready"),
+        Some("policy") => {
+            let (lost, spilled) = guard.handle().map_or((0, 0), |it| wait_for_the_policy(it, args));
+            tell(&format!("ready lost={lost} spilled={spilled}"));
+        }
+        _ => {}
     }
     end(&how, guard);
 }
