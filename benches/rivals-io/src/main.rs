@@ -2,7 +2,7 @@
 //! end to end beside tokio-uring, compio and monoio.
 //!
 //! ```text
-//! cargo run --release -- [rows|nop|read|append]… [--rounds N]
+//! cargo run --release -- [rows|nop|read|append|scribe]… [--rounds N]
 //! ```
 //!
 //! Each figure is the median of the rounds, which go through all in turn, so that a slow moment of
@@ -11,6 +11,7 @@
 mod own;
 mod raw;
 mod rivals;
+mod scribe;
 
 use std::time::Instant;
 
@@ -63,7 +64,7 @@ fn main() {
     let rounds = args.iter().position(|arg| arg == "--rounds");
     let rounds = rounds.map_or(9, |at| args[at + 1].parse().expect("a number"));
     let is_on = |name: &str| {
-        let named = ["rows", "nop", "read", "append"];
+        let named = ["rows", "nop", "read", "append", "scribe"];
         let any = args.iter().any(|arg| named.contains(&&**arg));
         !any || args.iter().any(|arg| arg == name)
     };
@@ -97,6 +98,10 @@ fn main() {
                 boxed("monoio", rivals::monoio_reads),
             ],
         );
+    }
+    if is_on("scribe") {
+        scribe::floods(rounds.min(5));
+        scribe::durable(rounds.min(5));
     }
     if is_on("append") {
         compare(
