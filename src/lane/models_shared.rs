@@ -8,7 +8,7 @@ use loom::thread::spawn;
 
 use super::latch::Latch;
 use super::models::{LONG, Moved, SERIAL, check, lane, write};
-use super::outlet::Outlet;
+use super::outlet::{Outlet, Taking};
 use super::park::{Park, fence_heads};
 use super::registry::Registry;
 use super::ring::{Room, word};
@@ -227,7 +227,10 @@ fn g2_a_walk_beside_joins_and_leaves_sees_who_stays() {
 
 /// Takes what is there as the scribe does; callsites.
 fn take(outlet: &Outlet, tail: u64) -> Vec<u32> {
-    let Some(mut taking) = outlet.try_take() else { return Vec::new() };
+    outlet.try_take().map_or_else(Vec::new, |taking| empty(taking, tail))
+}
+
+fn empty(mut taking: Taking<'_>, tail: u64) -> Vec<u32> {
     let mut ids = Vec::new();
     while taking.head() < tail {
         let bytes = taking.committed(tail);
@@ -359,5 +362,46 @@ fn o1_scribe_and_spiller_take_each_record_once() {
         ids.extend(take(&outlet, lane.memory.tail()));
         ids.sort_unstable();
         assert_eq!(ids, (1..=n_written).collect::<Vec<_>>());
+    });
+}
+
+/// O1, O4: a lane is exchanged, emptied and handed out again by the scribe while the spiller takes
+/// from it. Kills `close_open`.
+#[test]
+fn o4_a_spiller_takes_nothing_from_another_hand_out() {
+    check("o4_a_spiller_takes_nothing_from_another_hand_out", || {
+        let (lane, producer) = lane(64);
+        (1..=2).for_each(|id| assert!(write(&producer.0, id, 16)));
+        let (outlet, memory) = (Arc::new(Outlet::new(lane.memory.clone())), lane.memory.clone());
+        outlet.begin();
+        let scribe = {
+            let outlet = outlet.clone();
+            spawn(move || {
+                let producer = producer;
+                let taken = take(&outlet, memory.tail());
+                if !outlet.close() {
+                    return (taken, None);
+                }
+                producer.0.detach();
+                // SAFETY: the model keeps the memory; the first hand-out is over.
+                unsafe { producer.0.attach(&memory, SERIAL, 32) };
+                let next = Outlet::new(memory.clone());
+                next.begin();
+                assert!(write(&producer.0, 3, 16));
+                (taken, Some(next))
+            })
+        };
+        let taking = outlet.try_take();
+        let mut ids = taking.map_or_else(Vec::new, |taking| empty(taking, lane.memory.tail()));
+        let (taken, next) = scribe.join().unwrap();
+        ids.extend(taken);
+        ids.sort_unstable();
+        match next {
+            Some(next) => {
+                assert_eq!(ids, [1, 2], "each once, and none of the next hand-out");
+                assert_eq!(take(&next, lane.memory.tail()), [3]);
+            }
+            None => assert!(ids.is_sorted_by(|a, b| a < b) && !ids.contains(&3), "{ids:?}"),
+        }
     });
 }
