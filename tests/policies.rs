@@ -373,12 +373,21 @@ fn killed_under_any_policy_the_law_holds_but_for_the_calls_under_way() {
         running.kill();
         let read = read_back(&rig.dir());
         assert_eq!(read.wrong, [""; 0], "{policy}");
+        assert_eq!(read.others, [""; 0], "{policy}");
         let counts = rig.counts(run);
         let (begun, returned) =
             counts.iter().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
         let (shown, lost) = (read.events.len() as u64, read.lost_total());
         let law = returned..=begun;
-        assert!(law.contains(&(shown + lost)), "{policy}: {shown} + {lost} in {law:?}");
+        if !law.contains(&(shown + lost)) {
+            let names: Vec<_> = std::fs::read_dir(rig.dir()).unwrap().flatten().collect();
+            let again = read_back(&rig.dir());
+            panic!(
+                "{policy}: {shown} + {lost} in {law:?}; {names:?}; again {} + {}",
+                again.events.len(),
+                again.lost_total(),
+            );
+        }
         rig::compare(&by_thread(&read), run, &counts);
         (read_all, lost_all) = (read_all + shown, lost_all + lost);
     }

@@ -1,7 +1,6 @@
 //! The names that programs compile against, each in the shape that they may rely on.
 //!
 //! Most of it is proven by compiling; what is cheap to run is run.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io;
 use std::path::Path;
@@ -194,7 +193,7 @@ fn io_has_its_names() {
         IoHandle, IoOperation, IoState, Operation, OperationTracker, PinnedBuffer, PooledBuffer,
         ReadFuture, RegisteredBuffer, RegisteredFd, Registry, Remote, Ring, Submitted, WriteFuture,
     };
-    #[expect(clippy::too_many_arguments, dead_code, reason = "compiling is the test")]
+    #[expect(dead_code, reason = "compiling is the test")]
     fn named(
         _: (BatchFuture, ReadFuture<Vec<u8>>, WriteFuture<Vec<u8>>, IoFuture),
         _: (Operation<Building>, Operation<Submitted>, Operation<Completed<usize>>),

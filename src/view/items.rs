@@ -293,8 +293,9 @@ impl Items {
         for (i, (ticks, run)) in found.iter().enumerate().rev() {
             let lane = run.head().map(|head| (head.lane, head.generation));
             // A run of losses alone is behind its lane's earlier records, wherever they lie: due with
-            // the lane's next run, and last of all when there is none.
-            let behind = || next.filter(|(of, _)| Some(*of) == lane).map_or(last_anchor, |it| it.1);
+            // the lane's next run, and last of all when there is none. (Who follows has no last.)
+            let last_of_all = self.limit_ns.max(last_anchor);
+            let behind = || next.filter(|(of, _)| Some(*of) == lane).map_or(last_of_all, |it| it.1);
             let first = ticks.map_or_else(behind, |ticks| timeline.wall_ns(ticks));
             let due = self.axis.due(first, ticks.map_or(i64::MAX, |_| last_anchor.max(first)));
             let number = (1 << 62) + i as u64;
