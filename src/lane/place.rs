@@ -24,7 +24,7 @@ use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
 
 use super::memory::{HEADER_BYTES, Memory};
 pub(crate) use super::places::{open_hinted, remove, remove_unfinished};
-use super::places::{is_empty, open_own, remove_opened, still_named};
+use super::places::{lock_empty, remove_opened};
 use super::room;
 use super::owner::{LanesHint, Owner};
 use crate::record::Anchor;
@@ -254,9 +254,7 @@ impl Place {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
-            let fd = open_own(path)?;
-            let locked = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok();
-            if locked && still_named(&fd, path) && is_empty(&fd)? {
+            if let Some(fd) = lock_empty(path)? {
                 return Ok(fd);
             }
             // Who took it for a leftover removes it this very moment.

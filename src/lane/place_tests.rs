@@ -1,9 +1,10 @@
 //! A place from its making to its end.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
 
 use super::owner::LanesHint;
 use super::place::{ANCHORS_MAX, LanesChoice, Place, name, open_hinted, remove, remove_unfinished};
+use super::places;
 use crate::record::Anchor;
 
 #[test]
@@ -94,4 +95,19 @@ fn anchors_are_thinned_and_bracket_what_is_asked_for() {
     assert_eq!(around.last().unwrap().ticks, 9_980);
     assert_eq!(place.anchors_around(20_000, 30_000).len(), 1);
     assert_eq!(place.anchors_around(0, 1).len(), 1);
+}
+
+#[test]
+fn s10_a_place_that_was_taken_for_a_leftover_is_made_once_more() {
+    let base = tempfile::tempdir().unwrap();
+    let path = base.path().join("place");
+    // Removed behind the call that made it: who tried to hold it makes it again, and is not told
+    // that there is no room.
+    assert!(places::lock_empty(&path).unwrap().is_none());
+    std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+    let held = places::lock_empty(&path).unwrap().expect("it is nobody else's");
+    assert!(places::lock_empty(&path).unwrap().is_none(), "somebody has it");
+    drop(held);
+    std::fs::write(path.join("owner"), "").unwrap();
+    assert!(places::lock_empty(&path).unwrap().is_none(), "it is not empty");
 }

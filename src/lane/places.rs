@@ -48,6 +48,20 @@ pub(super) fn is_empty(fd: &OwnedFd) -> io::Result<bool> {
     Ok(names(fd)?.is_empty())
 }
 
+/// Opens and locks a place that has just been made; `None` when somebody who took it for a leftover
+/// has it, or has removed it.
+pub(super) fn lock_empty(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let lock = || {
+        let fd = open_own(path)?;
+        let locked = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok();
+        Ok((locked && still_named(&fd, path) && is_empty(&fd)?).then_some(fd))
+    };
+    match lock() {
+        Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(None),
+        locked => locked,
+    }
+}
+
 /// Removes a place: the files that ttlog makes, the owner file last, then the directory, which
 /// stays when there is anything else in it. All through one descriptor, so that nobody can put
 /// another directory in its place meanwhile.
