@@ -453,8 +453,10 @@ impl Lanes {
     fn lane(&self, spare: Spare, tid: u32, thread: String, old: Option<Arc<Lane>>) -> Arc<Lane> {
         // ord: Relaxed, a counter.
         let generation = self.next_generation.fetch_add(1, Ordering::Relaxed);
-        let lane = Lane::new(spare.memory, (spare.id, spare.round), generation, tid, thread, old);
+        let file = (spare.id, spare.round);
+        // Made where it stays: a copy on the stack would be a page more of each thread's.
+        let lane = Arc::new(Lane::new(spare.memory, file, generation, tid, thread, old));
         lane.write_identity(self.logger);
-        Arc::new(lane)
+        lane
     }
 }
