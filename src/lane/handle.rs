@@ -336,6 +336,8 @@ impl Kept {
         // Those of loggers that have ended go, but for one that a frame below writes to (T1).
         let is_over = |a: &mut Attachment| a.lanes.is_scribe_gone() && !a.is_busy();
         kept.extract_if(.., is_over).for_each(Attachment::end);
+        // As a rule there is no other.
+        kept.reserve_exact(1);
         kept.push(Attachment {
             lanes: lanes.clone(),
             lane: None,

@@ -37,8 +37,8 @@ struct State {
     head: u64,
     n_taken: u64,
     slot: usize,
-    /// Losses that runs have told.
-    told: Losses,
+    /// Losses that runs have told; as a rule there are none, and lanes are many.
+    told: Option<Box<Losses>>,
 }
 
 /// The lane's consumer, until it is dropped.
@@ -116,13 +116,13 @@ impl Taking<'_> {
 
     /// Losses that runs have told so far.
     pub(crate) fn told(&self) -> Losses {
-        self.state.told
+        self.state.told.as_deref().copied().unwrap_or(Losses::NONE)
     }
 
     /// Notes what a run tells anew, also for who reads the lane when its process is dead: what was
     /// lost beyond that stands behind the records that are left.
     pub(crate) fn set_told(&mut self, losses: Losses) {
-        self.state.told = losses;
+        **self.state.told.get_or_insert_default() = losses;
         #[cfg(not(loom))]
         for (cause, level, count) in losses.iter() {
             let at = super::ring::word::TOLD + cause as usize * crate::record::LEVELS;
