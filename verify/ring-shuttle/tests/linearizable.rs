@@ -35,6 +35,9 @@ const MUTANTS: &[(&str, &[BackPressurePolicy])] = &[
     ("freed_silent", ALL),
 ];
 
+/// Those of rings that spill, which are not built here: `tests/ring_mutants.rs` has them killed.
+const OF_SPILLING: &[&str] = &["rejoin_early", "refill_once", "spill_unfenced"];
+
 const ALL: &[BackPressurePolicy] = &[Block, DropOldest, DropNewest];
 
 type Ring = LockFreeRingBuffer<u8>;
@@ -285,7 +288,9 @@ fn each_mutant_in_the_source_is_on_the_list() {
         named.extend(names.map(str::to_owned));
     }
     named.sort();
+    named.dedup();
     let mut listed: Vec<_> = MUTANTS.iter().map(|(mutant, _)| *mutant).collect();
+    listed.extend(OF_SPILLING);
     listed.sort();
     assert_eq!(named, listed);
 }
