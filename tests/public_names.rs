@@ -170,6 +170,14 @@ fn the_typed_ring_has_its_names() {
     assert_eq!(newest.take_snapshot(), [1, 2]);
 }
 
+#[test]
+fn values_have_their_names() {
+    fn is_value<V: ttlog::Value>(_: V) {}
+    is_value(42_u64);
+    #[cfg(feature = "serde")]
+    is_value(ttlog::serde(&[1, 2]));
+}
+
 #[cfg(feature = "serde")]
 #[test]
 fn the_typed_ring_spills() {
