@@ -52,23 +52,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Head, RawRun};
-
-    fn run(position: u64, n_records: u64) -> RawRun {
-        let record = [Head::word(1, 1, 0, 0).to_le_bytes(), [0; 8], [7; 8]].concat();
-        RawRun {
-            head: RunHead {
-                lane: 1,
-                generation: 2,
-                position,
-                end: position + n_records * 24,
-                first_record: position / 24,
-                count: n_records as u32,
-                ..RunHead::default()
-            },
-            bytes: record.repeat(n_records as usize),
-        }
-    }
+    use crate::record::sample_run as run;
 
     #[test]
     fn a_block_that_is_missing_before_another_is_a_hole_and_one_at_the_end_is_none() {

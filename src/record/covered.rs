@@ -114,25 +114,28 @@ impl Covered {
     }
 }
 
+/// Records of 24 bytes each from a position on.
+#[cfg(test)]
+pub(crate) fn sample_run(position: u64, n_records: u64) -> RawRun {
+    let record = [Head::word(1, 1, 0, 0).to_le_bytes(), [0; 8], [7; 8]].concat();
+    RawRun {
+        head: RunHead {
+            lane: 1,
+            generation: 2,
+            position,
+            end: position + n_records * 24,
+            first_record: position / 24,
+            count: n_records as u32,
+            ..RunHead::default()
+        },
+        bytes: record.repeat(n_records as usize),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::sample_run as run;
     use super::*;
-
-    fn run(position: u64, n_records: u64) -> RawRun {
-        let record = [Head::word(1, 1, 0, 0).to_le_bytes(), [0; 8], [7; 8]].concat();
-        RawRun {
-            head: RunHead {
-                lane: 1,
-                generation: 2,
-                position,
-                end: position + n_records * 24,
-                first_record: position / 24,
-                count: n_records as u32,
-                ..RunHead::default()
-            },
-            bytes: record.repeat(n_records as usize),
-        }
-    }
 
     #[test]
     fn what_was_removed_with_the_first_segments_is_not_written_again() {

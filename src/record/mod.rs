@@ -41,6 +41,8 @@ mod value;
 pub use anchor::{Anchor, Timeline};
 #[cfg(not(loom))]
 pub(crate) use covered::Covered;
+#[cfg(test)]
+pub(crate) use covered::sample_run;
 pub use definition::{Definition, Definitions, Field, Role};
 pub use glob::glob;
 pub use json::is_json;
