@@ -41,7 +41,7 @@ mod value;
 pub use anchor::{Anchor, Timeline};
 #[cfg(not(loom))]
 pub(crate) use covered::Covered;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) use covered::sample_run;
 pub use definition::{Definition, Definitions, Field, Role};
 pub use glob::glob;
