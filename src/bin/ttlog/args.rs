@@ -86,6 +86,10 @@ pub(crate) enum Verb {
     /// Removes old segments; without --apply it only says which
     #[command(after_help = PRUNE_HELP)]
     Prune(PruneArgs),
+    /// Writes what a shell needs to complete this command's words
+    Completions(crate::shell::CompletionsArgs),
+    /// Writes the manual page, or with a directory a page for each command
+    Man(crate::shell::ManArgs),
 }
 
 const ARCHIVE_HELP: &str = "\

@@ -20,6 +20,7 @@ mod paths;
 mod prune;
 mod ps;
 mod record;
+mod shell;
 mod sink;
 mod spans;
 mod spill;
@@ -90,6 +91,8 @@ fn main() -> ExitCode {
         Some(Verb::Archive(args)) => archive::run(&args),
         Some(Verb::Du(args)) => du::run(&args),
         Some(Verb::Prune(args)) => prune::run(&args),
+        Some(Verb::Completions(args)) => shell::completions(&args),
+        Some(Verb::Man(args)) => shell::man(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),

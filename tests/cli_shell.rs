@@ -1,0 +1,81 @@
+//! What shells and manuals are told of the command line: all of it.
+#![cfg(feature = "cli")]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+/// Verbs whose names have to stand in every script and in the manual.
+const VERBS: [&str; 8] =
+    ["archive", "completions", "doctor", "man", "prune", "record", "spill", "verify"];
+
+fn ttlog(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ttlog"));
+    command.args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn every_shell_is_told_of_every_verb() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = ttlog(&["completions", shell]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{shell}: {output:?}");
+        let script = String::from_utf8(output.stdout).unwrap();
+        for word in VERBS.into_iter().chain(["follow", "exit-status"]) {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+    let wrong = ttlog(&["completions", "tcsh"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("possible values: bash"));
+}
+
+#[test]
+fn bash_completes_verbs_and_options() {
+    let script = ttlog(&["completions", "bash"]).stdout;
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "--noprofile"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut bash = bash.spawn().unwrap();
+    let mut stdin = bash.stdin.take().unwrap();
+    stdin.write_all(&script).unwrap();
+    // What readline does when the tabulator is pressed behind the last word.
+    for words in ["ttlog ver", "ttlog spill repl", "ttlog gaps --si"] {
+        let last = words.rsplit(' ').next().unwrap();
+        let place = words.split(' ').count() - 1;
+        writeln!(
+            stdin,
+            "COMP_WORDS=({words}); COMP_CWORD={place}; COMPREPLY=(); \
+             _ttlog ttlog {last} ''; echo \"${{COMPREPLY[@]}}\""
+        )
+        .unwrap();
+    }
+    drop(stdin);
+    let output = bash.wait_with_output().unwrap();
+    let replies = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(replies.lines().collect::<Vec<_>>(), ["verify", "replay", "--since"]);
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_verb() {
+    let page = String::from_utf8(ttlog(&["man"]).stdout).unwrap();
+    assert!(page.contains(".TH ttlog 1") && page.contains("a process that was killed"), "{page}");
+    for verb in VERBS {
+        assert!(page.contains(&format!("ttlog\\-{verb}(1)")), "{verb} is not in the page");
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("share/man1");
+    let output = ttlog(&["man", pages.to_str().unwrap()]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    for verb in VERBS {
+        let page = std::fs::read_to_string(pages.join(format!("ttlog-{verb}.1"))).unwrap();
+        assert!(page.contains(&format!("ttlog\\-{verb}")), "{page}");
+    }
+
+    let file = dir.path().join("a file");
+    std::fs::write(&file, "kept").unwrap();
+    let output = ttlog(&["man", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("a file") && told.contains("name a directory"), "{told}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+}
