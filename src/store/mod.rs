@@ -25,6 +25,7 @@ pub(crate) mod pack;
 mod reader;
 pub mod retention;
 pub mod rotate;
+pub mod salvage;
 mod scan;
 mod zipped;
 pub mod segment;

@@ -186,15 +186,15 @@ fn blocks(reader: &mut SegmentReader) -> io::Result<Option<Vec<BlockRef>>> {
 
 /// What has to be the same in the segment and its packed form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Digest {
-    records: u64,
+pub(super) struct Digest {
+    pub(super) records: u64,
     lost: u64,
     /// Of all records, as they lay in their lanes, and where they lay.
     crc: u32,
 }
 
 impl Digest {
-    fn add(&mut self, header: &BlockHeader, contents: &Contents) {
+    pub(super) fn add(&mut self, header: &BlockHeader, contents: &Contents) {
         self.records += u64::from(header.records);
         self.lost += u64::from(header.lost);
         for run in &contents.runs {
@@ -260,7 +260,7 @@ fn write(
     Ok(Ok(digest))
 }
 
-fn append(file: &dyn DiskFile, at: u64, bytes: &[u8]) -> io::Result<u64> {
+pub(super) fn append(file: &dyn DiskFile, at: u64, bytes: &[u8]) -> io::Result<u64> {
     file.write_at(bytes, at).map_err(|(_, error)| error)?;
     Ok(at + bytes.len() as u64)
 }
@@ -277,7 +277,7 @@ fn group_len(blocks: &[BlockRef]) -> usize {
 }
 
 /// What the packed form holds; `None` when it is not whole.
-fn digest_of(part: &Path) -> io::Result<Option<Digest>> {
+pub(super) fn digest_of(part: &Path) -> io::Result<Option<Digest>> {
     let Ok(mut reader) = SegmentReader::open(part) else { return Ok(None) };
     let (mut digest, mut payload) = (Digest::default(), Vec::new());
     while let Some(entry) = reader.next_entry()? {
