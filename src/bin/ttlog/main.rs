@@ -20,6 +20,7 @@ mod paths;
 mod prune;
 mod ps;
 mod record;
+mod recover;
 mod sink;
 mod spans;
 mod spill;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         Some(Verb::Gaps(args)) => gaps::run(&args),
         Some(Verb::Spill(args)) => spill::run(&args.verb),
         Some(Verb::Record(args)) => record::run(&args),
+        Some(Verb::Recover(args)) => recover::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Filter(args)) => filter::run(&args),
         Some(Verb::Ps(args)) => ps::run(&args),
