@@ -139,7 +139,7 @@ pub mod __private {
     pub use std::option::Option::{None, Some};
     pub use std::{concat, file, format_args, line, module_path, stringify};
 
-    pub use crate::adopt::take_up;
+    pub use crate::adopt::{Report, TakenUp, look, take_up};
     pub use crate::config::Direct;
     pub use crate::emit::args::{Args, Captures, CapturesNothing, Probe};
     pub use crate::emit::callsite::{Callsite, FieldName, Metadata};

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{Lane, Writer};
@@ -33,18 +33,24 @@ fn a_sound_directory_verifies() {
     assert!(err.contains("no damage"));
 }
 
-#[test]
-fn damage_is_a_line_with_file_offset_reason_and_cost() {
-    let dir = tempfile::tempdir().unwrap();
+/// A segment of three blocks of a hundred events, and where the second begins, which is damaged.
+fn damaged(dir: &Path) -> (PathBuf, usize) {
     let lane = lane(300);
     let mut writer = Writer::new(1);
     let blocks = [vec![lane.run(0, 100)], vec![lane.run(100, 200)], vec![lane.run(200, 300)]];
-    let path = writer.write(dir.path(), &blocks);
+    let path = writer.write(dir, &blocks);
     let mut bytes = std::fs::read(&path).unwrap();
     let block = (1024..bytes.len()).step_by(64).filter(|at| bytes[*at..].starts_with(b"TTLB"));
     let second = block.collect::<Vec<_>>()[1];
     bytes[second + 70] ^= 4;
     std::fs::write(&path, &bytes).unwrap();
+    (path, second)
+}
+
+#[test]
+fn damage_is_a_line_with_file_offset_reason_and_cost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, second) = damaged(dir.path());
     let (out, _, code) = run(&["verify"], &[dir.path()]);
     assert_eq!((out.lines().count(), code), (1, Some(1)), "{out}");
     for part in [path.to_str().unwrap(), &format!("offset {second}"), "100 events lost"] {
@@ -55,6 +61,48 @@ fn damage_is_a_line_with_file_offset_reason_and_cost() {
     let (out, _, code) = run(&["info"], &[dir.path()]);
     assert_eq!(code, Some(1));
     assert!(out.contains("damage"), "{out}");
+}
+
+#[test]
+fn what_is_whole_in_a_damaged_file_is_recovered() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (path, second) = damaged(dir.path());
+    let before = std::fs::read(&path).unwrap();
+    let fixed = other.path().join("fixed.ttl");
+    let (out, err, code) = run(&["recover"], &[&path, "-O".as_ref(), &fixed]);
+    assert_eq!((out.lines().count(), code), (1, Some(1)), "{out}{err}");
+    for part in [path.to_str().unwrap(), &format!("offset {second}"), "100 events lost"] {
+        assert!(out.contains(part), "{out}");
+    }
+    let sum = "200 events in 2 whole blocks; 1 damaged places, which cost 100 events";
+    assert!(err.contains(fixed.to_str().unwrap()) && err.contains(sum), "{err}");
+    assert_eq!(std::fs::read(&path).unwrap(), before, "it is only read");
+
+    // Nothing is wrong in it, and it goes on telling what is missing.
+    let (out, _, code) = run(&["verify"], &[&fixed]);
+    assert!(out.contains("missing by their numbers; 100 events lost"), "{out}");
+    assert_eq!((out.lines().count(), code), (1, Some(1)), "{out}");
+    assert_eq!(run(&["-o", "json"], &[&fixed]).0, run(&["-o", "json"], &[&path]).0);
+    let (_, err, code) = run(&["recover"], &[&fixed, "-O".as_ref(), &other.path().join("again")]);
+    assert!(code == Some(0) && err.contains("no damage"), "{err}");
+
+    let refused = |args: &[&Path], with: i32, parts: &[&str]| {
+        let (out, err, code) = run(&["recover"], args);
+        assert_eq!((out.as_str(), code), ("", Some(with)), "{err}");
+        parts.iter().for_each(|part| assert!(err.contains(part), "{part} in {err}"));
+        assert_eq!(err.lines().count(), 1, "{err}");
+    };
+    let kept = fixed.to_str().unwrap();
+    refused(&[&path, "-O".as_ref(), &fixed], 1, &[kept, "already", "a new file"]);
+    refused(&[&path], 1, &[path.to_str().unwrap(), "-O NEW"]);
+    refused(&[&path, &path, "-O".as_ref(), &fixed], 2, &["one file"]);
+    let garbage = other.path().join("garbage");
+    std::fs::write(&garbage, "no segment").unwrap();
+    refused(
+        &[&garbage, "-O".as_ref(), &dir.path().join("new")],
+        1,
+        &["garbage", "not a ttlog file"],
+    );
 }
 
 #[test]

@@ -650,7 +650,7 @@ fn a_process_that_is_killed_in_a_span_leaves_its_events_in_it() {
         ["request{id=7}:closed|in two", "request{id=7 status=500}:query{table=orders}|the last"];
     assert_eq!(shown(dir.path()), told, "from lanes and staging");
     // As the next start does in the background.
-    ttlog::__private::take_up(dir.path());
+    ttlog::__private::take_up(dir.path()).unwrap();
     assert_eq!(shown(dir.path()), told, "and once they were taken up");
     // What was taken up tells its spans by itself.
     let mut segments = segments(dir.path());

@@ -46,7 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What puts the parts together.
     ("config", &["back_pressure", "emit", "error", "io", "lane", "record", "ring", "store"]),
     ("back_pressure", &["config", "error", "lane", "record", "ring"]),
-    ("adopt", &["dump", "emit", "io", "lane", "notice", "record", "store"]),
+    ("adopt", &["crash", "dump", "emit", "io", "lane", "notice", "record", "store"]),
     ("handle", &["dump", "emit", "error", "lane", "logger", "record", "scribe", "stats"]),
     ("control", &["error", "handle", "lane", "logger", "monitor", "store"]),
     // The one that hands out what `view` reads, for tests.

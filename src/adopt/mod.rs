@@ -1,6 +1,7 @@
 //! Adopt: takes up what dead loggers left (rules S9 and S10).
 //!
 //! ```text
+//! ttlog recover ─► take_up: all of them, now, and tells what it did
 //! start ─► keep_pace: more than a few dead places? ─► some are taken up before this one is made
 //!      └─► in_background, at low priority: all of them, then places that nobody owns
 //! ```
@@ -12,9 +13,11 @@
 
 mod held;
 mod orphan;
+mod report;
 mod segment;
 mod spill;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -23,11 +26,13 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use self::held::Held;
+pub use self::report::{Report, TakenUp};
 use self::segment::{Listing, Segment};
+use crate::crash::crash_point;
 use crate::dump;
 use crate::emit::clock;
 use crate::io::{Disk, FileDisk};
-use crate::lane::outside::{self, Found, Snapshot};
+use crate::lane::outside::{self, Found, HeldBy, Snapshot};
 use crate::lane::owner::{self, Lock, Owner, Taken};
 use crate::lane::place;
 use crate::notice;
@@ -62,10 +67,14 @@ pub(crate) fn keep_pace(dir: &Path, base: &Path) {
     let (busy, done) = channel::<()>();
     let started = spawn(move || {
         let _busy = busy;
-        let mut dead = dead(&dir);
+        let Ok((mut found, _)) = outside::owners(&dir) else { return };
+        found.retain(|found| !found.alive);
+        let mut dead = by_start(found);
         if dead.len() > FEW {
             dead.truncate(dead.len() - FEW / 2);
-            adopt_until(&dir, dead, Some(Instant::now() + PACE));
+            let (deadline, mut report) = (Some(Instant::now() + PACE), Report::default());
+            adopt_until(Some(&FileDisk), &dir, dead, deadline, &mut report);
+            tell(&report);
         }
     });
     if started {
@@ -84,16 +93,49 @@ pub(crate) fn in_background(dir: PathBuf, then: impl FnOnce() + Send + 'static) 
     // Without the thread the next start tries again.
     let _ = spawn(move || {
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
-        take_up(&dir);
+        owner::clear_leftovers(&dir);
+        // A directory that cannot be listed is told by who writes there.
+        if let Ok(report) = adopt_all(Some(&FileDisk), &dir, Report::default()) {
+            tell(&report);
+        }
         orphan::remove_all(Path::new(place::SHARED_MEMORY));
         then();
     });
 }
 
 /// Adopts what there is in a log directory, now.
-pub fn take_up(dir: &Path) {
+///
+/// # Errors
+///
+/// When the directory cannot be listed.
+pub fn take_up(dir: &Path) -> io::Result<Report> {
     owner::clear_leftovers(dir);
-    adopt_until(dir, dead(dir), None);
+    adopt_all(Some(&FileDisk), dir, Report { checks: true, ..Report::default() })
+}
+
+/// Tells what [`take_up`] would do, and does nothing.
+///
+/// # Errors
+///
+/// As for [`take_up`].
+pub fn look(dir: &Path) -> io::Result<Report> {
+    adopt_all(None, dir, Report { checks: true, ..Report::default() })
+}
+
+fn adopt_all(disk: Option<&dyn Disk>, dir: &Path, mut report: Report) -> io::Result<Report> {
+    let (found, notes) = outside::owners(dir)?;
+    let (held, dead): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.alive);
+    (report.held, report.unseen) = (held.len() as u64, notes);
+    adopt_until(disk, dir, by_start(dead), None, &mut report);
+    Ok(report)
+}
+
+/// Says what a program that starts has to say of the dead.
+fn tell(report: &Report) {
+    report.notes.iter().for_each(|note| notice::say(note));
+    for failure in &report.failures {
+        notice::say(&format!("{failure}; the next start tries again"));
+    }
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> bool {
@@ -105,185 +147,246 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> bool {
     std::thread::Builder::new().name("ttlog-adopt".into()).spawn(work).is_ok()
 }
 
-/// The dead loggers of a directory, those that began first in front.
-fn dead(dir: &Path) -> Vec<Found> {
-    let Ok((mut found, _)) = outside::owners(dir) else { return Vec::new() };
-    found.retain(|found| !found.alive);
+/// Loggers in the order in which they began.
+fn by_start(mut found: Vec<Found>) -> Vec<Found> {
     found.sort_by_key(|found| found.owner.start_ns);
     found
 }
 
-/// One dead logger, with its lock.
+/// One dead logger, with its lock unless it is only looked at.
 struct Dead {
     found: Found,
-    _lock: Lock,
+    _lock: Option<Lock>,
     segments: Vec<Segment>,
     /// Its spill files are part of the log.
     is_drained: bool,
+    told: TakenUp,
 }
 
-/// Adopts dead loggers, some at a time, until the deadline has passed.
-fn adopt_until(dir: &Path, dead: Vec<Found>, deadline: Option<Instant>) {
+/// Adopts dead loggers, some at a time, until the deadline has passed; without a disk only looks.
+fn adopt_until(
+    disk: Option<&dyn Disk>,
+    dir: &Path,
+    dead: Vec<Found>,
+    deadline: Option<Instant>,
+    report: &mut Report,
+) {
     let mut dead = dead.into_iter();
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     while !is_late() {
         let some: Vec<Found> = dead.by_ref().take(TOGETHER).collect();
-        if some.is_empty() {
+        let Some(first) = some.first().map(|found| found.path.display().to_string()) else {
             return;
-        }
-        let some: Vec<Dead> = some.into_iter().filter_map(lock).collect();
-        let paths: Vec<PathBuf> = some.iter().map(|dead| dead.found.path.clone()).collect();
-        if let Err(error) = adopt_together(&FileDisk, dir, some) {
-            let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
-            tell(&first, &error);
+        };
+        let some: Vec<Dead> =
+            some.into_iter().filter_map(|found| take(disk, found, report)).collect();
+        if let Err(error) = adopt_together(disk, dir, some, report) {
+            report.fail(first, error);
         }
     }
 }
 
-fn tell(what: &str, error: &io::Error) {
-    notice::say(&format!(
-        "what {what} left could not be taken up: {error}; the next start tries again"
-    ));
+/// The dead logger, locked if it is to be changed; `None` when somebody else has it.
+fn take(disk: Option<&dyn Disk>, found: Found, report: &mut Report) -> Option<Dead> {
+    let lock = match disk {
+        Some(_) => Some(lock(&found, report)?),
+        None => None,
+    };
+    let told = TakenUp::of(&found.owner);
+    Some(Dead { found, _lock: lock, segments: Vec::new(), is_drained: true, told })
 }
 
-fn lock(found: Found) -> Option<Dead> {
+fn lock(found: &Found, report: &mut Report) -> Option<Lock> {
     // A reader that looks whether the lock is held has it for a moment: try again.
-    let lock = (0..3).find_map(|nth| {
+    for nth in 0..3 {
         if nth > 0 {
             std::thread::sleep(Duration::from_millis(5));
         }
         match owner::try_take(&found.path) {
-            Ok(Taken::Free(lock)) => Some(lock),
-            Ok(Taken::Held) | Err(_) => None,
+            Ok(Taken::Free(lock)) => return Some(lock),
+            Ok(Taken::Held) => {}
+            // Somebody else has taken it up meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                report.unseen.push(format!("{}: {error}", found.path.display()));
+                return None;
+            }
         }
-    });
-    lock.map(|lock| Dead { found, _lock: lock, segments: Vec::new(), is_drained: true })
+    }
+    report.held += 1;
+    None
 }
 
 /// Adopts dead loggers whose locks the caller holds: what they lack is written for all of them
 /// before the directory is synced once and anything is removed.
-fn adopt_together(disk: &dyn Disk, dir: &Path, mut dead: Vec<Dead>) -> io::Result<()> {
+fn adopt_together(
+    disk: Option<&dyn Disk>,
+    dir: &Path,
+    mut dead: Vec<Dead>,
+    report: &mut Report,
+) -> io::Result<()> {
     if dead.is_empty() {
         return Ok(());
     }
     // Behind the locks: nobody else writes segments and spill files of these loggers any more.
     for dead in &mut dead {
-        if let Err(error) = spill::take_up(disk, dir, &dead.found.owner) {
-            tell(&dead.found.path.display().to_string(), &error);
-            dead.is_drained = false;
+        match spill::take_up(disk, dir, &dead.found.owner) {
+            Ok(taken) => (dead.told.spill_files, dead.told.cut_bytes) = taken,
+            Err(error) => {
+                report.fail(dead.found.path.display(), error);
+                dead.is_drained = false;
+            }
         }
     }
     let loggers: BTreeSet<u64> = dead.iter().map(|dead| dead.found.owner.logger).collect();
     let mut listing = Listing::of(dir, &loggers)?;
-    let mut any_written = false;
-    dead.retain_mut(|dead| match complete(disk, dir, dead, &mut listing) {
-        Ok(Some(written)) => {
-            any_written |= written;
-            true
-        }
-        Ok(None) => false,
+    dead.retain_mut(|dead| match complete(disk, dir, dead, &mut listing, report) {
+        Ok(is_seen) => is_seen,
         Err(error) => {
-            tell(&dead.found.path.display().to_string(), &error);
+            report.fail(dead.found.path.display(), error);
             false
         }
     });
-    if any_written {
+    let Some(disk) = disk else {
+        for mut dead in dead.into_iter().filter(|dead| dead.is_drained) {
+            cut_torn(None, &mut dead)?;
+            report.taken_up.push(dead.told);
+        }
+        return Ok(());
+    };
+    if dead.iter().any(|dead| dead.told.segment.is_some()) {
         disk.sync_dir(dir)?;
     }
     // The owner file leads to what was not drained.
-    for dead in dead.iter().filter(|dead| dead.is_drained) {
-        dump_recorder(dead);
-        if let Err(error) = remove(disk, dead) {
-            tell(&dead.found.path.display().to_string(), &error);
+    for mut dead in dead.into_iter().filter(|dead| dead.is_drained) {
+        crash_point!("adopt.remove");
+        dump_recorder(&dead);
+        match remove(disk, &mut dead) {
+            Ok(()) => report.taken_up.push(dead.told),
+            Err(error) => report.fail(dead.found.path.display(), error),
         }
     }
     Ok(())
 }
 
-/// Mends a dead logger's segments and writes what they lack; true when there was something, `None`
-/// when its lanes cannot be seen from here (S10).
+/// Mends a dead logger's segments and writes what they lack; false when its lanes cannot be seen
+/// from here (S10).
 fn complete(
-    disk: &dyn Disk,
+    disk: Option<&dyn Disk>,
     dir: &Path,
     dead: &mut Dead,
     listing: &mut Listing,
-) -> io::Result<Option<bool>> {
-    let owner = &dead.found.owner;
-    let is_cut = listing.is_cut(owner.logger);
+    report: &mut Report,
+) -> io::Result<bool> {
+    let (owner, told) = (&dead.found.owner, &mut dead.told);
+    let mut numbers = listing.numbers(owner.logger);
     dead.segments = listing.segments(disk, owner.logger)?;
+    for path in spill::files(owner)? {
+        numbers.extend(segment::number(&path));
+        // Those in the log directory are among the segments.
+        if disk.is_none() && !spill::is_beside(owner, dir) {
+            dead.segments.extend(Segment::at(path, owner.logger));
+        }
+    }
     for segment in &mut dead.segments {
-        segment.mend(disk)?;
+        told.cut_bytes += segment.mend(disk)?;
     }
-    let Some(snapshot) = what_is_left(owner)? else { return Ok(None) };
-    for note in &snapshot.notes {
-        notice::say(&format!("{note}: what it held is gone"));
+    // A block that lies in staging still, and was held by a segment that is gone, was removed with
+    // it. Of a spill disk that is not there nobody knows what is gone.
+    let device = owner.spill.as_ref().and_then(|dir| Some(std::fs::metadata(dir).ok()?.dev()));
+    let last = Cell::new(numbers.last().copied().unwrap_or(0));
+    let is_gone = |held_by: HeldBy| {
+        last.set(last.get().max(held_by.segment));
+        let is_seen = held_by.device == 0 || Some(held_by.device) == device;
+        is_seen && !numbers.contains(&held_by.segment)
+    };
+    let Some(snapshot) = what_is_left(owner, &is_gone, report)? else { return Ok(false) };
+    let notes = snapshot.notes.iter().map(|note| format!("{note}: what it held is gone"));
+    report.notes.extend(notes);
+    if snapshot.runs.is_empty() && !report.checks {
+        return Ok(true);
     }
-    if snapshot.runs.is_empty() {
-        return Ok(Some(false));
-    }
-    let Held { mut covered, has_holes } = Held::of(&dead.segments)?;
-    // What was spilled has no order with the rest, and may have taken the first number.
-    if is_cut && !snapshot.has_spilled && !has_holes {
-        covered.cover_removed();
-    }
+    let Held { mut covered, damaged } = Held::of(&dead.segments)?;
+    told.damaged = damaged;
     let retold = covered.last_generation(LANE_RETOLD);
+    let lost_before = covered.lost();
     let mut missing = covered.missing(snapshot.runs.clone());
     if missing.is_empty() {
-        return Ok(Some(false));
+        return Ok(true);
     }
+    (told.events, told.lost) = (report::n_events(&missing), covered.lost() - lost_before);
     // What is in staging may be told again itself.
     let staged = missing.iter().filter(|run| run.head.lane == LANE_RETOLD);
-    let last = staged.map(|run| run.head.generation).fold(retold, u32::max);
+    let last_retold = staged.map(|run| run.head.generation).fold(retold, u32::max);
     let spans = segment::open_spans(&mut dead.segments)?;
-    missing.splice(0..0, segment::retelling(&spans, last.saturating_add(1), &missing));
-    let number = dead.segments.iter().map(|segment| segment.header.number).max().unwrap_or(0);
-    segment::write(disk, dir, owner, number + 1, missing, &snapshot)?;
-    Ok(Some(true))
+    missing.splice(0..0, segment::retelling(&spans, last_retold.saturating_add(1), &missing));
+    told.segment = Some(segment::write(disk, dir, owner, last.get() + 1, missing, &snapshot)?);
+    Ok(true)
 }
 
 /// Writes down what a dead logger's flight recorder kept, which goes with its place: never into the
 /// log, but into a dump beside it.
 fn dump_recorder(dead: &Dead) {
     let owner = &dead.found.owner;
-    let Some(dir) = dead.found.path.parent().filter(|_| outside::has_recorder(owner)) else { return };
+    let Some(dir) = dead.found.path.parent().filter(|_| outside::has_recorder(owner)) else {
+        return;
+    };
     // Without room for it the log goes on all the same.
     if let Err(error) = dump::dump(owner, dir, None) {
         notice::say(&format!("what a flight recorder kept is gone: {error}"));
     }
 }
 
-/// Removes a dead logger's lanes and owner file; what they held is durable.
-fn remove(disk: &dyn Disk, dead: &Dead) -> io::Result<()> {
-    let owner = &dead.found.owner;
+/// Cuts blocks that the dead logger died at.
+fn cut_torn(disk: Option<&dyn Disk>, dead: &mut Dead) -> io::Result<()> {
     for segment in &dead.segments {
-        segment.cut_torn(disk, owner)?;
+        let cut_bytes = segment.cut_torn(disk, &dead.found.owner)?;
+        dead.told.cut_bytes += cut_bytes;
+        // What was cut was no damage.
+        dead.told.damaged = dead.told.damaged.saturating_sub(u64::from(cut_bytes > 0));
     }
+    Ok(())
+}
+
+/// Removes a dead logger's lanes and owner file; what they held is durable.
+fn remove(disk: &dyn Disk, dead: &mut Dead) -> io::Result<()> {
+    cut_torn(Some(disk), dead)?;
+    let owner = &dead.found.owner;
     if let Some(hint) = &owner.lanes
         && let Ok(path) = place::open_hinted(hint)
         && holds(&path, owner.logger)
     {
         place::remove(&path);
     }
+    crash_point!("adopt.removed");
     // Nobody listens there any more.
     let _ = disk.unlink(&dead.found.path.with_file_name(name::control(owner.logger)));
     disk.unlink(&dead.found.path)
 }
 
-/// What lies in the dead logger's place; `None` when that cannot be seen from here, and may be
-/// seen from elsewhere (S10).
-fn what_is_left(owner: &Owner) -> io::Result<Option<Snapshot>> {
+/// What lies in the dead logger's place, but for what is gone; `None` when that cannot be seen from
+/// here, and may be seen from elsewhere (S10).
+fn what_is_left(
+    owner: &Owner,
+    is_gone: &dyn Fn(HeldBy) -> bool,
+    report: &mut Report,
+) -> io::Result<Option<Snapshot>> {
+    let name = format!("{} ({:016x})", owner.app, owner.logger);
     if let Some(why) = outside::unseen(owner) {
         // Pages may be older than their header: never decoded.
         if owner.lanes.is_some() {
-            notice::say(&format!("{} ({:016x}): {why}", owner.app, owner.logger));
+            report.notes.push(format!("{name}: {why}"));
         }
         return Ok(Some(Snapshot::default()));
     }
-    match outside::snapshot(owner) {
+    match outside::snapshot_without(owner, is_gone) {
         Ok(snapshot) => Ok(Some(snapshot)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let age = clock::wall_ns().saturating_sub(owner.start_ns);
             let is_elsewhere = owner.mount != mount_namespace() && age < UNSEEN_NS_MAX;
+            if is_elsewhere {
+                report.unseen.push(format!("{name}: its lanes lie in another container's memory"));
+            }
             Ok((!is_elsewhere).then(Snapshot::default))
         }
         Err(error) => Err(error),

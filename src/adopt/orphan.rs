@@ -96,7 +96,7 @@ mod tests {
             start_ns: 0,
             log_dir: log_dir.path().to_owned(),
             lanes: place.hint().unwrap(),
-        spill: None,
+            spill: None,
         };
         change(&mut owner);
         place.publish(&owner).unwrap();

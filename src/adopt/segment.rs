@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::crash::crash_point;
 use crate::emit::clock;
 use crate::io::Disk;
 use crate::lane::outside::{self, Snapshot};
@@ -54,23 +55,27 @@ impl Listing {
         Ok(listing)
     }
 
-    /// True when the first segments of a logger were removed: some of its events are to be nowhere.
-    pub(super) fn is_cut(&self, logger: u64) -> bool {
+    /// The numbers of a logger's segments.
+    pub(super) fn numbers(&self, logger: u64) -> BTreeSet<u64> {
         let paths = self.segments.get(&logger).into_iter().flatten();
-        let names = paths.filter_map(|path| name::parse(path.file_name()?.to_str()?));
-        names.map(|name| name.number).min().is_some_and(|lowest| lowest > 1)
+        paths.filter_map(|path| number(path)).collect()
     }
 
     /// The segments of a logger. Removes what its scribe or an earlier adopter left unfinished
     /// (S12): segments that are not renamed yet, and those whose header was never written.
-    pub(super) fn segments(&mut self, disk: &dyn Disk, logger: u64) -> io::Result<Vec<Segment>> {
+    pub(super) fn segments(
+        &mut self,
+        disk: Option<&dyn Disk>,
+        logger: u64,
+    ) -> io::Result<Vec<Segment>> {
+        let unlink = |path: &Path| disk.map_or(Ok(()), |disk| disk.unlink(path));
         for path in self.temporary.remove(&logger).unwrap_or_default() {
-            disk.unlink(&path)?;
+            unlink(&path)?;
         }
         let mut segments = Vec::new();
         for path in self.segments.remove(&logger).unwrap_or_default() {
             if has_no_header(&path).unwrap_or(false) {
-                disk.unlink(&path)?;
+                unlink(&path)?;
                 continue;
             }
             // One whose header is not whole holds nothing that is not in staging.
@@ -78,6 +83,11 @@ impl Listing {
         }
         Ok(segments)
     }
+}
+
+/// The number in the name of a segment or spill file.
+pub(super) fn number(path: &Path) -> Option<u64> {
+    name::parse(path.file_name()?.to_str()?).map(|name| name.number)
 }
 
 /// True when nothing but zeros stands where a segment's header belongs.
@@ -99,9 +109,10 @@ impl Segment {
         (header.logger == logger).then_some(Self { path, header, torn: None })
     }
 
-    /// Cuts the zeros behind the last block and makes the rest durable.
-    pub(super) fn mend(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        let file = disk.open(&self.path)?;
+    /// Cuts the zeros behind the last block and makes the rest durable; returns how many there were.
+    pub(super) fn mend(&mut self, disk: Option<&dyn Disk>) -> io::Result<u64> {
+        let file = disk.map(|disk| disk.open(&self.path)).transpose()?;
+        let mut cut_bytes = 0;
         let mut reader = self.open()?;
         if !reader.is_sealed() {
             let mut end = self.header.first_block();
@@ -124,17 +135,20 @@ impl Segment {
             }
             let is_whole = |block| reader.read_block(&block, &mut Vec::new()).is_ok();
             self.torn = last.filter(|(_, block)| !block.is_some_and(is_whole)).map(|(at, _)| at);
-            if end < file.len()? {
+            cut_bytes = std::fs::metadata(&self.path)?.len().saturating_sub(end);
+            if let Some(file) = file.as_ref().filter(|_| cut_bytes > 0) {
                 file.truncate(end)?;
             }
         }
-        file.sync()
+        file.map_or(Ok(()), |file| file.sync())?;
+        Ok(cut_bytes)
     }
 
     /// Cuts a last block that its writer died at, if the whole of it lies in staging: what it holds
-    /// is durable elsewhere by now. A block that is torn for another reason stays, as damage.
-    pub(super) fn cut_torn(&self, disk: &dyn Disk, owner: &Owner) -> io::Result<()> {
-        let Some(offset) = self.torn else { return Ok(()) };
+    /// is durable elsewhere by now. A block that is torn for another reason stays, as damage. Returns
+    /// how many bytes went.
+    pub(super) fn cut_torn(&self, disk: Option<&dyn Disk>, owner: &Owner) -> io::Result<u64> {
+        let Some(offset) = self.torn else { return Ok(0) };
         let salt = self.header.salt();
         let is_it = |bytes: &Vec<u8>| {
             let header = bytes.first_chunk().and_then(|b| block::parse_header(b, salt, offset));
@@ -144,11 +158,15 @@ impl Segment {
             })
         };
         if outside::staged_blocks(owner).unwrap_or_default().iter().any(is_it) {
-            let file = disk.open(&self.path)?;
-            file.truncate(offset)?;
-            file.sync()?;
+            let cut_bytes = std::fs::metadata(&self.path)?.len().saturating_sub(offset);
+            if let Some(disk) = disk {
+                let file = disk.open(&self.path)?;
+                file.truncate(offset)?;
+                file.sync()?;
+            }
+            return Ok(cut_bytes);
         }
-        Ok(())
+        Ok(0)
     }
 
     pub(super) fn open(&self) -> io::Result<SegmentReader> {
@@ -200,15 +218,15 @@ pub(super) fn retelling(spans: &OpenSpans, generation: u32, runs: &[RawRun]) -> 
 }
 
 /// Writes runs into a new segment of the dead logger: data, then name. The caller syncs the
-/// directory before anything is removed.
+/// directory before anything is removed. Without a disk it only tells the name.
 pub(super) fn write(
-    disk: &dyn Disk,
+    disk: Option<&dyn Disk>,
     dir: &Path,
     owner: &Owner,
     number: u64,
     runs: Vec<RawRun>,
     snapshot: &Snapshot,
-) -> io::Result<()> {
+) -> io::Result<PathBuf> {
     let header = SegmentHeader {
         logger: owner.logger,
         number,
@@ -223,6 +241,8 @@ pub(super) fn write(
         ..SegmentHeader::default()
     };
     let name = name::segment(&header.app, header.created_ns, owner.logger, number);
+    let path = dir.join(&name);
+    let Some(disk) = disk else { return Ok(path) };
     let mut segment = SegmentBuilder::new(header);
     for definition in used(&snapshot.definitions, &runs) {
         segment.add_definition(definition);
@@ -238,15 +258,20 @@ pub(super) fn write(
     let bytes = segment.finish().map_err(|malformed| io::Error::other(malformed.to_string()))?;
     let temporary = dir.join(format!(".{name}.{}", std::process::id()));
     let _ = disk.unlink(&temporary);
+    crash_point!("adopt.create");
     let written = disk.create(&temporary).and_then(|file| {
         file.write_at(&bytes, 0).map_err(|(_, error)| error)?;
+        crash_point!("adopt.written");
         file.sync()?;
-        disk.rename(&temporary, &dir.join(&name))
+        crash_point!("adopt.rename");
+        disk.rename(&temporary, &path)
     });
-    if written.is_err() {
+    if let Err(error) = written {
         let _ = disk.unlink(&temporary);
+        return Err(error);
     }
-    written
+    crash_point!("adopt.renamed");
+    Ok(path)
 }
 
 /// The definitions that these runs refer to.

@@ -15,7 +15,9 @@ use super::owner;
 pub use super::owner::Owner;
 use super::peek::{Bytes as _, TRIES, Words, lie, read_lane};
 use super::place::{self, CALLSITES_BYTES_MAX, LANE_PREFIX, RECORDER_PREFIX, anchors_word};
-use super::staging::{self, BUFFERS_MAX, SPILL_BUFFERS, SPILL_FIRST, STAGING_MAGIC, STAGING_VERSION};
+use super::staging::{
+    self, BUFFERS_MAX, SPILL_BUFFERS, SPILL_FIRST, STAGING_MAGIC, STAGING_VERSION,
+};
 use crate::record::compact::Decoder;
 use crate::record::{Anchor, Definitions, RawRun};
 
@@ -28,6 +30,15 @@ pub struct Found {
     pub path: PathBuf,
     /// True while somebody holds its lock.
     pub alive: bool,
+}
+
+/// Which segment holds what still lies in a staging buffer, since its block is Written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldBy {
+    /// Its number.
+    pub(crate) segment: u64,
+    /// It was a spill file on this device, or 0.
+    pub(crate) device: u64,
 }
 
 /// What lies in a logger's place.
@@ -89,6 +100,21 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
     Ok(Snapshot { runs, ..snapshot })
 }
 
+/// Reads everything in the place of a logger into memory, but for the staging buffers whose blocks
+/// were held by a segment that is gone.
+///
+/// # Errors
+///
+/// As for [`each_run`].
+pub(crate) fn snapshot_without(
+    owner: &Owner,
+    is_gone: &dyn Fn(HeldBy) -> bool,
+) -> io::Result<Snapshot> {
+    let mut runs = Vec::new();
+    let snapshot = each_run_without(owner, is_gone, &mut |run| runs.push(run))?;
+    Ok(Snapshot { runs, ..snapshot })
+}
+
 /// Reads everything in the place of a logger and gives each run to `each` as it comes, so that a
 /// place of any size takes little memory. The snapshot has everything else.
 ///
@@ -96,6 +122,14 @@ pub fn snapshot(owner: &Owner) -> io::Result<Snapshot> {
 ///
 /// When the place is not there, or not what the owner file says.
 pub fn each_run(owner: &Owner, each: &mut dyn FnMut(RawRun)) -> io::Result<Snapshot> {
+    each_run_without(owner, &|_| false, each)
+}
+
+fn each_run_without(
+    owner: &Owner,
+    is_gone: &dyn Fn(HeldBy) -> bool,
+    each: &mut dyn FnMut(RawRun),
+) -> io::Result<Snapshot> {
     let mut snapshot = Snapshot::default();
     let Some(hint) = &owner.lanes else { return Ok(snapshot) };
     let path = place::open_hinted(hint)?;
@@ -120,7 +154,8 @@ pub fn each_run(owner: &Owner, each: &mut dyn FnMut(RawRun)) -> io::Result<Snaps
             break;
         }
         match place.staging(&name) {
-            Ok(bytes) => buffers.push((name, bytes)),
+            Ok((Some(held_by), _)) if is_gone(held_by) => {}
+            Ok((_, bytes)) => buffers.push((name, bytes)),
             Err(error) => tell(&name, error),
         }
     }
@@ -240,20 +275,18 @@ impl Place<'_> {
         read_lane(&file, self.logger, each)
     }
 
-    /// The committed runs of a staging buffer, encoded.
-    fn staging(&self, name: &str) -> io::Result<Vec<u8>> {
+    /// The committed runs of a staging buffer, encoded, and the segment that has them already.
+    fn staging(&self, name: &str) -> io::Result<(Option<HeldBy>, Vec<u8>)> {
+        let nothing = (None, Vec::new());
         let file = self.open(name)?;
-        if file.metadata()?.len() == 0 {
-            return Ok(Vec::new()); // as for a lane
+        if is_being_made(&file)? {
+            return Ok(nothing);
         }
         // The epoch comes first: who finds the new one finds the new length (B3 of staging).
-        if is_being_made(&file)? {
-            return Ok(Vec::new());
-        }
         let epoch = Words::read(&file)?.get(staging::word::EPOCH);
         let words = Words::read(&file)?;
         if words.get(staging::word::MAGIC) == 0 && words.get(staging::word::COMMITTED) == 0 {
-            return Ok(Vec::new());
+            return Ok(nothing);
         }
         if words.get(staging::word::MAGIC) != STAGING_MAGIC
             || words.get(staging::word::VERSION) != STAGING_VERSION
@@ -269,9 +302,13 @@ impl Place<'_> {
         file.read_exact_at(&mut bytes, (HEADER_BYTES + staging::BLOCK_HEADER_BYTES) as u64)?;
         if Words::read(&file)?.get(staging::word::EPOCH) != epoch {
             // Reused meanwhile, so that its block is Written: the caller finds it in a segment.
-            return Ok(Vec::new());
+            return Ok(nothing);
         }
-        Ok(bytes)
+        let held_by = HeldBy {
+            segment: words.get(staging::word::HELD_BY),
+            device: words.get(staging::word::DEVICE),
+        };
+        Ok(((held_by.segment > 0).then_some(held_by), bytes))
     }
 
     fn definitions(&self) -> io::Result<Definitions> {
@@ -304,4 +341,3 @@ impl Place<'_> {
         Ok(Vec::new())
     }
 }
-

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::full::OnFull;
 use super::hand_out::Lane;
 use super::lanes::{Lanes, LanesSetup};
-use super::outside::{self, Snapshot};
+use super::outside::{self, HeldBy, Snapshot};
 use super::owner::Owner;
 use super::place::{LanesChoice, Place};
 use super::ring::{EVICTED_WORDS, Producer, Room, word};
@@ -150,6 +150,36 @@ fn s3_between_commit_and_head_a_record_is_in_both_and_then_in_one() {
     assert_eq!(runs(&rig.look()), [key], "in staging alone");
     buffer.reset();
     assert_eq!(runs(&rig.look()), []);
+}
+
+/// What a place holds when these segments are gone.
+fn left(rig: &Rig, gone: &[HeldBy]) -> Vec<(u32, u32, u64, u64, u32)> {
+    let is_gone = |held_by: HeldBy| gone.contains(&held_by);
+    runs(&outside::snapshot_without(&rig.owner, &is_gone).unwrap())
+}
+
+#[test]
+fn b4_what_a_segment_held_that_is_gone_is_left_out() {
+    let mut rig = rig();
+    let producer = Producer::new();
+    let lane = rig.lane(&producer, 3);
+    let key = (lane.id, lane.generation, lane.memory().head(), 0, 3);
+    let buffer = rig.stage(&lane);
+    lane.memory().publish_head(lane.memory().tail(), 3, &[0; EVICTED_WORDS], 1);
+    let held_by = HeldBy { segment: 7, device: 5 };
+    assert_eq!(left(&rig, &[held_by, HeldBy { segment: 0, device: 0 }]), [key], "not written yet");
+    let block = buffer.seal(64);
+    block.set_held_by(held_by.segment, held_by.device);
+    assert_eq!(left(&rig, &[HeldBy { segment: 6, ..held_by }]), [key], "it is there");
+    assert_eq!(left(&rig, &[HeldBy { device: 4, ..held_by }]), [key], "on another disk");
+    assert_eq!(left(&rig, &[held_by]), []);
+    assert_eq!(runs(&rig.look()), [key], "a reader sees it all the same");
+    // The next block is nobody's yet.
+    rig.staging.give_back(block.into_buffer());
+    let lane = rig.lane(&producer, 2);
+    let key = (lane.id, lane.generation, lane.memory().head(), 0, 2);
+    let _buffer = rig.stage(&lane);
+    assert_eq!(left(&rig, &[held_by]), [key, key], "in its lane and in staging");
 }
 
 #[test]

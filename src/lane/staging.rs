@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! word 0 magic   1 version   2 logger id   3 number   4 epoch   5 committed bytes of runs
+//!      6 number of the segment that holds the block, 0 before   7 device of that spill file
 //! byte 4096: the block: 64 bytes for its header, then runs, definitions, anchors
 //! ```
 //!
@@ -20,6 +21,9 @@
 //! - **B3** Before the first byte of a buffer is reused `committed` is 0, then its epoch is raised; a
 //!   buffer is reused only when its block is Written. In this order, since a reader looks at the
 //!   epoch before `committed`: one that finds the new epoch finds the new length.
+//! - **B4** Word 6 is set when the block is Written and before its segment is sealed, and is 0 again
+//!   before a run of the next block is committed: who finds runs beside a number finds those that
+//!   this segment held, even if it was removed since.
 
 #[cfg(not(loom))]
 use std::io;
@@ -54,6 +58,8 @@ pub(crate) mod word {
     pub(crate) const NUMBER: usize = 3;
     pub(crate) const EPOCH: usize = 4;
     pub(crate) const COMMITTED: usize = 5;
+    pub(crate) const HELD_BY: usize = 6;
+    pub(crate) const DEVICE: usize = 7;
 }
 
 /// One buffer, owned by the consumer that fills it.
@@ -153,6 +159,8 @@ impl Buffer {
     fn empty(&self) {
         // ord: Release, as in `commit`.
         self.memory.word(word::COMMITTED).store(0, Ordering::Release);
+        // ord: Relaxed, behind it for who dies here, and before the fence of `reset` (B4).
+        self.memory.word(word::HELD_BY).store(0, Ordering::Relaxed);
     }
 
     /// Ends the block at `len` bytes, its header included.
@@ -179,6 +187,16 @@ impl Sealed {
     #[cfg(not(loom))]
     pub(crate) fn memory(&self) -> &Arc<Memory> {
         &self.buffer.memory
+    }
+
+    /// Says that the block is Written, into which segment, and if that is a spill file on which
+    /// device (B4).
+    #[cfg(not(loom))]
+    pub(crate) fn set_held_by(&self, segment: u64, device: u64) {
+        // ord: Relaxed, published by the next store.
+        self.buffer.memory.word(word::DEVICE).store(device, Ordering::Relaxed);
+        // ord: Release, pairs with the reader that copies the header behind a dead logger's lock.
+        self.buffer.memory.word(word::HELD_BY).store(segment, Ordering::Release);
     }
 
     /// Gives the buffer back once its block is Written.

@@ -13,17 +13,6 @@ pub(crate) struct Covered {
 }
 
 impl Covered {
-    /// Takes what lies before the first range of a lane for covered, since it was removed with its
-    /// segment: lanes are written in order, and staging may still hold what was written long ago.
-    pub(crate) fn cover_removed(&mut self) {
-        for ranges in self.ranges.values_mut() {
-            if let Some((from, to)) = ranges.pop_first() {
-                debug_assert!(from <= to);
-                ranges.insert(0, to);
-            }
-        }
-    }
-
     /// Adds the range of a run.
     pub(crate) fn add(&mut self, head: &RunHead) {
         let key = (head.lane, head.generation);
@@ -52,8 +41,13 @@ impl Covered {
         of.map(|(_, generation)| *generation).max().unwrap_or(0)
     }
 
-    /// The parts of these runs that are not covered, each byte range once.
-    pub(crate) fn missing(mut self, mut runs: Vec<RawRun>) -> Vec<RawRun> {
+    /// Losses told by all lanes together.
+    pub(crate) fn lost(&self) -> u64 {
+        self.losses.values().map(Losses::total).sum()
+    }
+
+    /// The parts of these runs that are not covered, each byte range once; they are covered then.
+    pub(crate) fn missing(&mut self, mut runs: Vec<RawRun>) -> Vec<RawRun> {
         runs.sort_by_key(|run| (run.head.generation, run.head.lane, run.head.position));
         let mut missing = Vec::new();
         for run in runs {
@@ -114,40 +108,25 @@ impl Covered {
     }
 }
 
-/// Records of 24 bytes each from a position on.
-#[cfg(test)]
-pub(crate) fn sample_run(position: u64, n_records: u64) -> RawRun {
-    let record = [Head::word(1, 1, 0, 0).to_le_bytes(), [0; 8], [7; 8]].concat();
-    RawRun {
-        head: RunHead {
-            lane: 1,
-            generation: 2,
-            position,
-            end: position + n_records * 24,
-            first_record: position / 24,
-            count: n_records as u32,
-            ..RunHead::default()
-        },
-        bytes: record.repeat(n_records as usize),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::sample_run as run;
     use super::*;
 
-    #[test]
-    fn what_was_removed_with_the_first_segments_is_not_written_again() {
-        let mut covered = Covered::default();
-        covered.add(&run(96, 1).head);
-        covered.add(&run(144, 1).head);
-        covered.cover_removed();
-        let other = RawRun { head: RunHead { lane: 7, ..run(0, 1).head }, ..run(0, 1) };
-        let missing = covered.missing(vec![run(24, 2), run(72, 3), other]);
-        let found: Vec<_> =
-            missing.iter().map(|r| (r.head.lane, r.head.position, r.head.count)).collect();
-        assert_eq!(found, [(1, 120, 1), (7, 0, 1)]);
+    /// Records of 24 bytes each from a position on.
+    fn run(position: u64, n_records: u64) -> RawRun {
+        let record = [Head::word(1, 1, 0, 0).to_le_bytes(), [0; 8], [7; 8]].concat();
+        RawRun {
+            head: RunHead {
+                lane: 1,
+                generation: 2,
+                position,
+                end: position + n_records * 24,
+                first_record: position / 24,
+                count: n_records as u32,
+                ..RunHead::default()
+            },
+            bytes: record.repeat(n_records as usize),
+        }
     }
 
     #[test]

@@ -41,8 +41,6 @@ mod value;
 pub use anchor::{Anchor, Timeline};
 #[cfg(not(loom))]
 pub(crate) use covered::Covered;
-#[cfg(all(test, not(loom)))]
-pub(crate) use covered::sample_run;
 pub use definition::{Definition, Definitions, Field, Role};
 pub use glob::glob;
 pub use json::is_json;

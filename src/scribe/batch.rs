@@ -74,6 +74,13 @@ impl Block {
         }
     }
 
+    /// Says that the block is Written, into this segment; a spill file tells its device too.
+    pub(crate) fn set_held_by(&self, segment: u64, device: u64) {
+        match self {
+            Self::Staged(sealed) | Self::Copied(sealed, _) => sealed.set_held_by(segment, device),
+        }
+    }
+
     /// Gives the staging buffer back.
     pub(crate) fn into_buffer(self) -> Buffer {
         match self {

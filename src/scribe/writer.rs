@@ -326,6 +326,7 @@ impl Writer {
         let len = block.bytes().len() as u64;
         if let Some(current) = &mut self.current {
             current.end = self.moved.place(offset) + len;
+            block.set_held_by(current.header.number, 0);
         }
         self.setup.progress.add_written(u64::from(events), len);
         let buffer = match self.setup.durability {

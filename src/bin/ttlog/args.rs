@@ -36,6 +36,7 @@ Examples:
   ttlog --trace 4bf92f3577b34da6 logs  events of a trace, whichever process logged them
   ttlog -S '2026-11-21 10:00' -U '15 min ago' logs
   ttlog verify logs && echo clean      look for damage
+  ttlog recover logs                   write down what killed processes left in memory
   other-program | ttlog record logs    store the lines of any program
 
 Exit status: 0 ok, 1 error or damage, 2 usage, 3 nothing matched (--exit-status), 130 interrupted.";
@@ -61,6 +62,8 @@ pub(crate) enum Verb {
     Gaps(GapsArgs),
     /// Looks at spill files, or takes up those of processes that are gone
     Spill(SpillArgs),
+    /// Takes up what processes left that were killed: lanes, spill files, unfinished segments
+    Recover(crate::recover::RecoverArgs),
     /// Stores the lines of any program from standard input
     #[command(after_help = RECORD_HELP)]
     Record(RecordArgs),

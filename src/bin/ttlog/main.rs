@@ -20,6 +20,8 @@ mod paths;
 mod prune;
 mod ps;
 mod record;
+mod recover;
+mod salvage;
 mod shell;
 mod sink;
 mod spans;
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Some(Verb::Gaps(args)) => gaps::run(&args),
         Some(Verb::Spill(args)) => spill::run(&args.verb),
         Some(Verb::Record(args)) => record::run(&args),
+        Some(Verb::Recover(args)) => recover::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Filter(args)) => filter::run(&args),
         Some(Verb::Ps(args)) => ps::run(&args),

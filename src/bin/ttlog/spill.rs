@@ -11,7 +11,7 @@ use ttlog::store::spill::segment_name;
 
 use crate::args::{CatArgs, PathArgs, SpillVerb};
 use crate::output::Output;
-use crate::{EXIT_ERROR, Failure, cat, output, paths, verify};
+use crate::{EXIT_ERROR, Failure, cat, output, paths, recover, verify};
 
 /// Does what the command line asks for.
 pub(crate) fn run(verb: &SpillVerb) -> Result<u8, Failure> {
@@ -114,7 +114,13 @@ fn replay(args: &PathArgs) -> Result<u8, Failure> {
                 printable(&name)
             )));
         }
-        ttlog::__private::take_up(dir);
+        match ttlog::__private::take_up(dir) {
+            Ok(report) => failed |= recover::notes(&report),
+            Err(error) => {
+                failed = true;
+                output::note(&format!("{}: {error}", printable(&dir.to_string_lossy())));
+            }
+        }
         let (paths, bad) = spills(&PathArgs { paths: vec![dir.clone()] })?;
         failed |= bad;
         left += paths.len();

@@ -1,10 +1,12 @@
 //! File: the spill file that is being written: header, blocks, index.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::super::batch::Block;
 use crate::config::Durability;
 use crate::crash::crash_point;
 use crate::io::{Disk, DiskFile};
@@ -33,6 +35,9 @@ pub(crate) struct SpillPlan {
 #[derive(Debug)]
 pub(super) struct SpillFile {
     pub(super) path: PathBuf,
+    number: u64,
+    /// What its directory lies on.
+    device: u64,
     file: Box<dyn DiskFile>,
     salt: Salt,
     align: usize,
@@ -63,8 +68,20 @@ impl SpillFile {
             let _ = disk.unlink(&path);
             return Err(error);
         }
+        // Unknown, it is one that nobody can see.
+        let device = std::fs::metadata(&plan.dir).map_or(u64::MAX, |meta| meta.dev());
         let (salt, align, offset) = (header.salt(), header.align(), header.first_block());
-        Ok(Self { path, file, salt, align, offset, entries: Vec::new(), partial: 0 })
+        Ok(Self {
+            path,
+            number,
+            device,
+            file,
+            salt,
+            align,
+            offset,
+            entries: Vec::new(),
+            partial: 0,
+        })
     }
 
     /// What its blocks are aligned to.
@@ -88,8 +105,9 @@ impl SpillFile {
     }
 
     /// Notes a block that was written.
-    pub(super) fn add(&mut self, entry: index::Entry, len: usize) {
+    pub(super) fn add(&mut self, block: &Block, entry: index::Entry, len: usize) {
         crash_point!("spill.appended");
+        block.set_held_by(self.number, self.device);
         self.entries.push(entry);
         self.offset += len as u64;
         self.partial = 0;

@@ -237,7 +237,7 @@ impl Spiller {
             let Some(file) = &mut self.file else { return };
             match file.write(block.bytes()) {
                 Ok(()) => {
-                    file.add(entry, len);
+                    file.add(&block, entry, len);
                     break;
                 }
                 Err(error) if self.is_refused(&error, &mut pause) => return,
