@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rig::mounts::{Loop, fill, in_namespace, mount, run, tmpfs};
 use rig::read::read_back;
-use rig::{Rig, Tally, by_thread, compare, not_run, number};
+use rig::{Rig, Running, Tally, by_thread, compare, not_run, number};
 
 fn check(rig: &Rig, run: u64) -> (Tally, u64) {
     let read = read_back(&rig.dir());
@@ -217,43 +217,130 @@ fn a_disk_that_hangs_holds_callers_up_for_a_second_at_most() {
     });
 }
 
+/// For how long disks are frozen below; `RIG_FREEZE_MS=30000` for longer.
+fn freeze_ms() -> u64 {
+    let wanted = std::env::var("RIG_FREEZE_MS").ok();
+    wanted.map_or(2_000, |ms| ms.parse().expect("milliseconds"))
+}
+
+/// What threads saw while disks hung.
+struct Hung {
+    /// How long the slowest thread was held up in the first go, and in any other.
+    first_ms: u64,
+    later_ms: u64,
+    stats: String,
+}
+
+/// Logs far more than lanes and staging hold, in several goes, for as long as disks are to hang: a
+/// spiller ends between two.
+fn log_while_hung(running: &mut Running) -> Hung {
+    let began = std::time::Instant::now();
+    let goes = (freeze_ms() / 500).max(4);
+    let (mut first_ms, mut later_ms, mut longest) = (None, 0, 0.0_f64);
+    for go in 1..=goes {
+        let told = running.ask(&format!("log {}", 600_000 / goes));
+        let held_up = number(&told, "slowest_ms");
+        if first_ms.is_some() {
+            later_ms = later_ms.max(held_up);
+        }
+        first_ms.get_or_insert(held_up);
+        let ms = told.split_once("longest_call_ms=").and_then(|(_, ms)| ms.parse().ok());
+        longest = longest.max(ms.expect("a number"));
+        let due = Duration::from_millis(freeze_ms() * go / goes);
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+    }
+    let (first_ms, stats) = (first_ms.expect("one at least"), running.ask("stats"));
+    println!(
+        "hung for {:.1?}: held up for {first_ms} ms in the first go, {later_ms} ms at most in others; \
+         the longest call of all took {longest:.1} ms; {stats}",
+        began.elapsed()
+    );
+    Hung { first_ms, later_ms, stats }
+}
+
 #[test]
 fn a_disk_that_hangs_costs_nothing_while_the_spill_disk_answers() {
     in_namespace(|| {
         let mut rig = Rig::new();
         let (dir, spill) = (rig.dir(), rig.path("spill"));
-        let Some(_mounted) = Loop::ext4(&rig.path("image"), 256 << 20, &dir) else {
+        let Some(disk) = Loop::ext4(&rig.path("image"), 256 << 20, &dir) else {
             return not_run("needs mkfs.ext4 and a loop device");
         };
-        let at = dir.display().to_string();
-        let (mut command, number_of_run) = rig.command("do=asked threads=2 spill_wait=60000");
+        // A call whose wait runs out loses its event.
+        let (mut command, number_of_run) = rig.command("do=asked threads=2 spill_wait=5000");
         command.env("TTLOG_ON_FULL", format!("spill:{}", spill.display()));
-        let mut running = rig::Running::new(command, number_of_run);
+        let mut running = Running::new(command, number_of_run);
         running.line();
         running.ask("log 1000");
         running.ask("flush 10000");
-        if !run("fsfreeze", &["-f", &at]) {
-            return not_run("needs fsfreeze");
-        }
-        // Far more than lanes and staging hold, in several goes: a spiller ends between two.
-        let mut slowest = 0;
-        for _ in 0..4 {
-            slowest = slowest.max(number(&running.ask("log 150000"), "slowest_ms"));
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        let stats = running.ask("stats");
-        assert!(run("fsfreeze", &["-u", &at]), "the disk answers again");
-        println!("hung: slowest thread held up for {slowest} ms; {stats}");
-        assert_eq!(number(&stats, "lost"), 0, "{stats}");
+        let Some(frozen) = disk.freeze() else { return not_run("needs fsfreeze") };
+        let hung = log_while_hung(&mut running);
+        assert_eq!(number(&hung.stats, "lost"), 0, "{}", hung.stats);
+        assert!(number(&hung.stats, "spilled") > 0, "{}", hung.stats);
+        drop(frozen);
         assert_eq!(running.ask("flush 20000"), "flushed=true");
         let end = running.ask("quit");
         let _ = running.child.wait();
         let (tally, told) = check(&rig, number_of_run);
         println!("{end}: {tally:?}, told {told}");
         assert_eq!((tally.missing, told, number(&end, "lost")), (0, 0, 0));
-        assert_eq!(tally.returned, 2 * 601_000);
+        let goes = (freeze_ms() / 500).max(4);
+        assert_eq!(tally.returned, 2 * (1_000 + 600_000 / goes * goes));
         let left = std::fs::read_dir(&spill).expect("it").count();
         assert_eq!(left, 0, "all of it is part of the log");
+    });
+}
+
+#[test]
+fn when_both_disks_hang_one_call_waits_and_the_rest_is_lost_and_told() {
+    in_namespace(|| {
+        const SPILL_WAIT_MS: u64 = 1_000;
+        let mut rig = Rig::new();
+        let (dir, spill) = (rig.dir(), rig.path("spill"));
+        std::fs::create_dir(&spill).expect("a directory");
+        let disks = [("image", &dir), ("spill-image", &spill)]
+            .map(|(image, at)| Loop::ext4(&rig.path(image), 256 << 20, at));
+        let [Some(log_disk), Some(spill_disk)] = disks else {
+            return not_run("needs mkfs.ext4 and two loop devices");
+        };
+        let args = format!("do=asked threads=2 spill_wait={SPILL_WAIT_MS}");
+        let (mut command, number_of_run) = rig.command(&args);
+        command.env("TTLOG_ON_FULL", format!("spill:{}", spill.display()));
+        let mut running = Running::new(command, number_of_run);
+        running.line();
+        running.ask("log 1000");
+        running.ask("flush 10000");
+        let (Some(frozen), Some(frozen_too)) = (log_disk.freeze(), spill_disk.freeze()) else {
+            return not_run("needs fsfreeze");
+        };
+        let hung = log_while_hung(&mut running);
+        let lost = number(&hung.stats, "lost");
+        assert!(lost > 0, "lanes and staging do not hold that: {}", hung.stats);
+        // Each thread waits once, in whichever go its lane is full, and never again.
+        let held_up = hung.first_ms.max(hung.later_ms);
+        assert!(held_up < 2 * SPILL_WAIT_MS, "held up for {held_up} ms");
+        drop((frozen, frozen_too));
+        assert_eq!(running.ask("flush 20000"), "flushed=true");
+        let again = running.ask("log 1000");
+        assert_eq!(running.ask("flush 20000"), "flushed=true");
+        let end = running.ask("quit");
+        let _ = running.child.wait();
+        let (tally, told) = check(&rig, number_of_run);
+        println!("{again}; {end}: {tally:?}, told {told}");
+        assert_eq!(number(&end, "lost"), lost, "nothing is lost any more");
+        assert_eq!((tally.missing, told), (lost, lost));
+        let last =
+            by_thread(&read_back(&dir)).into_values().map(|numbers| numbers[numbers.len() - 1]);
+        let goes = (freeze_ms() / 500).max(4);
+        assert!(last.eq([1_999 + 600_000 / goes * goes; 2]), "the last ones are there");
+        assert_eq!(
+            std::fs::read_dir(&spill)
+                .expect("it")
+                .flatten()
+                .filter(|entry| entry.file_name() != "lost+found")
+                .count(),
+            0
+        );
     });
 }
 

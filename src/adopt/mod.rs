@@ -281,7 +281,8 @@ fn complete(
     let (owner, told) = (&dead.found.owner, &mut dead.told);
     let mut numbers = listing.numbers(owner.logger);
     dead.segments = listing.segments(disk, owner.logger)?;
-    for path in spill::files(owner)? {
+    // A directory that cannot be listed was told when they were to be drained.
+    for path in spill::files(owner).unwrap_or_default() {
         numbers.extend(segment::number(&path));
         // Those in the log directory are among the segments.
         if disk.is_none() && !spill::is_beside(owner, dir) {

@@ -104,9 +104,25 @@ impl Loop {
         unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN, &raw const how) == 0 }
     }
 
+    /// Lets every call that would change it hang for as long as the result lives; `None` where that
+    /// is not to be had.
+    pub(crate) fn freeze(&self) -> Option<Frozen<'_>> {
+        let at = self.at.to_str().expect("UTF-8");
+        run("fsfreeze", &["-f", at]).then(|| Frozen(at))
+    }
+
     /// Unmounts it; nobody may have a file of it open.
     pub(crate) fn unmount(&self) -> bool {
         run("umount", &[self.at.to_str().expect("UTF-8")])
+    }
+}
+
+/// A file system that hangs.
+pub(crate) struct Frozen<'a>(&'a str);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let _ = run("fsfreeze", &["-u", self.0]);
     }
 }
 

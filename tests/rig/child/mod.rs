@@ -158,6 +158,22 @@ pub(crate) fn builder(args: &Args) -> ttlog::Builder {
         Some(other) => panic!("on_full={other}?"),
         None => builder,
     };
+    if let Some(bytes) = args.text("lanes_max") {
+        builder = builder.lanes_bytes_max(bytes.parse().expect("bytes"));
+    }
+    if let Some(bytes) = args.text("quota") {
+        builder = builder.spill_quota(bytes.parse().expect("bytes"));
+    }
+    if let Some(ms) = args.text("timeout") {
+        let fallback = match args.text("fallback") {
+            Some("drop-newest") => ttlog::Fallback::DropNewest,
+            Some("drop-oldest") => ttlog::Fallback::DropOldest,
+            Some("spill") => ttlog::Fallback::SpillToDisk(args.dir()),
+            other => panic!("fallback={other:?}?"),
+        };
+        let timeout = Duration::from_millis(ms.parse().expect("ms"));
+        builder = builder.block_timeout(timeout, fallback);
+    }
     if let Some(ms) = args.text("spill_wait") {
         builder = builder.spill_wait(Duration::from_millis(ms.parse().expect("ms")));
     }

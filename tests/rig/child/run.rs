@@ -239,14 +239,17 @@ fn asked(args: &Args) {
         match line.trim().split_once(' ').unwrap_or((line.trim(), "")) {
             ("log", number) => {
                 let each: u64 = number.parse().expect("a number");
-                let slowest = log_each(&counts, run, &mut next, each);
-                tell(&format!("slowest_ms={slowest}"));
+                let (slowest, longest) = log_each(&counts, run, &mut next, each);
+                let longest = longest.as_secs_f64() * 1e3;
+                tell(&format!("slowest_ms={slowest} longest_call_ms={longest:.1}"));
             }
             ("stats", _) => {
                 let (stats, health) = (handle.stats(), handle.health());
                 tell(&format!(
-                    "written={} lost={} errors={} lanes_bytes={} failing={:?} io_reason={:?}",
+                    "written={} spilled={} lost={} errors={} lanes_bytes={} failing={:?} \
+                     io_reason={:?}",
                     stats.written,
+                    stats.spilled,
                     stats.lost(),
                     stats.disk_errors,
                     stats.lanes_bytes,
@@ -273,10 +276,11 @@ fn asked(args: &Args) {
 }
 
 /// Every thread logs `each` more; returns how many milliseconds the slowest thread was held up in
-/// calls of a millisecond and more. What it and the logger's threads waited for a processor
-/// meanwhile is the machine's doing, and does not count.
-fn log_each(counts: &Counts, run: u64, next: &mut [u64], each: u64) -> u64 {
-    let mut slowest = 0;
+/// calls of a millisecond and more, and how long the longest call of all took. What it and the
+/// logger's threads waited for a processor meanwhile is the machine's doing, and does not count in
+/// the first.
+fn log_each(counts: &Counts, run: u64, next: &mut [u64], each: u64) -> (u64, Duration) {
+    let (mut slowest, mut longest) = (0, Duration::ZERO);
     std::thread::scope(|scope| {
         let workers: Vec<_> = next
             .iter_mut()
@@ -284,25 +288,28 @@ fn log_each(counts: &Counts, run: u64, next: &mut [u64], each: u64) -> u64 {
             .map(|(t, next)| {
                 scope.spawn(move || {
                     let (mut held_up, before) = (Duration::ZERO, waited_for_a_processor());
+                    let mut longest = Duration::ZERO;
                     for n in *next..*next + each {
                         let began = Instant::now();
                         log_one(counts, run, t as u64, n);
                         let took = began.elapsed();
+                        longest = longest.max(took);
                         if took >= Duration::from_millis(1) {
                             held_up += took;
                         }
                     }
                     *next += each;
                     let of_the_machine = waited_for_a_processor().saturating_sub(before);
-                    held_up.saturating_sub(of_the_machine).as_millis() as u64
+                    (held_up.saturating_sub(of_the_machine).as_millis() as u64, longest)
                 })
             })
             .collect();
         for worker in workers {
-            slowest = slowest.max(worker.join().expect("a worker"));
+            let of_one = worker.join().expect("a worker");
+            (slowest, longest) = (slowest.max(of_one.0), longest.max(of_one.1));
         }
     });
-    slowest
+    (slowest, longest)
 }
 
 /// How long this thread and those of the logger were able to run, and did not.
