@@ -108,4 +108,19 @@ fn records_of_log_arrive_with_their_values_and_follow_the_filter() {
     let records = records(dir.path());
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].message(), "with values");
+    // Inside of spans that grant it: log's own level lets through what could be granted.
+    let dir = tempfile::tempdir().expect("a directory");
+    let granting = Builder::new(dir.path()).filter("error,[job{id=7}]=debug");
+    let handle = granting.init().expect("a logger");
+    assert_eq!(log::max_level(), LevelFilter::Debug);
+    for id in [7, 8] {
+        ttlog::info_span!("job", id).in_scope(|| {
+            assert_eq!(log::log_enabled!(log::Level::Debug), id == 7);
+            log::debug!("in job {id}");
+        });
+    }
+    handle.shutdown(LONG).expect("a disk that answers");
+    let told: Vec<_> =
+        self::records(dir.path()).iter().map(|it| it.message().into_owned()).collect();
+    assert_eq!(told, ["in job 7"]);
 }

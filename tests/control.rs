@@ -99,13 +99,30 @@ fn a_living_logger_is_listed_and_does_what_it_is_asked() {
 }
 
 #[test]
+fn a_level_can_be_set_for_what_is_inside_of_a_span() {
+    let temp = tempfile::tempdir().unwrap();
+    let logger = start(temp.path());
+    let directives = "info,[request{user=\"ada l\"}]=debug";
+    let dir = temp.path().to_str().unwrap();
+    let (code, out, err) = told(&ttlog(&["ctl", "level", directives, "--dir", dir]));
+    assert!(code == 0 && out.starts_with(&format!("filter={directives}\n")), "{out} {err}");
+    for user in ["ada l", "bob"] {
+        ttlog::info_span!(logger: &logger, "request", user)
+            .in_scope(|| debug!(logger: &logger, "for {user}"));
+    }
+    logger.shutdown(LONG).unwrap();
+    let (_, out, _) = told(&ttlog(&["-o", "json", dir]));
+    assert!(out.lines().count() == 1 && out.contains("for ada l"), "{out}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_in_one_line() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().to_str().unwrap();
     let logger = start(temp.path());
     for (args, code, part) in [
         (&["ctl", "level", "app=loud", "--dir", dir][..], 2, "not a level"),
-        (&["ctl", "level", "[span]", "--dir", dir], 2, "knows no spans"),
+        (&["ctl", "level", "[span", "--dir", dir], 2, "bracket is not closed"),
         (&["ctl", "level", "info", "--for", "-5m", "--dir", dir], 2, ""),
         (&["ctl", "level", "info", "--for", "soon", "--dir", dir], 2, "--for"),
         (&["ctl", "stats", "--pid", "1", "--dir", dir], 1, "process 1 does not log into"),
@@ -225,11 +242,16 @@ fn a_filter_is_explained() {
         (&["[{user}]=info", "a", "info", "--field", "user"], 0, "logged: `[{user}]=info`"),
         (&["a=debug", "a", "trace", "--exit-status"], 3, "not logged"),
         (&["a=debug", "a", "4"], 0, "logged"),
+        (&["[s{id=7}]", "a", "4", "--span", "s{id=7}"], 0, "logged: `[s{id=7}]=trace` grants"),
+        (&["[s{id=7}]", "a", "4", "--span", "s{id=8}"], 0, "not meant: `[s{id=7}]=trace`"),
     ] {
         let (got, out, _) = told(&ttlog(&[&["filter", "explain"][..], args].concat()));
         assert!(got == code && out.contains(part), "{args:?}: {got} {out}");
     }
-    let (code, _, err) = told(&ttlog(&["filter", "explain", "[span]", "a", "info"]));
-    assert!(code == 2 && err.contains("knows no spans"), "{err}");
+    let (code, _, err) = told(&ttlog(&["filter", "explain", "a,[span", "a", "info"]));
+    assert!(code == 2 && err.contains("at character 3: a bracket is not closed"), "{err}");
+    let unclosed = ["filter", "explain", "[span]", "a", "info", "--span", "s{"];
+    let (code, _, err) = told(&ttlog(&unclosed));
+    assert!(code == 2 && err.contains("a brace is not closed"), "{err}");
     assert_eq!(told(&ttlog(&["filter", "explain", "a", "b", "loud"])).0, 2);
 }

@@ -8,8 +8,9 @@
 //! | choose what happens when lanes are full, keep warnings, see gaps | `policies.rs::saturated_with_warnings_kept_debug_is_lost_and_no_warning`, `cli_gaps.rs::a_gap_is_a_row_for_each_cause` |
 //! | what happened just before it died | `rig_exit.rs::r35_every_exit_with_every_guard_policy_and_way_of_writing` |
 //! | follow like journalctl, filter, `-o json` into a pipe | `cli_cat.rs::following_shows_what_is_written_later`, `cli_cat.rs::filters_by_level_target_text_and_time` |
-//! | one request from end to end: `--tree` | `cli_spans.rs::a_tree_shows_events_below_their_spans` |
+//! | one request from end to end: `--trace ID --tree` | `stories.rs::one_request_from_end_to_end`, `trace.rs::events_of_a_trace_are_found_by_its_id_its_first_digits_or_a_traceparent`, `cli_spans.rs::a_tree_shows_events_below_their_spans` |
 //! | debug for five minutes in production, without a restart | `stories.rs::debug_for_a_while_without_a_restart` |
+//! | a flight recorder whose last events are there after an error, a panic, or when asked for | `stories.rs::what_led_to_an_error_is_in_the_dump_that_it_made`, `recorder.rs::a_panic_is_in_the_dump_that_it_makes_with_what_led_to_it`, `cli_recorder.rs::a_process_that_is_asked_dumps_itself` |
 //! | assert in a test what was logged | `capture.rs::every_event_of_the_thread_is_there_with_all_that_it_says` |
 #![cfg(all(feature = "cli", feature = "tracing"))]
 #![expect(clippy::print_stdout, reason = "the child answers on stdout")]
@@ -32,6 +33,8 @@ fn child() {
         "first" => first(dir),
         "layer" => layer(dir),
         "live" => live(dir),
+        "requests" => requests(dir),
+        "recorder" => recorder(dir),
         other => panic!("{other}?"),
     };
     told.expect("a logger");
@@ -62,6 +65,34 @@ fn live(dir: String) -> Result<(), ttlog::Error> {
         logger.flush(std::time::Duration::from_secs(60))?;
         println!("did {n}");
     }
+    Ok(())
+}
+
+const ONE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const OTHER: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// Two requests, each of a trace that its caller began.
+fn requests(dir: String) -> Result<(), ttlog::Error> {
+    let (layer, _guard) = ttlog::layer(dir).build()?;
+    tracing_subscriber::registry().with(layer).init();
+    for (user, trace_id) in [(1, OTHER), (2, ONE)] {
+        let _request = tracing::info_span!("request", trace_id, user).entered();
+        tracing::info!("accepted");
+        tracing::info_span!("query", table = "orders").in_scope(|| tracing::debug!(user, "found"));
+        tracing::info!(status = 200, "answered");
+    }
+    tracing::info!("in no request");
+    Ok(())
+}
+
+fn recorder(dir: String) -> Result<(), ttlog::Error> {
+    let recorder = ttlog::Builder::new(dir).flight_recorder(ttlog::Level::TRACE, 16 << 20);
+    let _logger = recorder.dump_on(ttlog::Level::ERROR).init()?;
+    ttlog::info!("started");
+    for step in 0..10 {
+        ttlog::trace!(step, "not in the log");
+    }
+    ttlog::error!("out of luck");
     Ok(())
 }
 
@@ -138,6 +169,45 @@ fn debug_for_a_while_without_a_restart() {
         .collect();
     let expected = [("before", "info"), ("while", "info"), ("while", "debug"), ("behind", "info")];
     assert_eq!(said, expected.map(|(line, message)| (line.to_owned(), message.to_owned())));
+}
+
+#[test]
+fn one_request_from_end_to_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    text(command("requests", dir.path()).output().expect("the child runs"));
+    let shown = ttlog(&["--trace", &ONE[..6], "--tree"], dir.path());
+    let lines: Vec<&str> = shown.lines().collect();
+    let place = |what: &str| {
+        let found: Vec<_> = (0..lines.len()).filter(|n| lines[*n].contains(what)).collect();
+        assert_eq!(found.len(), 1, "{what}: {shown}");
+        (found[0], lines[found[0]].find(what).expect("it is there"))
+    };
+    let all =
+        [place("request"), place("accepted"), place("query"), place("found"), place("answered")];
+    assert!(all.is_sorted_by_key(|(line, _)| line), "{shown}");
+    let depth = |n: usize| all[n].1;
+    assert!(depth(0) < depth(2) && depth(2) < depth(3), "{shown}");
+    assert!(shown.contains(ONE) && !shown.contains(OTHER) && !shown.contains("in no request"));
+}
+
+#[test]
+fn what_led_to_an_error_is_in_the_dump_that_it_made() {
+    let dir = tempfile::tempdir().expect("a directory");
+    text(command("recorder", dir.path()).output().expect("the child runs"));
+    let log = ttlog(&["-o", "json"], dir.path());
+    assert!(log.lines().count() == 2 && !log.contains("not in the log"), "{log}");
+    let files = dir.path().read_dir().expect("a directory");
+    let files = files.map(|entry| entry.expect("an entry").path());
+    let dumps: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|end| end == "ttdump")).collect();
+    assert_eq!(dumps.len(), 1, "{dumps:?}");
+    let shown = ttlog(&[], &dumps[0]);
+    let said: Vec<&str> =
+        shown.lines().filter_map(|line| line.split_once(" stories: ")).map(|it| it.1).collect();
+    let steps = (0..10).map(|step| format!("not in the log step={step}"));
+    let expected: Vec<_> = ["started".to_owned()].into_iter().chain(steps).collect();
+    assert_eq!(said[..11], expected);
+    assert_eq!(said[11..], ["out of luck"]);
 }
 
 /// The table above, whose proofs are in this directory.

@@ -6,8 +6,9 @@
 //! word    | logger epoch u32 | state u32 |   state 0: never seen; top bit: off; else the id
 //! ```
 //!
-//! A callsite that takes the *detour* (a rate limit, keys to redact) has the state 0, so that each
-//! call comes by the cold way, and finds there what its word would be.
+//! A callsite that takes the *detour* (a rate limit, keys to redact, a filter that wants it inside
+//! of some spans alone) has the state 0, so that each call comes by the cold way, and finds there
+//! what its word would be.
 //!
 //! # Invariants
 //!
@@ -178,8 +179,12 @@ impl Callsite {
 
     /// The way of a call that takes the detour, by what the word would be without it.
     fn detoured(&self, word: u64) -> Option<Global> {
-        let is_on = word as u32 & OFF == 0;
-        (is_on && self.detour.passes(word)).then(|| Global::new(word))
+        let is_on = |word: u64| word as u32 & OFF == 0;
+        if let Some(outside) = self.detour.outside(self.metadata.level) {
+            // Limits are for what the filter wants.
+            return is_on(outside).then(|| Global::new(outside));
+        }
+        (is_on(word) && self.detour.passes(word)).then(|| Global::new(word))
     }
 
     /// The way to the test that captures this thread.

@@ -1,4 +1,5 @@
-//! Detour: what makes each call of a statement take the cold way: a rate limit, keys to redact.
+//! Detour: what makes each call of a statement take the cold way: a rate limit, keys to redact, a
+//! filter that wants its events inside of some spans alone.
 //!
 //! # Invariants
 //!
@@ -10,7 +11,8 @@
 use super::args::KEY_NONE;
 use super::limit::{Limiter, Rule};
 use super::redact::Mask;
-use crate::lane::handle;
+use crate::lane::{entered, handle};
+use crate::record::Level;
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 
 /// A callsite's cold state.
@@ -18,6 +20,10 @@ use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 pub(crate) struct Detour {
     /// What the callsite's word would be without the detour; 0 without one.
     word: AtomicU64,
+    /// The scope of the filter that wants it inside of spans that grant it; 0 for one that wants it
+    /// everywhere. What the word would be outside of them.
+    scope: AtomicU32,
+    outside: AtomicU64,
     /// The key of the kinds in the callsite's definition.
     key: AtomicU64,
     masks: [AtomicU64; 2],
@@ -29,6 +35,8 @@ impl Detour {
     pub(super) const fn new() -> Self {
         Self {
             word: AtomicU64::new(0),
+            scope: AtomicU32::new(0),
+            outside: AtomicU64::new(0),
             key: AtomicU64::new(KEY_NONE),
             masks: [const { AtomicU64::new(0) }; 2],
             is_listed: AtomicU32::new(0),
@@ -42,10 +50,29 @@ impl Detour {
         Some(self.word.load(Ordering::Acquire)).filter(|word| *word != 0)
     }
 
-    pub(super) fn set(&self, word: Option<u64>, rule: Option<Rule>) {
+    /// `scoped` has the scope and the word outside of it, for a callsite that is not wanted
+    /// everywhere.
+    pub(super) fn set(&self, word: Option<u64>, rule: Option<Rule>, scoped: Option<(u32, u64)>) {
         self.limiter.set_rule(rule);
+        if word.is_some() {
+            let (scope, outside) = scoped.unwrap_or((0, 0));
+            // ord: Relaxed, published by the Release below (D1). Without a word they stay, for a
+            // call that has found the one before.
+            self.outside.store(outside, Ordering::Relaxed);
+            // ord: Relaxed, as above.
+            self.scope.store(scope, Ordering::Relaxed);
+        }
         // ord: Release, partner of the Acquire in `word` (D1, D2).
         self.word.store(word.unwrap_or(0), Ordering::Release);
+    }
+
+    /// What the word is instead when this thread is in no span that grants events of this level.
+    pub(super) fn outside(&self, level: Level) -> Option<u64> {
+        // ord: Relaxed, acquired with the word (D1).
+        let scope = self.scope.load(Ordering::Relaxed);
+        (scope != 0 && !entered::grants(scope, level))
+            // ord: Relaxed, as above.
+            .then(|| self.outside.load(Ordering::Relaxed))
     }
 
     /// True when the limit, if there is one, lets another event of the global logger pass; says

@@ -1,5 +1,6 @@
 //! Metadata: what is known of a statement when it is compiled.
 
+use super::filter::Subject;
 use crate::record::Level;
 
 /// What is known of a statement when it is compiled.
@@ -33,6 +34,13 @@ impl Metadata {
     /// True when events of the statement have a field of this name.
     pub(crate) fn has_field(&self, name: &str) -> bool {
         self.fields.iter().any(|field| field.to_name() == name)
+    }
+
+    /// Tells a filter what it is asked about.
+    pub(crate) fn with_subject<R>(&self, job: impl FnOnce(&Subject<'_>) -> R) -> R {
+        let Self { target, name, level, is_span, .. } = *self;
+        let has = |name: &str| self.has_field(name);
+        job(&Subject { target, name, level, is_span, has: &has })
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod raw;
 pub(crate) mod redact;
 pub(crate) mod route;
 mod scratch;
+pub(crate) mod scope;
 pub(crate) mod sites;
 pub mod span;
 #[cfg(any(feature = "tracing", feature = "log"))]

@@ -5,8 +5,10 @@ use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::callsite::{Callsite, Metadata, OFF};
-use super::filter::Filter;
+use super::callsite::{Callsite, OFF};
+#[cfg(feature = "log")]
+use super::filter::Subject;
+use super::filter::{Filter, Interest};
 use super::limit::{self, Limits};
 use super::redact::{self, Patterns};
 use crate::lane::capture;
@@ -62,7 +64,8 @@ impl Installed {
     /// True when the logger or its recorder wants events of this target and level.
     #[cfg(feature = "log")]
     pub(super) fn wants(&self, target: &str, level: Level) -> bool {
-        self.filter.enabled(target, level) || self.recorder(level).is_some()
+        let of = Subject { target, name: "", level, is_span: false, has: &|_| false };
+        self.filter.wants_here(&of) || self.recorder(level).is_some()
     }
 
     /// The least severe level that is wanted.
@@ -136,10 +139,12 @@ impl Registry {
     }
 
     fn update(&mut self, site: &'static Callsite) {
-        let Metadata { target, level, .. } = site.metadata;
-        let has = |name: &str| site.metadata.has_field(name);
-        let wants = |it: &&Installed| it.filter.enabled_with(target, level, has);
-        let wanted = self.installed.as_ref().filter(wants);
+        let level = site.metadata.level;
+        let interest = self.installed.as_ref().map_or(Interest::Never, |installed| {
+            site.metadata.with_subject(|subject| installed.filter.interest(subject))
+        });
+        let wanted = self.installed.as_ref().filter(|_| interest != Interest::Never);
+        let scope = wanted.filter(|_| interest == Interest::Sometimes).map(|it| it.filter.scope());
         // Limits are for events: without its span an event would say less.
         let limited = wanted.filter(|_| !site.metadata.is_span);
         let rule = limited.and_then(|installed| installed.limits.rule(site));
@@ -148,18 +153,23 @@ impl Registry {
             true => None,
             false => self.installed.as_ref()?.recorder(level),
         };
-        let epoch = wanted.map(|installed| installed.epoch).or_else(recorder);
+        let epoch = wanted.map(|installed| installed.epoch);
+        let otherwise = if epoch.is_none() || scope.is_some() { recorder() } else { None };
         if rule.is_some() {
             self.define_suppressed(site);
         }
-        let word = match epoch.and_then(|epoch| Some((epoch, self.id_of(site)?))) {
-            Some((epoch, id)) => u64::from(epoch) << 32 | u64::from(id),
-            None => u64::from(OFF),
-        };
+        let mut word_of =
+            |epoch: Option<u32>| match epoch.and_then(|epoch| Some((epoch, self.id_of(site)?))) {
+                Some((epoch, id)) => u64::from(epoch) << 32 | u64::from(id),
+                None => u64::from(OFF),
+            };
+        let outside = word_of(otherwise);
+        let word = epoch.map_or(outside, |epoch| word_of(Some(epoch)));
         let is_on = word as u32 & OFF == 0;
-        let is_special = rule.is_some() || site.detour.is_masked();
+        let is_special = rule.is_some() || scope.is_some() || site.detour.is_masked();
         let takes_detour = is_on && is_special || self.captures > 0;
-        site.detour.set(takes_detour.then_some(word), rule);
+        let scoped = scope.map(|scope| (scope, outside));
+        site.detour.set(takes_detour.then_some(word), rule, scoped);
         // ord: Relaxed, as in `enabled`; who finds 0 asks the detour.
         site.word.store(if takes_detour { 0 } else { word }, Ordering::Relaxed);
     }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::handle;
+use crate::record::Level;
 
 /// Ids that a thread takes at a time.
 const IDS: u64 = 256;
@@ -52,6 +53,16 @@ struct Entry {
     /// True when the thread was in it already.
     again: bool,
     held: Option<Held>,
+    grant: Option<Grant>,
+}
+
+/// What a filter wants from a thread that is in a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// Names the filter, in the process.
+    pub(crate) scope: u32,
+    /// Events from here on.
+    pub(crate) level: Level,
 }
 
 /// The id of a new span, unique in the process.
@@ -102,13 +113,24 @@ pub(crate) fn innermost_held() -> Option<(u32, u64, Option<Held>)> {
     found.ok().flatten()
 }
 
-/// From now on this thread is in the span; `since` says when that is.
-pub(crate) fn enter(serial: u32, id: u64, since: u64, held: Option<Held>) {
+/// True when the thread is in a span for which this filter wants events of this level.
+pub(crate) fn grants(scope: u32, level: Level) -> bool {
+    let grants = |grant: Grant| grant.scope == scope && level >= grant.level;
+    let found = STACK.try_with(|stack| {
+        let stack = stack.try_borrow().ok()?;
+        Some(stack.iter().any(|entry| entry.grant.is_some_and(grants)))
+    });
+    found.ok().flatten().unwrap_or(false)
+}
+
+/// From now on this thread is in the span; `since` says when that is, `grant` what a filter wants
+/// from it meanwhile.
+pub(crate) fn enter(serial: u32, id: u64, since: u64, held: Option<Held>, grant: Option<Grant>) {
     // A thread that ends has no stack any more: its last events are in no span.
     let _ = STACK.try_with(|stack| {
         let Ok(mut stack) = stack.try_borrow_mut() else { return };
         let again = stack.iter().any(|entry| entry.id == id && entry.serial == serial);
-        stack.push(Entry { serial, id, since, again, held });
+        stack.push(Entry { serial, id, since, again, held, grant });
         if !again {
             CURRENT.set((serial, id)); // (N1)
             handle::mark_global(serial, true); // (N2)
@@ -162,10 +184,10 @@ mod tests {
     #[test]
     fn the_innermost_span_of_a_logger_is_the_one_entered_anew_last() {
         alone(|| {
-            enter(1, 10, 5, None);
-            enter(2, 20, 6, None);
+            enter(1, 10, 5, None, None);
+            enter(2, 20, 6, None, None);
             assert_eq!((current(1), current(2), current(3)), (10, 20, 0));
-            enter(1, 10, 7, None);
+            enter(1, 10, 7, None, None);
             assert_eq!(CURRENT.get(), (2, 20), "entered again: it stays where it was");
             assert_eq!(leave(1, 10), None);
             assert_eq!(leave(2, 20), Some(6));
@@ -176,17 +198,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_granted_lasts_from_each_entering_until_it_is_left() {
+        alone(|| {
+            let grant = |scope, level| Some(Grant { scope, level });
+            enter(1, 10, 5, None, grant(7, Level::Debug));
+            enter(1, 20, 6, None, None);
+            assert!(grants(7, Level::Debug) && grants(7, Level::Error));
+            assert!(!grants(7, Level::Trace) && !grants(8, Level::Error));
+            enter(1, 10, 7, None, grant(8, Level::Trace));
+            assert!(grants(7, Level::Debug) && grants(8, Level::Trace));
+            leave(1, 10);
+            assert!(grants(7, Level::Debug) && !grants(8, Level::Error));
+            leave(1, 20);
+            leave(1, 10);
+            assert!(!grants(7, Level::Error));
+        });
+    }
+
+    #[test]
     fn what_holds_a_span_is_let_go_where_the_stack_can_be_used() {
         struct Last;
         impl Drop for Last {
             fn drop(&mut self) {
                 // As the end of a span does, which is logged.
-                enter(9, 90, 1, None);
+                enter(9, 90, 1, None, None);
                 assert_eq!(leave(9, 90), Some(1));
             }
         }
         alone(|| {
-            enter(1, 10, 5, Some(Arc::new(Last)));
+            enter(1, 10, 5, Some(Arc::new(Last)), None);
             assert!(innermost_held().is_some_and(|(_, id, held)| id == 10 && held.is_some()));
             assert_eq!(leave(1, 10), Some(5));
             assert!(innermost_held().is_none());

@@ -30,6 +30,7 @@ use tracing_core::{Event, Metadata, Subscriber as CoreSubscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::emit::filter::Subject;
 use crate::emit::told::{NoRoom, ToldRecord, TraceIds, What, with_values};
 use crate::lane::{entered, handle, living, process, recorder};
 use crate::logger::Inner;
@@ -93,12 +94,18 @@ impl To {
         Self { logger, serial, is_hot, filters, tells_enters, trace_ids }
     }
 
-    /// True when the log wants it.
+    /// True when the log wants it from this thread now.
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         !self.logger.is_ended()
             && (!self.filters && !self.logger.filter.was_set()
                 || self.logger.filter.with(|filter| {
-                    filter.enabled(metadata.target(), level_of(metadata.level()))
+                    filter.wants_here(&Subject {
+                        target: metadata.target(),
+                        name: metadata.name(),
+                        level: level_of(metadata.level()),
+                        is_span: metadata.is_span(),
+                        has: &|name| metadata.fields().field(name).is_some(),
+                    })
                 }))
     }
 

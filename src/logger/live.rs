@@ -27,7 +27,8 @@ struct State {
 }
 
 impl Live {
-    pub(super) fn new(filter: Arc<Filter>) -> Self {
+    pub(super) fn new(filter: &Filter) -> Self {
+        let filter = Arc::new(filter.clone().in_use());
         let state = Mutex::new(State { base: filter.clone(), until: None });
         Self { current: ArcSwap::new(filter), was_set: AtomicBool::new(false), state }
     }
@@ -62,7 +63,7 @@ impl Live {
         ttl: Option<Duration>,
         apply: impl FnOnce(&Arc<Filter>) -> bool,
     ) -> bool {
-        let filter = Arc::new(filter);
+        let filter = Arc::new(filter.in_use());
         let mut state = self.state.lock();
         if !apply(&filter) {
             return false;

@@ -28,7 +28,7 @@ use crate::control::{self, Control};
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
 use crate::emit::limit::Limits;
 use crate::emit::redact::Patterns;
-use crate::emit::{Filter, clock};
+use crate::emit::{Filter, clock, scope};
 use crate::error::{Error, Kind};
 use crate::handle::{Flushed, Handle, flushed, unanswered};
 use crate::io::IoChoice;
@@ -137,6 +137,7 @@ impl Builder {
         };
         let filter = filter.map_err(|error| Error::new(Kind::Filter(error.to_string())))?;
         let inner = Inner::start(&self, Arc::new(filter))?;
+        scope::set(inner.lanes.serial, Some(&inner.filter.current()));
         if !self.redact.is_empty() {
             callsite::redact(inner.lanes.serial, Patterns::new(&self.redact));
         }
@@ -312,7 +313,7 @@ impl Inner {
         Ok(Arc::new(Self {
             lanes,
             progress,
-            filter: Live::new(filter),
+            filter: Live::new(&filter),
             limits: Arc::new(Limits::new(&config.limits)),
             control,
             sink,
@@ -368,7 +369,11 @@ impl Inner {
     }
 
     fn apply_filter(&self, filter: &Arc<Filter>) -> bool {
-        callsite::set_filter(self.lanes.serial, filter.clone())
+        if !callsite::set_filter(self.lanes.serial, filter.clone()) {
+            return false;
+        }
+        scope::set(self.lanes.serial, Some(filter));
+        true
     }
 
     /// Asks for the end, waits for it, and lets go of everything; `None` when the time ran out.
@@ -414,6 +419,7 @@ impl Inner {
         living::remove(self.lanes.serial);
         callsite::remove_sink(self.sink);
         callsite::end_redact(self.lanes.serial);
+        scope::set(self.lanes.serial, None);
         RUNNING.lock().retain(|other| !Arc::ptr_eq(other, self));
         let mut global = GLOBAL.lock();
         if global.as_ref().is_some_and(|global| Arc::ptr_eq(global, self)) {

@@ -16,11 +16,9 @@ use crate::scribe::progress::Ask;
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 impl Inner {
-    /// True when the log wants a statement's events.
+    /// True when the log wants an event, or a span, of a statement from this thread now.
     pub(crate) fn logs(&self, site: &Callsite) -> bool {
-        let of = site.metadata();
-        let has = |name: &str| of.has_field(name);
-        self.filter.with(|filter| filter.enabled_with(of.target, of.level, has))
+        site.metadata().with_subject(|subject| self.filter.with(|filter| filter.wants_here(subject)))
     }
 
     /// False for a level of which the log wants nothing, so that an event came for the recorder: its

@@ -21,7 +21,9 @@ enum FilterVerb {
     /// Tells whether an event is logged, and which directive says so
     #[command(
         after_help = "Examples:\n  ttlog filter explain 'info,app::db=debug' app::db::pool debug\n  \
-                      ttlog filter explain '[{user}]=trace' app info --field user"
+                      ttlog filter explain '[{user}]=trace' app info --field user\n  \
+                      ttlog filter explain 'info,app[request{id=7}]=trace' app::db debug \\\n      \
+                      --span 'app[request{id=7}]'"
     )]
     Explain(ExplainArgs),
 }
@@ -37,6 +39,10 @@ struct ExplainArgs {
     /// A field that the event has; may be repeated
     #[arg(long, value_name = "NAME")]
     field: Vec<String>,
+    /// A span that it is in: NAME, NAME{field=value,…} or TARGET[NAME{field=value,…}], else with the
+    /// event's target; may be repeated
+    #[arg(long, value_name = "SPAN")]
+    span: Vec<String>,
     /// Exit status 3 when it is not logged
     #[arg(long)]
     exit_status: bool,
@@ -48,7 +54,10 @@ pub(crate) fn run(args: &FilterArgs) -> Result<u8, Failure> {
     let filter =
         Filter::parse(&args.directives).map_err(|error| Failure::Usage(error.to_string()))?;
     let fields: Vec<&str> = args.field.iter().map(String::as_str).collect();
-    let why = filter.explain(&args.target, args.level, &fields);
+    let spans: Vec<&str> = args.span.iter().map(String::as_str).collect();
+    let why = filter
+        .explain_in(&args.target, args.level, &fields, &spans)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     let mut out = Output::new();
     writeln!(out.buffer, "{}", printable(&why.to_string()))?;
     for directive in why.overruled() {

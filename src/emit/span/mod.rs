@@ -259,7 +259,7 @@ impl Span {
                 }
                 own.open.enter(Some(own.clone()));
             }
-            None => entered::enter(id.serial, id.into_u64(), clock::ticks(), None),
+            None => entered::enter(id.serial, id.into_u64(), clock::ticks(), None, None),
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::clock;
+use super::super::filter::{Filter, Subject};
+use super::super::{clock, scope};
 use super::{NoRoom, Statement, Step, ToldRecord, Values, What, with_values};
-use crate::lane::entered::{self, Held};
+use crate::lane::entered::{self, Grant, Held};
+use crate::record::Level;
 
 /// Ids of W3C: of a trace and of a span in it; all zeros are none.
 #[cfg(feature = "tracing")]
@@ -27,6 +29,10 @@ pub(crate) struct OpenSpan {
     opened: u64,
     /// Ticks that threads spent in it, those of several at once added up.
     busy: AtomicU64,
+    /// The filter that its values were looked at for, 0 for none, and those that it demands and
+    /// that were there.
+    scope: u32,
+    values_met: AtomicU64,
     /// The ids of its trace are told.
     #[cfg(feature = "tracing")]
     traced: std::sync::atomic::AtomicBool,
@@ -46,8 +52,11 @@ impl OpenSpan {
         push: impl FnOnce(ToldRecord<'_>),
     ) -> Result<Self, NoRoom> {
         let id = entered::next_id();
+        let filter = scope::of(serial);
+        let mut met = 0;
         with_values(statement, |values| {
             fill(values);
+            met = filter.as_ref().map_or(0, |filter| values_met(filter, statement, values));
             statement.record(What::Open { span: id, parent }, values, push)
         })?;
         Ok(Self {
@@ -56,6 +65,8 @@ impl OpenSpan {
             statement,
             opened: clock::ticks(),
             busy: AtomicU64::new(0),
+            scope: filter.map_or(0, |filter| filter.scope()),
+            values_met: AtomicU64::new(met),
             #[cfg(feature = "tracing")]
             traced: false.into(),
         })
@@ -74,6 +85,11 @@ impl OpenSpan {
     ) {
         let told = with_values(self.statement, |values| {
             fill(values);
+            if let Some(filter) = scope::of(self.serial).filter(|it| it.scope() == self.scope) {
+                let met = values_met(&filter, self.statement, values);
+                // ord: Relaxed, a sum of bits, which `grant` reads by itself.
+                self.values_met.fetch_or(met, Ordering::Relaxed);
+            }
             self.statement.record(What::Values { span: self.id }, values, push)
         });
         debug_assert_eq!(told, Ok(()), "the span was defined when it was opened");
@@ -105,7 +121,25 @@ impl OpenSpan {
 
     /// From now on this thread is in it, which keeps `held`.
     pub(crate) fn enter(&self, held: Option<Held>) {
-        entered::enter(self.serial, self.id, clock::ticks(), held);
+        let grant = if scope::is_any() { self.grant() } else { None };
+        entered::enter(self.serial, self.id, clock::ticks(), held, grant);
+    }
+
+    /// What a filter wants from a thread while that is in the span.
+    #[cold]
+    fn grant(&self) -> Option<Grant> {
+        let filter = scope::of(self.serial)?;
+        let met = match filter.scope() == self.scope {
+            // ord: Relaxed, as in `record`.
+            true => self.values_met.load(Ordering::Relaxed),
+            false => 0, // another filter's
+        };
+        let of = &self.statement.always;
+        let has = |name: &str| of.fields.iter().any(|(other, _)| other == name);
+        let level = Level::Trace;
+        let span = Subject { target: &of.target, name: &of.name, level, is_span: true, has: &has };
+        let level = filter.grant(&span, met)?;
+        Some(Grant { scope: filter.scope(), level })
     }
 
     /// This thread has left it.
@@ -124,6 +158,14 @@ impl OpenSpan {
         let idle = clock::ticks().saturating_sub(self.opened).saturating_sub(busy);
         self.step(Step::Close { busy, idle }, push);
     }
+}
+
+/// Which of the values that a filter demands are there.
+#[cold]
+fn values_met(filter: &Filter, statement: &Statement, values: &Values<'_>) -> u64 {
+    let fields = &statement.always.fields;
+    let named = values.each().filter_map(|(field, value)| Some((&*fields.get(field)?.0, value)));
+    filter.values_met(named)
 }
 
 /// Bytes in hexadecimal digits.

@@ -10,7 +10,7 @@ use super::super::redact;
 use super::super::scratch::{self, Scratch, TEXT_BYTES_MAX};
 use super::super::value::Value;
 use super::{Defined, Statement, Told};
-use crate::record::{Kind, Role};
+use crate::record::{self, Kind, Role};
 
 /// The values of one record.
 #[derive(Debug)]
@@ -270,6 +270,14 @@ impl Values<'_> {
 
     pub(super) fn told(&self) -> &[Told] {
         if self.others.is_empty() { &self.like[..self.n_alike] } else { &self.others }
+    }
+
+    /// The values so far, each with its field.
+    pub(super) fn each(&self) -> impl Iterator<Item = (usize, record::Value<'_>)> {
+        let parts = split(self.told().iter().map(|told| told.kind), self.bytes);
+        self.told().iter().zip(parts).filter_map(|(told, (kind, mut bytes))| {
+            Some((usize::from(told.index), record::take_value(kind, &mut bytes)?))
+        })
     }
 
     /// True when all are as the definition has them.
