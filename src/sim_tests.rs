@@ -1,6 +1,7 @@
 //! A whole logger over a simulated disk (RIG-SIM): what fails, and what is left when the power goes.
 //!
-//! The number of images: `TTLOG_IMAGES=1000000 cargo test --release --lib r09 -- --nocapture`.
+//! The number of images: `TTLOG_IMAGES=1000000 cargo test --release --lib r09 -- --nocapture`. A debug
+//! build, which is slow, looks at a part of the images and positions.
 #![expect(unused_imports, reason = "of the macros, which are made for other crates")]
 
 use std::collections::BTreeMap;
@@ -17,10 +18,20 @@ use crate::view::{Item, Query, Source, Value};
 const WAIT: Duration = Duration::from_secs(60);
 
 fn start(dir: &Path, disk: &SimDisk, durability: Durability, direct: Direct) -> Handle {
+    start_with(dir, disk, direct, |builder| {
+        builder.durability(durability).rotate(Rotate::size(64 << 10))
+    })
+}
+
+fn start_with(
+    dir: &Path,
+    disk: &SimDisk,
+    direct: Direct,
+    set: impl FnOnce(Builder) -> Builder,
+) -> Handle {
     SIMULATED.set(Some(disk.clone()));
-    let builder = Builder::new(dir).app("sim", "1").rotate(Rotate::size(64 << 10));
-    let builder = builder.write_within(Duration::from_millis(2)).crash_safe(false);
-    builder.durability(durability).direct(direct).build().expect("a logger")
+    let builder = Builder::new(dir).app("sim", "1").direct(direct).crash_safe(false);
+    set(builder.write_within(Duration::from_millis(2))).build().expect("a logger")
 }
 
 /// Text that no dictionary shortens: some thousand bytes, so that few events fill a segment.
@@ -34,6 +45,11 @@ fn text(n: u64) -> &'static str {
     &TEXTS.get_or_init(|| (0..200).map(make).collect())[n as usize]
 }
 
+/// Text of five to ten thousand bytes: an event with it fills more than a page of its block.
+fn long(n: u64) -> String {
+    (0..5).map(|nth| text((n * 5 + nth) % 200)).collect()
+}
+
 /// Logs events from `from` on.
 fn log(handle: &Handle, from: u64, n: u64) {
     for n in from..from + n {
@@ -45,9 +61,12 @@ fn log(handle: &Handle, from: u64, n: u64) {
 fn read(files: &BTreeMap<PathBuf, Vec<u8>>, dir: &Path) -> (Vec<u64>, u64, Vec<String>) {
     for (path, bytes) in files {
         let path = dir.join(path.file_name().expect("a name"));
-        std::fs::write(&path, bytes).expect("a file");
-        // A reader waits a little for the writer of a file that is fresh.
+        // Without what was only reserved.
+        let data = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        std::fs::write(&path, &bytes[..data]).expect("a file");
         let file = std::fs::File::options().write(true).open(path).expect("it");
+        file.set_len(bytes.len() as u64).expect("a file");
+        // A reader waits a little for the writer of a file that is fresh.
         file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("an old file");
     }
     let (mut numbers, mut lost, mut damages) = (Vec::new(), 0, Vec::new());
@@ -57,7 +76,8 @@ fn read(files: &BTreeMap<PathBuf, Vec<u8>>, dir: &Path) -> (Vec<u64>, u64, Vec<S
             match item {
                 Ok(Item::Record(record)) => {
                     let Some(Value::U64(n)) = record.field("n") else { panic!("{record:?}") };
-                    assert_eq!(record.field("text"), Some(Value::from(text(n))), "not invented");
+                    let Some(Value::Str(found)) = record.field("text") else { panic!("{record:?}") };
+                    assert!(*found == *text(n % 200) || *found == *long(n), "invented: {found}");
                     numbers.push(n);
                 }
                 Ok(Item::Span(_)) => {}
@@ -79,6 +99,27 @@ fn check_stream(numbers: &[u64], damages: &[String], what: &dyn Fn() -> String) 
     assert!(is_once, "{}: order, or twice: {numbers:?}", what());
     let has_hole = numbers.last().is_some_and(|last| *last + 1 != numbers.len() as u64);
     assert!(!has_hole || !damages.is_empty(), "{}: an untold hole in {numbers:?}", what());
+}
+
+/// The same of what a reader sees in a directory whose logger lives.
+fn read_living(disk: &SimDisk, logs: &Path, dir: &Path) -> (Vec<u64>, u64, Vec<String>) {
+    let owners = || std::fs::read_dir(logs).expect("a directory").flatten().map(|e| e.path());
+    for owner in owners().filter(|path| path.extension().is_some_and(|e| e == "owner")) {
+        // The same file, and so the same lock.
+        let named = dir.join(owner.file_name().expect("a name"));
+        if !named.exists() {
+            std::fs::hard_link(owner, named).expect("a second name");
+        }
+    }
+    read(&disk.seen(), dir)
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < WAIT, "{what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
 }
 
 fn images() -> u64 {
@@ -215,4 +256,132 @@ fn under_never_a_sync_that_failed_is_not_believed_again() {
     assert!(handle.health().suspect.is_some());
     assert!(handle.flush(WAIT).is_ok());
     handle.shutdown(WAIT).expect("an end");
+}
+
+/// Positions of a block at which the disk is full in turn: those of a page, both ends included.
+const POSITIONS: u64 = 4097;
+/// So many of them are looked at below one logger.
+const POSITIONS_EACH: u64 = 64;
+
+/// Fills the disk at one position after the other of blocks of one logger's; how often it was full.
+fn fill_up_at(positions: impl Iterator<Item = u64>, dir: &Path, direct: Direct) -> u64 {
+    const ERRNOS: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG];
+    let (logs, seen) = (dir.join("logs"), dir.join("seen"));
+    std::fs::create_dir_all(&seen).expect("a directory");
+    let disk = SimDisk::new(5, None);
+    let handle = start_with(&logs, &disk, direct, |builder| {
+        builder.durability(Durability::Interval(WAIT)).rotate(Rotate::size(1 << 20))
+    });
+    // So that there is a segment.
+    log(&handle, 0, 1);
+    handle.flush(WAIT).expect("a disk");
+    let mut n = 1;
+    for position in positions {
+        let errno = ERRNOS[position as usize % 3];
+        let what = || format!("{direct:?}, full after {position} bytes, error {errno}");
+        let (_, _, failed) = disk.counts();
+        disk.set_room(Some((position, errno)));
+        let text = long(n);
+        crate::info!(logger: &handle, n, text, "sim");
+        wait_until("the disk is full", || disk.counts().2 > failed);
+        let is_told = || handle.health().failing.is_some_and(|text| text.contains("os error"));
+        wait_until("health() tells it", is_told);
+        let (numbers, lost, damages) = read_living(&disk, &logs, &seen);
+        assert_eq!((numbers.len() as u64, lost), (n, 0), "{}", what());
+        assert_eq!(damages, [""; 0], "{}: nothing torn is seen", what());
+        disk.set_room(None);
+        n += 1;
+        handle.flush(WAIT).expect("there is room again");
+        let (numbers, lost, damages) = read_living(&disk, &logs, &seen);
+        assert_eq!((numbers.len() as u64, lost), (n, 0), "{}, and room again", what());
+        check_stream(&numbers, &damages, &what);
+        assert_eq!(damages, [""; 0], "{}, and room again", what());
+    }
+    handle.sync(WAIT).expect("a sync");
+    assert_eq!((handle.stats().lost(), handle.health().failing), (0, None));
+    // On the disk for good, too.
+    let image = dir.join("image");
+    std::fs::create_dir_all(&image).expect("a directory");
+    let (numbers, _, damages) = read(&disk.image(disk.counts().0, 0).0, &image);
+    assert_eq!((numbers.len() as u64, damages.len()), (n, 0), "{damages:?}");
+    handle.shutdown(WAIT).expect("an end");
+    disk.counts().2
+}
+
+/// R14 at every position. What waits is the file thread, for its next try: many loggers at a time.
+#[test]
+fn r14_a_disk_that_is_full_at_any_byte_of_a_page_of_a_block_is_written_to_again() {
+    let step = if cfg!(debug_assertions) { 17 } else { 1 };
+    let starts: Vec<_> = [Direct::Never, Direct::Always]
+        .into_iter()
+        .flat_map(|direct| {
+            (0..POSITIONS).step_by(POSITIONS_EACH as usize).map(move |from| (direct, from))
+        })
+        .collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let (n_positions, n_refused) = std::thread::scope(|scope| {
+        let work = || {
+            let (mut n_positions, mut n_refused) = (0, 0);
+            // ord: Relaxed, a counter.
+            while let Some(&(direct, from)) =
+                starts.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+            {
+                let dir = tempfile::tempdir().expect("a directory");
+                let positions = from..(from + POSITIONS_EACH).min(POSITIONS);
+                let chosen = positions.filter(|position| position.is_multiple_of(step));
+                n_positions += chosen.clone().count();
+                n_refused += fill_up_at(chosen, dir.path(), direct);
+            }
+            (n_positions, n_refused)
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+        let done = threads.into_iter().map(|thread| thread.join().expect("no panic"));
+        done.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    });
+    println!("{n_positions} positions, {n_refused} refusals");
+    assert!(n_positions as u64 >= 2 * POSITIONS / step && n_refused >= n_positions as u64);
+}
+
+/// While there is no room callers go on until lanes and staging are full; then they lose, and that
+/// is told, once each, when there is room again.
+#[test]
+fn r14_what_a_full_disk_costs_is_bounded_and_told() {
+    const LANES_BYTES: usize = 8 << 20;
+    for direct in [Direct::Never, Direct::Always] {
+        for position in (0..POSITIONS).step_by(1024) {
+            let dir = tempfile::tempdir().expect("a directory");
+            let disk = SimDisk::new(9, None);
+            let handle = start_with(&dir.path().join("logs"), &disk, direct, |builder| {
+                let builder = builder.durability(Durability::Interval(WAIT));
+                let builder = builder.lanes_bytes_max(LANES_BYTES).lane_bytes(64 << 10);
+                builder.back_pressure(crate::BackPressurePolicy::DropNewest)
+            });
+            log(&handle, 0, 1);
+            handle.flush(WAIT).expect("a disk");
+            disk.set_room(Some((position, libc::ENOSPC)));
+            let (mut n, mut bytes) = (1, 0);
+            let began = std::time::Instant::now();
+            while handle.stats().lost() < 10 {
+                assert!(began.elapsed() < WAIT, "{n} events found room somewhere");
+                for _ in 0..20 {
+                    crate::info!(logger: &handle, n, text = text(n % 200), "sim");
+                    n += 1;
+                }
+                bytes = bytes.max(handle.stats().lanes_bytes);
+            }
+            assert!(bytes <= LANES_BYTES as u64, "{bytes} bytes of lanes and staging");
+            disk.set_room(None);
+            handle.sync(WAIT).expect("there is room again");
+            let lost = handle.stats().lost();
+            let image_dir = dir.path().join("image");
+            std::fs::create_dir_all(&image_dir).expect("a directory");
+            let (files, _) = disk.image(disk.counts().0, 0);
+            let (numbers, told, damages) = read(&files, &image_dir);
+            let what = || format!("{direct:?}, full after {position} bytes");
+            assert!(numbers.windows(2).all(|two| two[0] < two[1]), "{}: twice", what());
+            assert_eq!((numbers.len() as u64 + lost, told), (n, lost), "{}", what());
+            assert_eq!(damages, [""; 0], "{}", what());
+            handle.shutdown(WAIT).expect("an end");
+        }
+    }
 }

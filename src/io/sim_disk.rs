@@ -2,7 +2,7 @@
 //!
 //! It keeps a journal of what it was asked for. An [`image`](SimDisk::image) is what a real disk may
 //! hold after a power cut behind any entry of the journal: what was synced, and of the rest any
-//! sectors, sizes and names. A sync that fails loses what it was about, as Linux does: a later one
+//! sectors, sizes and names. It may be made full at any byte. A sync that fails loses what it was about, as Linux does: a later one
 //! that succeeds does not bring it back.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -52,6 +52,8 @@ struct State {
     lens: Vec<u64>,
     fds: HashMap<i32, usize>,
     fault: Option<Fault>,
+    /// Bytes that there is room for, and what is said when there is none.
+    room: Option<(u64, i32)>,
     n_ops: u64,
     n_failed: u64,
     seed: u64,
@@ -82,12 +84,29 @@ impl State {
         Ok(())
     }
 
+    /// Counts an operation that takes room, however little, which a disk refuses that is about to
+    /// be full.
+    fn step_for_room(&mut self) -> io::Result<()> {
+        if let Some((_, errno)) = self.room {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        self.step(false).map_err(io::Error::from_raw_os_error)
+    }
+
     fn write(&mut self, file: usize, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let n = match self.step(false) {
+        let mut n = match self.step(false) {
             Ok(()) => bytes.len(),
             Err(0) => bytes.len() / 2 / SECTOR_BYTES as usize * SECTOR_BYTES as usize,
             Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
         };
+        if let Some((left, errno)) = &mut self.room {
+            if *left == 0 {
+                self.n_failed += 1;
+                return Err(io::Error::from_raw_os_error(*errno));
+            }
+            n = n.min(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= n as u64;
+        }
         self.journal.push(Entry::Write { file, offset, bytes: bytes[..n].into() });
         self.lens[file] = self.lens[file].max(offset + n as u64);
         Ok(n)
@@ -106,6 +125,12 @@ impl SimDisk {
         SimQueue { disk: self.clone(), next: 0, flying: VecDeque::new() }
     }
 
+    /// From now on there is room for so many bytes: the last write is cut, and what needs room
+    /// behind it is refused with this error, until there is room again for `None`.
+    pub(crate) fn set_room(&self, room: Option<(u64, i32)>) {
+        self.0.lock().room = room;
+    }
+
     /// Notes in the journal that something is promised from here on.
     pub(crate) fn mark(&self, value: u64) {
         self.0.lock().journal.push(Entry::Mark(value));
@@ -115,6 +140,21 @@ impl SimDisk {
     pub(crate) fn counts(&self) -> (usize, u64, u64) {
         let state = self.0.lock();
         (state.journal.len(), state.n_ops, state.n_failed)
+    }
+
+    /// What a reader sees now: files by name, with all that was written to them.
+    pub(crate) fn seen(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let state = self.0.lock();
+        let mut files = vec![Vec::new(); state.lens.len()];
+        for entry in &state.journal {
+            if let Entry::Write { file, .. } | Entry::Grow { file, .. } | Entry::Cut { file, .. } =
+                entry
+            {
+                apply(&mut files[*file], entry, |_| true);
+            }
+        }
+        let named = state.names.iter();
+        named.map(|(path, file)| (path.clone(), std::mem::take(&mut files[*file]))).collect()
     }
 
     /// What the disk may hold after a power cut behind `n` entries of the journal: files by name,
@@ -210,7 +250,7 @@ fn apply(file: &mut Vec<u8>, entry: &Entry, mut keeps: impl FnMut(u64) -> bool) 
 impl Disk for SimDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.0.lock();
-        state.step(false).map_err(io::Error::from_raw_os_error)?;
+        state.step_for_room()?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -268,16 +308,19 @@ impl DiskFile for SimFile {
         if self.is_direct.load(Ordering::Relaxed) && !is_aligned {
             return Err((0, io::Error::from_raw_os_error(libc::EINVAL)));
         }
-        let n = self.disk.0.lock().write(self.file, bytes, offset).map_err(|error| (0, error))?;
+        let mut state = self.disk.0.lock();
+        let n = state.write(self.file, bytes, offset).map_err(|error| (0, error))?;
         if n < bytes.len() {
-            return Err((n, io::Error::from_raw_os_error(libc::ENOSPC)));
+            let errno = state.room.map_or(libc::ENOSPC, |(_, errno)| errno);
+            state.n_failed += u64::from(state.room.is_some());
+            return Err((n, io::Error::from_raw_os_error(errno)));
         }
         Ok(())
     }
 
     fn reserve(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        state.step(false).map_err(io::Error::from_raw_os_error)?;
+        state.step_for_room()?;
         state.lens[self.file] = state.lens[self.file].max(len);
         state.journal.push(Entry::Grow { file: self.file, len });
         Ok(())
