@@ -39,11 +39,11 @@ fn damaged(dir: &Path) -> (PathBuf, usize) {
     let mut writer = Writer::new(1);
     let blocks = [vec![lane.run(0, 100)], vec![lane.run(100, 200)], vec![lane.run(200, 300)]];
     let path = writer.write(dir, &blocks);
-    let mut bytes = std::fs::read(&path).unwrap();
+    let mut bytes = std::fs::read(&path).expect("the segment");
     let block = (1024..bytes.len()).step_by(64).filter(|at| bytes[*at..].starts_with(b"TTLB"));
     let second = block.collect::<Vec<_>>()[1];
     bytes[second + 70] ^= 4;
-    std::fs::write(&path, &bytes).unwrap();
+    std::fs::write(&path, &bytes).expect("room");
     (path, second)
 }
 
