@@ -16,7 +16,7 @@ fn definitions() -> Definitions {
 }
 
 /// Encodes runs as a writer would, sealing a block when it is full; returns what comes back.
-fn round_trip(
+pub(crate) fn round_trip(
     schemas: &impl Schemas,
     runs: &[(RunHead, Vec<u8>, u8)],
     block_bytes: usize,
@@ -52,7 +52,7 @@ fn round_trip(
     back
 }
 
-fn joined(runs: &[RawRun]) -> Vec<u8> {
+pub(crate) fn joined(runs: &[RawRun]) -> Vec<u8> {
     runs.iter().flat_map(|run| run.bytes.clone()).collect()
 }
 

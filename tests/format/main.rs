@@ -5,6 +5,7 @@ mod compact;
 mod damage;
 mod golden;
 mod hostile;
+mod repeats;
 mod salvage;
 mod sample;
 mod speed;

@@ -309,14 +309,12 @@ impl Encoder {
                 self.sites.push(Site {
                     id,
                     key: short::key(id, 0),
-                    number: 0,
-                    epoch: 0,
                     level: schema.map_or(ALL_LEVELS, |schema| 1 << schema.level() as u8),
                     base: index,
                     next: index,
                     schema,
                     plan: schema.map_or(Plan::RAW, |schema| Plan::defined(&schema, 0)),
-                    last: [0; super::ARGUMENTS_MAX],
+                    ..Site::NONE
                 });
                 self.ids.push(id);
                 self.site_by_id.insert(id, index);
@@ -373,14 +371,11 @@ impl Encoder {
         self.sites.push(Site {
             id,
             key: short::key(id, flags),
-            number: 0,
-            epoch: 0,
             level,
             base: base as u16,
             next: new as u16,
-            schema: None,
             plan,
-            last: [0; ARGUMENTS_MAX],
+            ..Site::NONE
         });
         Some(new)
     }

@@ -47,6 +47,7 @@ mod encode;
 mod plan;
 mod short;
 mod site;
+mod stencil;
 mod texts;
 mod varint;
 mod walk;

@@ -8,6 +8,7 @@
 use super::encode::{Encoder, GUESSES};
 use super::plan::{OP_BITS, Op, Plan};
 use super::site::Site;
+use super::stencil::Written;
 use super::texts::{Texts, hash};
 use super::varint::{load8, store8, zigzag};
 use super::walk::Walk;
@@ -15,11 +16,11 @@ use super::{ARGUMENTS_MAX, SPELLED};
 use crate::record::{HEAD_BYTES, Head, RECORD_EVENT};
 
 /// Bytes of a window into the records, or into the output.
-const WINDOW_BYTES: usize = 512;
+pub(super) const WINDOW_BYTES: usize = 512;
 /// Offsets into a window are below this: what is loaded or stored there lies in the window.
 const OFFSETS: usize = 256;
 /// Bytes of the longest record that is short.
-const SHORT_BYTES: usize = 128;
+pub(super) const SHORT_BYTES: usize = 128;
 /// Texts that a short record may hold.
 pub(super) const TEXTS_MAX: usize = 4;
 /// What a record's head says beside its length.
@@ -29,7 +30,7 @@ const KEY: u64 = !Head::word(0, u16::MAX, 0, 0);
 const AGAIN: u64 = 1 << 8;
 const STEADY: u64 = 16 * AGAIN;
 
-type Window = [u8; WINDOW_BYTES];
+pub(super) type Window = [u8; WINDOW_BYTES];
 
 /// The longest a short record can become: ticks, number, and what each argument may be longer than
 /// it lies.
@@ -40,6 +41,17 @@ const _: () = assert!(OFFSETS + SHORT_BYTES + 32 <= WINDOW_BYTES, "so is its las
 /// The first word of a callsite's records with these flags, without their length.
 pub(super) const fn key(id: u32, flags: u8) -> u64 {
     Head::word(id, 0, RECORD_EVENT, flags)
+}
+
+/// What is kept for a text whose slot is this one now.
+#[inline(always)]
+pub(super) fn again(last: u64, slot: u8) -> u64 {
+    if last as u8 == slot { last + AGAIN } else { u64::from(slot) }
+}
+
+/// The slot of a text that has not changed for long, by what is kept for it.
+pub(super) fn steady_slot(last: u64) -> Option<u8> {
+    (last >= STEADY).then_some(last as u8)
 }
 
 /// True when the next record may be short, as far as windows go.
@@ -63,50 +75,59 @@ impl Encoder {
         current: &mut usize,
     ) {
         let (mut at, mut ticks, mut index) = (walk.at, self.ticks, *current);
-        let mut rest = &records[walk.consumed..];
-        let (first, mut n) = (load8(rest, 8), 0);
+        let rest = &records[walk.consumed..];
         let raw_max = rest.len().min(walk.raw_room - walk.raw_len);
-        // So much of the rest is left when there may be no room for a short record's bytes.
-        let rest_min = rest.len() - raw_max + WINDOW_BYTES;
+        let mut rest = &rest[..raw_max];
+        let (first, mut n) = (load8(rest, 8), 0);
         let mut none = Site::NONE;
         let mut site = self.sites.get_mut(index).unwrap_or(&mut none);
-        while rest.len() >= rest_min {
-            let Some(record) = rest.first_chunk::<WINDOW_BYTES>() else { break };
-            let (done, open) = out.split_at_mut(at);
-            let Some(open) = open.first_chunk_mut::<WINDOW_BYTES>() else { break };
+        while let Some(record) = rest.first_chunk::<WINDOW_BYTES>() {
             let (word, now) = (load(record, 0), load(record, 8));
             let passed = now.wrapping_sub(ticks);
-            let mut end;
-            if word & KEY == site.key {
-                // A run of nothing but integers has a way of its own.
-                if passed >> 63 != 0
-                    || !site.plan.is_short_match(record, word)
-                    || site.plan.is_words
-                {
+            if passed >> 63 != 0 {
+                break;
+            }
+            let (mut next, mut end) = (index, 0);
+            if word & KEY != site.key {
+                next = usize::from(self.site_guess[word as usize % GUESSES]);
+                let Some(other) = self.sites.get_mut(next) else { break };
+                if other.key != word & KEY || other.epoch != self.epoch {
                     break;
                 }
-                end = put(open, 0, passed << 1 | 1);
-            } else {
-                let guess = usize::from(self.site_guess[word as usize % GUESSES]);
-                let Some(other) = self.sites.get(guess) else { break };
-                let is_known = other.key == word & KEY && other.epoch == self.epoch;
-                if passed >> 63 != 0 || !is_known || !other.plan.is_short_match(record, word) {
-                    break;
-                }
-                index = guess;
-                site = &mut self.sites[guess];
+                site = other;
+                let open = out.get_mut(at..).and_then(|open| open.first_chunk_mut());
+                let Some(open) = open else { break };
                 end = put(open, 0, passed << 1);
                 end = put(open, end, u64::from(site.number));
-                walk.levels |= site.level;
+            } else if let Some(stencil) = site.stencil.as_deref_mut().filter(|s| s.is_for(word)) {
+                let from = Written { n, at, ticks };
+                let run = stencil.put_run(&mut site.last, &self.texts, rest, out, from);
+                let n_run = run.n - n;
+                Written { n, at, ticks } = run;
+                if n_run > 0 {
+                    rest = &rest[n_run * len_of(word)..];
+                    continue;
+                }
+            }
+            // A run of nothing but integers has a way of its own.
+            if !site.plan.is_short_match(record, word) || end == 0 && site.plan.is_words {
+                break;
+            }
+            let (done, open) = out.split_at_mut(at);
+            let Some(open) = open.first_chunk_mut::<WINDOW_BYTES>() else { break };
+            if end == 0 {
+                end = put(open, 0, passed << 1 | 1);
             }
             end = put_arguments(site, &mut self.texts, record, done, open, end);
-            (at, ticks, n) = (at + end, now, n + 1);
+            site.note_general(&self.texts, &record[..len_of(word)], out);
+            walk.levels |= site.level;
+            (at, ticks, n, index) = (at + end, now, n + 1, next);
             rest = &rest[len_of(word)..];
         }
         if n > 0 {
             walk.first = walk.first.min(first);
             walk.at = at;
-            walk.accept(n, records.len() - walk.consumed - rest.len(), ticks);
+            walk.accept(n, raw_max - rest.len(), ticks);
             (self.ticks, *current) = (ticks, index);
         }
     }
@@ -114,7 +135,7 @@ impl Encoder {
 
 /// Length of the record that begins with this word.
 #[inline(always)]
-fn len_of(word: u64) -> usize {
+pub(super) fn len_of(word: u64) -> usize {
     HEAD_BYTES + (word >> 29 & (u16::MAX as u64) << 3) as usize
 }
 
@@ -231,8 +252,7 @@ fn put_text(
     }
     let hash = hash(record, from, len);
     let (slot, is_held) = texts.find(hash, text, done);
-    let is_again = *last as u8 == slot;
-    *last = if is_again { *last + AGAIN } else { u64::from(slot) };
+    *last = again(*last, slot);
     if is_held {
         open[at % OFFSETS] = slot;
         return at + 1;
@@ -255,7 +275,7 @@ fn spell(text: &[u8], slot: u8, open: &mut Window, at: usize) -> usize {
 
 /// Eight bytes of the window.
 #[inline(always)]
-fn load(window: &Window, at: usize) -> u64 {
+pub(super) fn load(window: &Window, at: usize) -> u64 {
     load8(window, at % OFFSETS)
 }
 
@@ -267,13 +287,13 @@ fn load4(window: &Window, at: usize) -> u32 {
 
 /// Writes eight bytes into the window.
 #[inline(always)]
-fn store(window: &mut Window, at: usize, value: u64) {
+pub(super) fn store(window: &mut Window, at: usize, value: u64) {
     store8(window, at % OFFSETS, value);
 }
 
 /// Writes a varint into the window and returns the offset behind it.
 #[inline(always)]
-fn put(window: &mut Window, at: usize, value: u64) -> usize {
+pub(super) fn put(window: &mut Window, at: usize, value: u64) -> usize {
     let at = at % OFFSETS;
     super::varint::put(window, at, value)
 }

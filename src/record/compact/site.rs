@@ -3,6 +3,7 @@
 use super::encode::SLACK_BYTES;
 use super::plan::{Op, Plan, Shape};
 use super::short;
+use super::stencil::{self, Stencil};
 use super::texts::Texts;
 use super::varint::{BYTES_MAX, load1, load4, load8, put, store1, store4, store8, zigzag};
 use super::walk::Walk;
@@ -26,7 +27,12 @@ pub(super) struct Site {
     pub(super) next: u16,
     pub(super) schema: Option<Schema>,
     pub(super) plan: Plan,
+    /// The last value of each argument; of a text its slot, and how often in a row it was that.
     pub(super) last: [u64; super::ARGUMENTS_MAX],
+    /// Apart, so that callsites without one stay close together.
+    pub(super) stencil: Option<Box<Stencil>>,
+    /// Records that go the general way before the stencil is looked at again.
+    pub(super) due: u8,
 }
 
 impl Site {
@@ -42,6 +48,8 @@ impl Site {
         schema: None,
         plan: Plan::RAW,
         last: [0; super::ARGUMENTS_MAX],
+        stencil: None,
+        due: stencil::FIRST_TRY,
     };
 
     /// Writes the number, and what it stands for when it is new since the state was emptied.
@@ -141,13 +149,38 @@ impl Site {
                 }
                 Op::Text => {
                     let len = load4(payload, from) as usize;
-                    at = texts.put(payload, from + 4, len, out, at);
+                    let slot;
+                    (at, slot) = texts.put(payload, from + 4, len, out, at);
+                    *last = short::again(*last, slot);
                     from += len;
                 }
             }
             from += op.fixed_len();
         }
         at
+    }
+
+    /// Says that this record was written the general way; `out` is the payload so far.
+    #[inline(always)]
+    pub(super) fn note_general(&mut self, texts: &Texts, record: &[u8], out: &[u8]) {
+        self.due = self.due.wrapping_sub(1);
+        if self.due == 0 {
+            self.reconsider(texts, record, out);
+        }
+    }
+
+    /// Makes a stencil, gives it up, or leaves it.
+    #[cold]
+    #[inline(never)]
+    fn reconsider(&mut self, texts: &Texts, record: &[u8], out: &[u8]) {
+        let pays = self.stencil.as_mut().map(|stencil| stencil.pays());
+        if pays.is_none() {
+            let slots = self.last.map(short::steady_slot);
+            self.stencil = Stencil::of(&self.plan, &slots, record, texts, out).map(Box::new);
+        } else if pays == Some(false) {
+            self.stencil = None;
+        }
+        self.due = if self.stencil.is_some() { stencil::MISSES } else { stencil::NEXT_TRY };
     }
 
     /// Writes the arguments of the next record, which matches and whose number is written, and then
@@ -228,7 +261,8 @@ impl Site {
             let Some((record, behind)) = rest.split_at_checked(head.len()) else { break };
             let payload = &record[HEAD_BYTES..];
             if n > 0 {
-                if self.plan.is_short && short::has_room(rest, out, at) {
+                let may_be_short = self.plan.is_short || self.stencil.is_some();
+                if may_be_short && short::has_room(rest, out, at) {
                     break;
                 }
                 let passed = head.ticks.wrapping_sub(before);
@@ -243,6 +277,7 @@ impl Site {
                 at = put(out, at, passed << 1 | 1);
             }
             at = self.put_arguments(texts, payload, out, at);
+            self.note_general(texts, record, out);
             (before, n, rest) = (head.ticks, n + 1, behind);
             raw_room -= record.len();
         }

@@ -10,6 +10,8 @@ use super::{SLOTS, SPELLED};
 pub(super) struct Texts {
     slots: Box<[Slot; SLOTS + 1]>,
     newest: Box<[u8; SLOTS.div_ceil(2)]>,
+    /// Counts texts that were spelled out.
+    n_told: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +28,16 @@ const PAIRS: u64 = SLOTS as u64 / 2;
 
 impl Texts {
     pub(super) fn new() -> Self {
-        Self { slots: Box::new([EMPTY; SLOTS + 1]), newest: Box::new([0; SLOTS.div_ceil(2)]) }
+        let (slots, newest) = (Box::new([EMPTY; SLOTS + 1]), Box::new([0; SLOTS.div_ceil(2)]));
+        Self { slots, newest, n_told: 0 }
     }
 
     pub(super) fn clear(&mut self) {
         self.slots.fill(EMPTY);
     }
 
-    /// Writes the text at `from[start..][..len]`, or its slot, at `at`; returns the offset behind it.
+    /// Writes the text at `from[start..][..len]`, or its slot, at `at`; returns the offset behind it,
+    /// and the slot.
     #[inline(always)]
     pub(super) fn put(
         &mut self,
@@ -42,19 +46,19 @@ impl Texts {
         len: usize,
         out: &mut [u8],
         at: usize,
-    ) -> usize {
+    ) -> (usize, u8) {
         let hash = hash(from, start, len);
         let (slot, is_held) = self.find(hash, &from[start..start + len], out);
         if is_held {
             store1(out, at, slot);
-            return at + 1;
+            return (at + 1, slot);
         }
         store1(out, at, SPELLED);
         store1(out, at + 1, slot);
         let at = put(out, at + 2, len as u64);
         copy(from, start, len, out, at);
         self.set(slot, hash, at, len);
-        at + len
+        (at + len, slot)
     }
 
     /// The slot of the text with this hash, and whether it holds the text already; if not,
@@ -62,7 +66,7 @@ impl Texts {
     #[inline(always)]
     pub(super) fn find(&mut self, hash: u64, text: &[u8], out: &[u8]) -> (u8, bool) {
         // The choice between two slots is no branch: which one holds a text cannot be foreseen.
-        let pair = ((hash >> 57) * PAIRS / 128) as usize;
+        let pair = pair(hash);
         let newest = self.newest[pair];
         let is_newest = self.slots[pair * 2 + usize::from(newest & 1)].hash == hash;
         let way = if is_newest { newest } else { newest ^ 1 };
@@ -86,7 +90,25 @@ impl Texts {
     #[inline(always)]
     pub(super) fn set(&mut self, slot: u8, hash: u64, at: usize, len: usize) {
         self.slots[usize::from(slot)] = Slot { hash, at: at as u32, len: len as u32 };
+        self.n_told = self.n_told.wrapping_add(1);
     }
+
+    /// How many texts were spelled out: while that is the same, each slot holds what it held.
+    #[inline(always)]
+    pub(super) fn n_told(&self) -> u32 {
+        self.n_told
+    }
+
+    /// Where in the payload the slot's text lies.
+    pub(super) fn place(&self, slot: u8) -> u32 {
+        self.slots[usize::from(slot)].at
+    }
+}
+
+/// Which two slots may hold a text.
+#[inline(always)]
+pub(super) fn pair(hash: u64) -> usize {
+    ((hash >> 57) * PAIRS / 128) as usize
 }
 
 /// True when the text lies at `at` in `out`.

@@ -6,12 +6,12 @@ pub(super) const BYTES_MAX: usize = 9;
 /// Writes `value` at `at` and returns the offset behind it; up to [`BYTES_MAX`] bytes change.
 #[inline(always)]
 pub(super) fn put(out: &mut [u8], at: usize, value: u64) -> usize {
-    let bits = 64 - (value | 1).leading_zeros();
-    if bits <= 56 {
-        // A division by seven that is exact for all bit counts up to 56.
-        let len = ((bits + 6) * 37) >> 8;
-        store8(out, at, (value << len) | (1 << (len - 1)));
-        at + len as usize
+    let top = (value | 1).ilog2();
+    if top < 56 {
+        // The bytes behind the first: a division by seven that is exact for these numbers.
+        let more = (top * 37 + 3) >> 8;
+        store8(out, at, (value << 1 | 1) << more);
+        at + 1 + more as usize
     } else {
         put_long(out, at, value)
     }
