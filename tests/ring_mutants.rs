@@ -33,6 +33,8 @@ const MUTANTS: &[(&str, &str)] = &[
 
 /// The same for steps that are left out when a model runs, so that one build serves them all.
 const AT_RUN: &[(&str, &str)] = &[
+    ("run_late", "runs::a_run_is_seen_whole_and_taken_in_parts"),
+    ("known_lost", "runs::a_run_is_seen_whole_and_taken_in_parts"),
     ("rejoin_early", "what_is_spilled_comes_back_in_order_and_once"),
     ("refill_once", "a_taker_sleeps_over_nothing_that_is_in_files"),
     ("spill_unfenced", "a_taker_sleeps_over_nothing_that_is_in_files"),

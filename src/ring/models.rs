@@ -14,6 +14,9 @@ use std::time::Duration;
 
 use loom::thread::{spawn, yield_now};
 
+#[path = "models_runs.rs"]
+mod runs;
+
 use super::async_::{PushFuture, TakeFuture};
 use super::core::{Core, Taker};
 use super::position::Refusal;

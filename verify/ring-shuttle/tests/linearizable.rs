@@ -33,6 +33,10 @@ const MUTANTS: &[(&str, &[BackPressurePolicy])] = &[
     ("head_unlocked", ALL),
     // A producer that waits for room is not told of it.
     ("freed_silent", ALL),
+    // A run is seen before its length is there.
+    ("run_late", ALL),
+    // What was seen of a run is forgotten in its middle.
+    ("known_lost", ALL),
 ];
 
 /// Those of rings that spill, which are not built here: `tests/ring_mutants.rs` has them killed.
