@@ -207,7 +207,7 @@ impl<T> Core<T> {
         let at = &self.slots.at;
         self.freed();
         // ord: Relaxed, ordered by the fence that was run just now.
-        if at.consumer.turn_wanted().load(Ordering::Relaxed) && !cfg!(ring_mutant = "turn_unseen") {
+        if at.consumer.turn_wanted().load(Ordering::Relaxed) && !mutant("turn_unseen") {
             self.takers.wake_all(at);
         }
     }
@@ -310,7 +310,7 @@ impl<T> Core<T> {
 
     pub(super) fn close(&self) {
         self.slots.at.close();
-        if cfg!(ring_mutant = "close_silent") {
+        if mutant("close_silent") {
             return;
         }
         self.takers.wake_all(&self.slots.at);

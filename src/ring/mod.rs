@@ -98,7 +98,8 @@ pub use stats::{Latency, Stats};
 /// An ordering that a mutant weakens, to show that a model tells the difference.
 macro_rules! weaken {
     ($mutant:literal, $order:expr) => {
-        if cfg!(ring_mutant = $mutant) { Ordering::Relaxed } else { $order }
+        // ord: Relaxed in the mutant; its user says what the other pairs with.
+        if crate::sync::mutant($mutant) { Ordering::Relaxed } else { $order }
     };
 }
 use weaken;

@@ -4,7 +4,7 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib ring::models
 //! ```
 //!
-//! Each model names its invariants and the mutants (`--cfg ring_mutant="…"`) that it kills;
+//! Each model names its invariants and the mutants (`LANE_MUTANT=…`) that it kills;
 //! `tests/ring_mutants.rs` runs them all. `LOOM_MAX_PREEMPTIONS` widens the search.
 
 use std::sync::Arc as StdArc;

@@ -17,7 +17,7 @@ fn a_run_is_seen_whole_and_taken_in_parts() {
         assert!(early.is_empty() || early == [1], "{early:?}");
         thread.join().unwrap();
         let mut items = early;
-        while let [.., last] | [last] = items[..]
+        while let [.., last] = items[..]
             && last < 3
         {
             let taken = take(&ring, 1);

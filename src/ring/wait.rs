@@ -21,7 +21,7 @@ use std::task::Waker;
 use super::position::Positions;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, Thread};
-use crate::sync::{Mutex, barrier, compiler_fence};
+use crate::sync::{Mutex, barrier, compiler_fence, mutant};
 
 /// How many sleeping producers one take wakes; each of them wakes the next.
 const WAKES_MAX: usize = 4;
@@ -82,7 +82,7 @@ impl Fences {
         if self.asymmetric {
             // ord: SeqCst for the compiler alone, pairs with the sleeper's barrier.
             compiler_fence(Ordering::SeqCst);
-        } else if !cfg!(ring_mutant = "partner_fence") {
+        } else if !mutant("partner_fence") {
             // ord: SeqCst, pairs with the one in `announce`; with AcqRel the load below may pass
             // the change before it, and both sides miss each other.
             fence(Ordering::SeqCst);
@@ -108,7 +108,7 @@ impl Fences {
             }
             return ran;
         }
-        if !cfg!(ring_mutant = "sleeper_fence") {
+        if !mutant("sleeper_fence") {
             // ord: SeqCst, pairs with the one in `someone_sleeps`.
             fence(Ordering::SeqCst);
         }
@@ -372,7 +372,7 @@ impl Drop for Place<'_> {
         self.pushers.weigh(self.at, &mut queue);
         drop(queue);
         drop(left);
-        if !alone && !cfg!(ring_mutant = "grant_kept") {
+        if !alone && !mutant("grant_kept") {
             // Passes the wake on, also if this one was granted and went away without a claim.
             self.pushers.grant_some(self.at, WAKES_PASSED_ON);
         }
