@@ -1,6 +1,7 @@
 //! The ring against a `VecDeque`, for every policy: the same calls give the same answers.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -31,8 +32,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// What the ring is meant to be.
-struct Model {
-    items: VecDeque<String>,
+struct Model<T> {
+    items: VecDeque<T>,
     capacity: usize,
     policy: BackPressurePolicy,
     closed: bool,
@@ -42,8 +43,8 @@ struct Model {
     delivered: u64,
 }
 
-impl Model {
-    fn push(&mut self, item: String) -> Result<(), String> {
+impl<T> Model<T> {
+    fn push(&mut self, item: T) -> Result<(), T> {
         self.pushed += 1;
         let full = self.items.len() == self.capacity;
         if self.closed || (full && self.policy != DropOldest) {
@@ -58,7 +59,7 @@ impl Model {
         Ok(())
     }
 
-    fn take(&mut self, max: usize) -> Vec<String> {
+    fn take(&mut self, max: usize) -> Vec<T> {
         let count = max.min(self.items.len());
         self.delivered += count as u64;
         self.items.drain(..count).collect()
@@ -66,11 +67,16 @@ impl Model {
 }
 
 /// Block would wait for a consumer that this one thread does not have: it gets no time.
-fn push(ring: &LockFreeRingBuffer<String>, item: String) -> Result<(), String> {
+fn push<T>(ring: &LockFreeRingBuffer<T>, item: T) -> Result<(), T> {
     ring.push_timeout(item, std::time::Duration::ZERO).map_err(|error| error.into_inner())
 }
 
-fn run(capacity: usize, policy: BackPressurePolicy, ops: &[Op]) -> Result<(), TestCaseError> {
+fn run<T: Clone + Debug + PartialEq>(
+    capacity: usize,
+    policy: BackPressurePolicy,
+    ops: &[Op],
+    make: impl Fn(u32) -> T,
+) -> Result<(), TestCaseError> {
     let ring = LockFreeRingBuffer::new(capacity, policy.clone());
     let mut model = Model {
         items: VecDeque::new(),
@@ -82,7 +88,7 @@ fn run(capacity: usize, policy: BackPressurePolicy, ops: &[Op]) -> Result<(), Te
         returned: 0,
         delivered: 0,
     };
-    let mut names = (0..).map(|n: u32| n.to_string());
+    let mut names = (0..).map(&make);
     let mut name = || names.next().expect("there is no end to them");
     for op in ops {
         match *op {
@@ -109,7 +115,7 @@ fn run(capacity: usize, policy: BackPressurePolicy, ops: &[Op]) -> Result<(), Te
             Op::TakeOne => prop_assert_eq!(ring.take_one(), model.take(1).pop()),
             Op::TakeBatch(max) => prop_assert_eq!(ring.take_batch(max), model.take(max)),
             Op::TakeInto(max) => {
-                let mut out = vec!["before".to_owned()];
+                let mut out = vec![make(u32::MAX)];
                 let count = ring.take_into(&mut out, max);
                 prop_assert_eq!(count, out.len() - 1);
                 prop_assert_eq!(&out[1..], model.take(max));
@@ -135,17 +141,26 @@ fn run(capacity: usize, policy: BackPressurePolicy, ops: &[Op]) -> Result<(), Te
 proptest! {
     #[test]
     fn block_is_a_queue(capacity in 1..20_usize, ops in vec(op(), 0..200)) {
-        run(capacity, Block, &ops)?;
+        run(capacity, Block, &ops, |n| n.to_string())?;
     }
 
     #[test]
     fn drop_newest_is_a_queue_that_refuses(capacity in 1..20_usize, ops in vec(op(), 0..200)) {
-        run(capacity, DropNewest, &ops)?;
+        run(capacity, DropNewest, &ops, |n| n.to_string())?;
     }
 
     #[test]
     fn drop_oldest_is_a_queue_that_forgets(capacity in 1..20_usize, ops in vec(op(), 0..200)) {
-        run(capacity, DropOldest, &ops)?;
+        run(capacity, DropOldest, &ops, |n| n.to_string())?;
+    }
+
+    /// Items without a destructor go another way out, and rings are longer than batches.
+    #[test]
+    fn plain_items_are_forgotten_one_by_one(
+        capacity in 1..80_usize,
+        ops in vec(op(), 0..300),
+    ) {
+        run(capacity, DropOldest, &ops, |n| n)?;
     }
 
     #[test]

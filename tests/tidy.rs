@@ -131,7 +131,8 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/lane/staging.rs", "fills a mapping that one consumer owns"),
     ("src/logger/signals.rs", "installs signal handlers, and calls those before"),
     ("src/render/zone.rs", "asks the C library for the local time"),
-    ("src/ring/slot.rs", "moves values through shared cells"),
+    ("src/ring/slot.rs", "hands values to shared cells"),
+    ("src/ring/values.rs", "moves values through shared cells"),
     ("src/scribe/flight.rs", "lends staging memory to the kernel"),
     ("src/sync_epoch_loom.rs", "reclamation by epochs for the model checker"),
     // Measuring has to read the same counter.

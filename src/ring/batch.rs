@@ -188,7 +188,7 @@ impl<T> Core<T> {
             None => {
                 // Nobody need push before the head is free again: whoever frees it shall tell.
                 // ord: Relaxed, made known by `announce`; lowered under the list's lock.
-                at.turn_wanted().store(true, Ordering::Relaxed);
+                at.consumer.turn_wanted().store(true, Ordering::Relaxed);
                 self.fences.announce();
                 look() == Some(true)
             }
@@ -313,7 +313,7 @@ impl<'a, T> Takes<'a, T> {
     #[inline]
     fn took(&self) {
         let core = self.end.0;
-        core.slots.at.add_take();
+        core.slots.at.consumer.add_take();
         core.freed();
     }
 }

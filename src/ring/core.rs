@@ -188,7 +188,7 @@ impl<T> Core<T> {
         if mutant("freed_silent") {
             return;
         }
-        if self.fences.someone_sleeps(self.slots.at.pusher_sleeps()) {
+        if self.fences.someone_sleeps(self.slots.at.consumer.pusher_sleeps()) {
             self.room_came();
         }
     }
@@ -207,7 +207,7 @@ impl<T> Core<T> {
         let at = &self.slots.at;
         self.freed();
         // ord: Relaxed, ordered by the fence that was run just now.
-        if at.turn_wanted().load(Ordering::Relaxed) && !cfg!(ring_mutant = "turn_unseen") {
+        if at.consumer.turn_wanted().load(Ordering::Relaxed) && !mutant("turn_unseen") {
             self.takers.wake_all(at);
         }
     }
@@ -260,7 +260,7 @@ impl<T> Core<T> {
         let mut turn = self.turn(taker)?;
         let count = turn.take_into(out, max);
         if count > 0 {
-            self.slots.at.add_take();
+            self.slots.at.consumer.add_take();
         }
         drop(turn);
         self.turn_ended();
@@ -282,7 +282,7 @@ impl<T> Core<T> {
         let mut turn = self.turn(taker).ok()?;
         let item = turn.take_one();
         if item.is_some() {
-            self.slots.at.add_take();
+            self.slots.at.consumer.add_take();
         }
         drop(turn);
         self.turn_ended();
@@ -310,7 +310,7 @@ impl<T> Core<T> {
 
     pub(super) fn close(&self) {
         self.slots.at.close();
-        if cfg!(ring_mutant = "close_silent") {
+        if mutant("close_silent") {
             return;
         }
         self.takers.wake_all(&self.slots.at);
@@ -387,7 +387,7 @@ impl<T> Core<T> {
             spilled: files.spilled,
             taken_up: files.taken_up,
             damaged: files.damaged,
-            takes: self.slots.at.takes(),
+            takes: self.slots.at.consumer.takes(),
             parked: read(&self.pushers.parked),
             blocked: Duration::from_nanos(read(&self.blocked_ns)),
             longest_wait_takes: read(&self.pushers.longest_wait_takes),

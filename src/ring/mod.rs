@@ -15,19 +15,23 @@
 //! ```
 //!
 //! A push claims a position by one CAS on the tail, writes the value, then its stamp, position + 1.
+//! A batch has one claim, one copy and one stamp, which says how many values are behind it.
 //! A take reads values as far as stamps are there, then publishes the head once. The consumer
 //! writes nothing that a producer reads, but for the head, and that a producer looks at once a lap:
 //! when the ring seems full by the copy. So a producer's first touch of a slot is a store, which
 //! its processor need not wait for.
 //!
 //! (In memory positions count by four: the lowest bits of the tail say *closed* and *diverted*,
-//! that of a stamp *committed*.)
+//! those of a stamp *committed* and *run*.)
 //!
 //! # Invariants
 //!
 //! - **I1** Only the producer whose CAS moved the tail over a position writes its slot, once, and
 //!   no code of a user runs between the claim and the stamp.
 //! - **I2** The stamp of a position is there only when its value is: stored with Release, after it.
+//!   A run of positions that were claimed at once has one stamp, at the first, stored after all
+//!   values and after the run's length, which lies in place of the second stamp and is none. Up to
+//!   where stamps were seen is kept under the lock of the head, since inside a run there are none.
 //! - **I3** A slot is claimed again only after its last value was read: the claim was made with
 //!   tail − head < capacity ≤ slots, by a head that the consumer published with Release after its
 //!   reads, and that the producer Acquired, from the head itself or from another's copy.
@@ -58,6 +62,7 @@ mod batch;
 mod compat;
 mod core;
 mod handle;
+mod head;
 #[cfg(any(feature = "serde", test))]
 mod inlet;
 #[cfg(loom)]
@@ -77,6 +82,7 @@ mod spill;
 mod stats;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod values;
 mod wait;
 
 pub use async_::{PushFuture, TakeFuture};
@@ -92,7 +98,8 @@ pub use stats::{Latency, Stats};
 /// An ordering that a mutant weakens, to show that a model tells the difference.
 macro_rules! weaken {
     ($mutant:literal, $order:expr) => {
-        if cfg!(ring_mutant = $mutant) { Ordering::Relaxed } else { $order }
+        // ord: Relaxed in the mutant; its user says what the other pairs with.
+        if crate::sync::mutant($mutant) { Ordering::Relaxed } else { $order }
     };
 }
 use weaken;

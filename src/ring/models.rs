@@ -4,7 +4,7 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib ring::models
 //! ```
 //!
-//! Each model names its invariants and the mutants (`--cfg ring_mutant="…"`) that it kills;
+//! Each model names its invariants and the mutants (`LANE_MUTANT=…`) that it kills;
 //! `tests/ring_mutants.rs` runs them all. `LOOM_MAX_PREEMPTIONS` widens the search.
 
 use std::sync::Arc as StdArc;
@@ -13,6 +13,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use loom::thread::{spawn, yield_now};
+
+#[path = "models_runs.rs"]
+mod runs;
 
 use super::async_::{PushFuture, TakeFuture};
 use super::core::{Core, Taker};

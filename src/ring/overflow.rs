@@ -91,7 +91,7 @@ impl<T> Files<T> {
     /// Raises the flag of a waiting producer; true if it was not up.
     fn tell(&self, core: &Core<T>, inlet: &mut Inlet) -> bool {
         // ord: Relaxed, made known by `announce`; written under the inlet's lock only.
-        core.slots.at.pusher_sleeps().store(true, Ordering::Relaxed);
+        core.slots.at.consumer.pusher_sleeps().store(true, Ordering::Relaxed);
         !std::mem::replace(&mut inlet.told, true)
     }
 
@@ -122,7 +122,7 @@ impl<T> Files<T> {
     /// Settles and moves; says how many items, and whether pushes have gone back to the slots.
     fn run(&self, core: &Core<T>, outlet: &mut Outlet) -> (usize, bool) {
         let at = &core.slots.at;
-        outlet.settle(at.head(), &self.inlet);
+        outlet.settle(at.consumer.get(), &self.inlet);
         let (mut moved, mut rejoined) = (0, false);
         loop {
             // ord: Acquire, pairs with the Release in `put`.
@@ -142,7 +142,7 @@ impl<T> Files<T> {
                 inlet.clear();
                 inlet.told = false;
                 // ord: Relaxed, as in `tell`.
-                at.pusher_sleeps().store(false, Ordering::Relaxed);
+                at.consumer.pusher_sleeps().store(false, Ordering::Relaxed);
             }
         }
         (moved, rejoined)
@@ -255,7 +255,8 @@ impl<T> Overflow<T> for Files<T> {
             // ord: Acquire, as in `len`.
             let is_waiting = self.pending.load(Ordering::Acquire) > 0 && core.slots.at.free() > 0;
             let is_due = oldest.is_some_and(|oldest| {
-                core.slots.at.head().wrapping_sub(oldest).cast_signed() >= STEP.cast_signed()
+                core.slots.at.consumer.get().wrapping_sub(oldest).cast_signed()
+                    >= STEP.cast_signed()
             });
             if !is_waiting && !is_due {
                 return;

@@ -309,7 +309,7 @@ impl<T> Core<T> {
                 debt.evicted = turn.take_one();
                 ready.min(1)
             };
-            self.slots.at.add_evicted(count);
+            self.slots.at.consumer.add_evicted(count);
             if count > want {
                 turn.share_head();
             }

@@ -1,4 +1,4 @@
-//! Position: the tail and the head of a ring, who may move them, and what each side knows of both.
+//! Position: the tail of a ring, who may move it, and what producers know of the head.
 //!
 //! A position counts up by [`STEP`] and never wraps in the life of a machine; its lowest bits are
 //! free to say *closed* and *diverted* in the tail and *committed* in a stamp. Invariants are
@@ -6,6 +6,7 @@
 
 use crossbeam_utils::CachePadded;
 
+use super::head::HeadLine;
 use super::weaken;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::thread::spin_loop;
@@ -19,13 +20,8 @@ const CLOSED: u64 = 1;
 const DIVERTED: u64 = 2;
 /// What is no part of a position.
 const FLAGS: u64 = STEP - 1;
-/// How often a consumer that has caught up pauses before it looks again, about half a microsecond.
-const LEAD_PAUSES: usize = if MODELLED { 0 } else { 32 };
 /// How many pauses a thread rests when another was quicker.
 const REST_PAUSES: usize = if MODELLED { 0 } else { 64 };
-/// A pause that brought no more items than this was in vain.
-const IN_VAIN: usize = 2;
-const LOOKS_BETWEEN_VAIN_PAUSES: u64 = 1024;
 
 /// Lets another go first: two that want a line in turn each wait for it every time, and one that
 /// keeps it for a while does many steps in the time of an exchange.
@@ -52,26 +48,11 @@ struct ProducerLine {
     taker_sleeps: AtomicBool,
 }
 
-/// The line that the consumer of the moment writes; producers read it about once a lap.
-#[derive(Debug)]
-struct ConsumerLine {
-    /// The oldest position that is not yet taken.
-    head: AtomicU64,
-    /// Held by whoever moves the head (I4).
-    busy: AtomicBool,
-    turn_wanted: AtomicBool,
-    pusher_sleeps: AtomicBool,
-    takes: AtomicU64,
-    /// 1 if the next take pauses first, 0 if it need not; see [`Positions::note_lead`].
-    looks_until_pause: AtomicU64,
-    evicted: AtomicU64,
-}
-
 /// The positions of one ring.
 #[derive(Debug)]
 pub(super) struct Positions {
     producers: CachePadded<ProducerLine>,
-    consumer: CachePadded<ConsumerLine>,
+    pub(super) consumer: CachePadded<HeadLine>,
     /// The capacity, in units of [`STEP`].
     span: u64,
     start: u64,
@@ -97,15 +78,7 @@ impl Positions {
                 head_seen: AtomicU64::new(start),
                 taker_sleeps: AtomicBool::new(false),
             }),
-            consumer: CachePadded::new(ConsumerLine {
-                head: AtomicU64::new(start),
-                busy: AtomicBool::new(false),
-                turn_wanted: AtomicBool::new(false),
-                pusher_sleeps: AtomicBool::new(false),
-                takes: AtomicU64::new(0),
-                looks_until_pause: AtomicU64::new(0),
-                evicted: AtomicU64::new(0),
-            }),
+            consumer: CachePadded::new(HeadLine::new(start)),
             span: capacity as u64 * STEP,
             start,
             held: AtomicBool::new(false),
@@ -207,14 +180,11 @@ impl Positions {
     fn look(&self) -> (u64, u64, u64) {
         loop {
             // ord: a mutant, a look at the head before the tail.
-            let early =
-                mutant("head_before_tail").then(|| self.consumer.head.load(Ordering::Acquire));
+            let early = mutant("head_before_tail").then(|| self.consumer.get());
             // ord: Acquire, pairs with the Release in `advance`. It must be read before the head: a
             // younger tail would show a full ring that never was.
             let tail = self.producers.tail.load(weaken!("tail_load", Ordering::Acquire));
-            // ord: Acquire, pairs with the Release in `publish` (I3).
-            let head = self.consumer.head.load(weaken!("head_load", Ordering::Acquire));
-            let head = early.unwrap_or(head);
+            let head = early.unwrap_or_else(|| self.consumer.get());
             let used = tail.wrapping_sub(head);
             // Else the head is beyond the tail that was read before it.
             if used <= self.span | FLAGS {
@@ -293,72 +263,13 @@ impl Positions {
 
     /// Positions claimed and taken since the ring was made, and how many of these were evicted.
     pub(super) fn counts(&self) -> Counts {
-        // ord: Acquire, pairs with the Release in `add_evicted`: the head below covers them all.
-        let evicted = self.consumer.evicted.load(Ordering::Acquire);
+        let evicted = self.consumer.evicted();
         let (tail, head, _) = self.look();
         Counts {
             accepted: tail.wrapping_sub(self.start) / STEP,
             taken: head.wrapping_sub(self.start) / STEP,
             evicted,
         }
-    }
-
-    /// How many turns took at least one item.
-    pub(super) fn takes(&self) -> u64 {
-        // ord: counter.
-        self.consumer.takes.load(Ordering::Relaxed)
-    }
-
-    /// Locks the head, if nobody moves it now, and says where it is (I4).
-    #[inline]
-    pub(super) fn lock_head(&self) -> Option<u64> {
-        // ord: Acquire, pairs with the Release in `unlock_head`: we go on from that one's head.
-        // Relaxed on failure, since nothing is touched then.
-        let order = weaken!("busy_lock", Ordering::Acquire);
-        let busy = &self.consumer.busy;
-        // ord: as chosen above.
-        let locked = busy.compare_exchange(false, true, order, Ordering::Relaxed).is_ok();
-        if !locked && !mutant("head_unlocked") {
-            return None;
-        }
-        // ord: Relaxed, only the holder of `busy` writes it (I4).
-        Some(self.consumer.head.load(Ordering::Relaxed))
-    }
-
-    /// Pauses a moment if the last take reached the newest item, and says so: a consumer at the
-    /// producers' heels takes from them the very lines they write, and both are slower for it.
-    #[inline]
-    pub(super) fn let_pushes_lead(&self) -> bool {
-        // ord: Relaxed, only the holder of `busy` touches it (I4).
-        let pause = self.consumer.looks_until_pause.load(Ordering::Relaxed) == 1;
-        if pause {
-            (0..LEAD_PAUSES).for_each(|_| spin_loop());
-        }
-        pause
-    }
-
-    /// Notes what a take found. A pause that brought next to nothing is not repeated soon: items
-    /// come slowly then, or from this very thread.
-    #[inline]
-    pub(super) fn note_lead(&self, count: usize, max: usize, paused: bool) {
-        let until_pause = &self.consumer.looks_until_pause;
-        // ord: Relaxed, as above.
-        let before = until_pause.load(Ordering::Relaxed);
-        let after = match before {
-            _ if paused && count <= IN_VAIN => LOOKS_BETWEEN_VAIN_PAUSES,
-            2.. => before - 1,
-            _ => u64::from(count > 0 && count < max),
-        };
-        // ord: Relaxed, as above.
-        until_pause.store(after, Ordering::Relaxed);
-    }
-
-    /// Publishes how far the holder of the lock has emptied the slots.
-    #[inline(always)]
-    pub(super) fn publish(&self, head: u64) {
-        // ord: Release, pairs with the Acquire in `look`: whoever sees this head may write the
-        // slots before it, which we have read (I3).
-        self.consumer.head.store(head, weaken!("head_store", Ordering::Release));
     }
 
     /// Renews the copy of the head; for the holder of the lock. It never goes back by that: nobody
@@ -369,45 +280,10 @@ impl Positions {
         self.producers.head_seen.store(head, weaken!("copy_shared", Ordering::Release));
     }
 
-    #[inline]
-    pub(super) fn unlock_head(&self) {
-        // ord: Release, pairs with the Acquire in `lock_head` (I4).
-        self.consumer.busy.store(false, weaken!("busy_unlock", Ordering::Release));
-    }
-
-    /// Counts a turn that took something; for the holder of the lock.
-    #[inline]
-    pub(super) fn add_take(&self) {
-        let takes = &self.consumer.takes;
-        // ord: counter, written by the holder of `busy` alone (I4).
-        takes.store(takes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    /// Counts items that were dropped to make room; for the holder of the lock.
-    pub(super) fn add_evicted(&self, count: usize) {
-        let evicted = &self.consumer.evicted;
-        // ord: Relaxed, only the holder of `busy` writes it (I4).
-        let before = evicted.load(Ordering::Relaxed);
-        // ord: Release, pairs with the Acquire in `counts`.
-        evicted.store(before + count as u64, Ordering::Release);
-    }
-
     /// True while a consumer sleeps or is about to. It lies where producers look anyway.
     #[inline(always)]
     pub(super) fn taker_sleeps(&self) -> &AtomicBool {
         &self.producers.taker_sleeps
-    }
-
-    /// True while a taker sleeps that found the head locked.
-    #[inline(always)]
-    pub(super) fn turn_wanted(&self) -> &AtomicBool {
-        &self.consumer.turn_wanted
-    }
-
-    /// True while a producer sleeps or is about to. It lies where the consumer looks anyway.
-    #[inline(always)]
-    pub(super) fn pusher_sleeps(&self) -> &AtomicBool {
-        &self.consumer.pusher_sleeps
     }
 }
 
@@ -460,12 +336,6 @@ impl Positions {
         );
         // ord: Release, as in `advance`. An addition, since a close may set its bit meanwhile.
         self.producers.tail.fetch_add(count as u64 * STEP, Ordering::Release) & !FLAGS
-    }
-
-    /// The oldest position that is not yet taken.
-    pub(super) fn head(&self) -> u64 {
-        // ord: Acquire, pairs with the Release in `publish`.
-        self.consumer.head.load(Ordering::Acquire)
     }
 }
 

@@ -4,20 +4,21 @@
 //! All of it is safe to call: the right to fill slots is a [`Claim`], the right to empty them is a
 //! [`Turn`], and neither can be made elsewhere. Invariants are numbered in the parent's docs.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::Layout;
 use std::fmt;
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
 
+use super::head::Held;
 use super::position::{Positions, Refusal, STEP};
+use super::values::Values;
 use super::weaken;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::cell::UnsafeCell;
+use crate::sync::mutant;
 
 /// Set in a stamp: the value of this position is there.
 const COMMITTED: u64 = 1;
-/// Values begin on a cache line, so that one of 64 bytes touches one line.
-const VALUES_ALIGN: usize = 64;
+/// Set in a stamp: and those of a run behind it, whose length is in place of the next stamp.
+const RUN: u64 = 2;
 /// How many slots ahead of its own a push asks for the lines it will write.
 #[cfg(target_arch = "x86_64")]
 const AHEAD: u64 = 8;
@@ -93,8 +94,8 @@ impl<T> Slots<T> {
     /// Becomes the consumer of the moment, if nobody is.
     #[inline]
     pub(super) fn turn(&self) -> Option<Turn<'_, T>> {
-        let head = self.at.lock_head()?;
-        Some(Turn { slots: self, head })
+        let held = self.at.consumer.lock()?;
+        Some(Turn { slots: self, held })
     }
 
     /// Asks for the lines that the next pushes will write, and the consumer has copies of: the CAS
@@ -105,10 +106,10 @@ impl<T> Slots<T> {
         {
             let index = self.index(position.wrapping_add(AHEAD * STEP));
             let stamp = self.stamps.as_ptr().wrapping_add(index);
-            let value = self.values.cells.as_ptr().wrapping_add(index);
+            let value = self.values.address(index);
             ask_for(stamp.cast());
             for line in 0..size_of::<T>().div_ceil(LINE_BYTES).min(LINES_AHEAD) {
-                ask_for(value.cast::<u8>().wrapping_add(line * LINE_BYTES));
+                ask_for(value.wrapping_add(line * LINE_BYTES));
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -117,9 +118,29 @@ impl<T> Slots<T> {
 
     #[inline(always)]
     fn commit(&self, position: u64) {
+        self.stamp(position, position | COMMITTED);
+    }
+
+    /// Stamps a run of two or more at once: a stamp for all of them, and their number behind it.
+    #[inline(always)]
+    fn commit_run(&self, position: u64, count: usize) {
+        let late = mutant("run_late");
+        if late {
+            self.stamp(position, position | COMMITTED | RUN);
+        }
+        let second = &self.stamps[self.index(position.wrapping_add(STEP))];
+        // ord: Relaxed, the stamp behind it is a Release. A multiple of a step is no stamp.
+        second.store(count as u64 * STEP, Ordering::Relaxed);
+        if !late {
+            self.stamp(position, position | COMMITTED | RUN);
+        }
+    }
+
+    #[inline(always)]
+    fn stamp(&self, position: u64, stamp: u64) {
         // ord: Release, so that the Acquire in `Turn::ready` sees the value before the stamp (I2).
         let order = weaken!("stamp_store", Ordering::Release);
-        self.stamps[self.index(position)].store(position | COMMITTED, order);
+        self.stamps[self.index(position)].store(stamp, order);
     }
 }
 
@@ -179,8 +200,9 @@ impl<T> Claim<'_, T> {
         unsafe { slots.values.write_many(first, front.as_ptr().cast(), front.len()) };
         // SAFETY: as above, on from the beginning of the array.
         unsafe { slots.values.write_many(0, back.as_ptr().cast(), back.len()) };
-        for n in 0..self.count as u64 {
-            slots.commit(self.position.wrapping_add(n * STEP));
+        match self.count {
+            1 => slots.commit(self.position),
+            _ => slots.commit_run(self.position, self.count),
         }
     }
 }
@@ -232,25 +254,38 @@ impl<T> Drop for Parcel<'_, T> {
 #[derive(Debug)]
 pub(super) struct Turn<'a, T> {
     slots: &'a Slots<T>,
-    head: u64,
+    held: Held,
 }
 
 impl<'a, T> Turn<'a, T> {
     /// How many of the oldest items, up to `max`, are committed without a gap (I2).
     #[inline]
-    pub(super) fn ready(&self, max: usize) -> usize {
-        let max = max.min(self.slots.at.capacity());
-        let mut position = self.head;
-        for count in 0..max {
-            // ord: Acquire, pairs with the Release in `commit` (I2).
-            let order = weaken!("stamp_load", Ordering::Acquire);
-            let stamp = self.slots.stamps[self.slots.index(position)].load(order);
-            if stamp != position | COMMITTED {
-                return count;
-            }
-            position = position.wrapping_add(STEP);
+    pub(super) fn ready(&mut self, max: usize) -> usize {
+        let slots = self.slots;
+        let head = self.held.head;
+        let wanted = max.min(slots.at.capacity()) as u64 * STEP;
+        // What is known may end before the head, by a take that found it so.
+        let mut seen = self.held.known.wrapping_sub(head);
+        if seen.cast_signed() < 0 {
+            seen = 0;
         }
-        max
+        while seen < wanted {
+            let position = head.wrapping_add(seen);
+            // ord: Acquire, pairs with the Release in `stamp` (I2).
+            let order = weaken!("stamp_load", Ordering::Acquire);
+            let stamp = slots.stamps[slots.index(position)].load(order);
+            if stamp == position | COMMITTED {
+                seen += STEP;
+            } else if stamp == position | COMMITTED | RUN {
+                let second = slots.index(position.wrapping_add(STEP));
+                // ord: Relaxed, it was stored before the stamp that we have Acquired.
+                seen += slots.stamps[second].load(Ordering::Relaxed);
+            } else {
+                break;
+            }
+        }
+        self.held.known = head.wrapping_add(seen);
+        (seen.min(wanted) / STEP) as usize
     }
 
     /// Takes the oldest item, if it is committed.
@@ -260,7 +295,7 @@ impl<'a, T> Turn<'a, T> {
             return None;
         }
         // SAFETY: (I2, I4) the slot is committed, and only this turn empties slots.
-        let value = unsafe { self.slots.values.read(self.slots.index(self.head)) };
+        let value = unsafe { self.slots.values.read(self.slots.index(self.held.head)) };
         self.publish(1);
         Some(value)
     }
@@ -269,12 +304,12 @@ impl<'a, T> Turn<'a, T> {
     /// allocation.
     #[inline]
     pub(super) fn take_into(&mut self, out: &mut Vec<T>, max: usize) -> usize {
-        let paused = self.slots.at.let_pushes_lead();
+        let paused = self.slots.at.consumer.let_pushes_lead();
         let count = self.ready(max);
-        self.slots.at.note_lead(count, max, paused);
+        self.slots.at.consumer.note_lead(count, max, paused);
         out.reserve(count);
         let slots = self.slots;
-        let first = slots.index(self.head);
+        let first = slots.index(self.held.head);
         let until_end = (slots.mask + 1 - first).min(count);
         let (front, back) = out.spare_capacity_mut()[..count].split_at_mut(until_end);
         // SAFETY: (I2, I4) the slots are committed and only this turn empties them.
@@ -289,161 +324,41 @@ impl<'a, T> Turn<'a, T> {
 
     /// Passes over the `count` oldest items, which `ready` has seen and which need no drop.
     pub(super) fn skip(&mut self, count: usize) {
-        debug_assert!(!std::mem::needs_drop::<T>() && count <= self.ready(count), "I2");
+        debug_assert!(!std::mem::needs_drop::<T>(), "it would not be dropped");
+        debug_assert!(count <= self.ready(count), "I2");
         self.publish(count);
     }
 
     /// True if all slots are claimed.
     #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
-        self.slots.at.claim_locked(self.head, 0) == Err(Refusal::Full)
+        self.slots.at.claim_locked(self.held.head, 0) == Err(Refusal::Full)
     }
 
     /// Tells producers how far the slots are empty.
     #[inline(always)]
     pub(super) fn share_head(&self) {
-        self.slots.at.share_head(self.head);
+        self.slots.at.share_head(self.held.head);
     }
 
     /// Claims up to `want` slots, at least one.
     #[inline(always)]
     pub(super) fn claim(&self, want: usize) -> Result<Claim<'a, T>, Refusal> {
         let slots = self.slots;
-        let (position, count) = slots.at.claim_locked(self.head, want)?;
+        let (position, count) = slots.at.claim_locked(self.held.head, want)?;
         Ok(Claim { slots, position, count })
     }
 
     #[inline(always)]
     fn publish(&mut self, count: usize) {
-        self.head = self.head.wrapping_add(count as u64 * STEP);
-        self.slots.at.publish(self.head);
+        self.held.head = self.held.head.wrapping_add(count as u64 * STEP);
+        self.slots.at.consumer.publish(self.held.head);
     }
 }
 
 impl<T> Drop for Turn<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.slots.at.unlock_head();
-    }
-}
-
-/// The cells of the values, on cache lines; which of them are alive is told by the stamps.
-struct Values<T> {
-    cells: NonNull<UnsafeCell<MaybeUninit<T>>>,
-    len: usize,
-}
-
-// SAFETY: values go in on one thread and come out on another, which asks for `T: Send`; no two
-// threads ever hold references to the same one (I1, I4).
-unsafe impl<T: Send> Send for Values<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Values<T> {}
-
-impl<T> Values<T> {
-    fn layout(len: usize) -> Option<Layout> {
-        Layout::array::<UnsafeCell<MaybeUninit<T>>>(len).ok()?.align_to(VALUES_ALIGN).ok()
-    }
-
-    fn new(len: usize) -> Option<Self> {
-        let layout = Self::layout(len)?;
-        let cells = if layout.size() == 0 {
-            NonNull::dangling()
-        } else {
-            // SAFETY: the size is not zero.
-            let memory = unsafe { alloc(layout) };
-            NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout))
-        };
-        for n in 0..len {
-            // SAFETY: `n` is within the allocation.
-            let cell = unsafe { cells.add(n) };
-            // SAFETY: the memory is ours and large enough; nobody reads it yet.
-            unsafe { cell.write(UnsafeCell::new(MaybeUninit::uninit())) };
-        }
-        Some(Self { cells, len })
-    }
-
-    #[inline(always)]
-    fn cell(&self, index: usize) -> &UnsafeCell<MaybeUninit<T>> {
-        debug_assert!(index < self.len);
-        // SAFETY: every index is masked to below `len` (I6), and all cells were made in `new`.
-        let cell = unsafe { self.cells.add(index) };
-        // SAFETY: the cell lives as long as `self`.
-        unsafe { cell.as_ref() }
-    }
-
-    /// # Safety
-    ///
-    /// The caller owns this slot, and it holds no value.
-    #[inline(always)]
-    unsafe fn write(&self, index: usize, value: T) {
-        self.cell(index).with_mut(|cell| {
-            // SAFETY: the caller owns the slot.
-            unsafe { cell.write(MaybeUninit::new(value)) }
-        });
-    }
-
-    /// # Safety
-    ///
-    /// The caller owns this slot, which holds a value, and gives the value up in it.
-    #[inline(always)]
-    unsafe fn read(&self, index: usize) -> T {
-        self.cell(index).with(|cell| {
-            // SAFETY: the caller owns the slot.
-            let value = unsafe { cell.read() };
-            // SAFETY: it holds a value.
-            unsafe { value.assume_init() }
-        })
-    }
-
-    /// # Safety
-    ///
-    /// As for [`write`](Self::write), for each of `count` slots, none beyond the array's end; the
-    /// values at `from` are given up.
-    #[inline]
-    unsafe fn write_many(&self, index: usize, from: *const T, count: usize) {
-        debug_assert!(index + count <= self.len, "I6");
-        if cfg!(not(loom)) {
-            let to = self.cells.as_ptr().cast::<T>().wrapping_add(index);
-            // SAFETY: a cell is as its value in memory; the caller owns them all.
-            unsafe { std::ptr::copy_nonoverlapping(from, to, count) };
-            return;
-        }
-        for n in 0..count {
-            // SAFETY: `from` has `count` values.
-            let value = unsafe { from.wrapping_add(n).read() };
-            // SAFETY: the caller owns the slot.
-            unsafe { self.write(index + n, value) };
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`read`](Self::read), for as many slots as `to` is long, none beyond the end.
-    #[inline]
-    unsafe fn read_many(&self, index: usize, to: &mut [MaybeUninit<T>]) {
-        debug_assert!(index + to.len() <= self.len, "I6");
-        if cfg!(not(loom)) {
-            let from = self.cells.as_ptr().cast::<MaybeUninit<T>>().wrapping_add(index);
-            // SAFETY: a cell is as its value in memory; the caller owns them all.
-            unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
-            return;
-        }
-        for (n, place) in to.iter_mut().enumerate() {
-            // SAFETY: the caller owns the slot, which holds a value.
-            place.write(unsafe { self.read(index + n) });
-        }
-    }
-}
-
-impl<T> Drop for Values<T> {
-    fn drop(&mut self) {
-        let layout = Self::layout(self.len).expect("it was one when the cells were made");
-        let cells = NonNull::slice_from_raw_parts(self.cells, self.len);
-        // SAFETY: all cells were made in `new`; what they hold is not dropped with them.
-        unsafe { cells.drop_in_place() };
-        if layout.size() > 0 {
-            // SAFETY: allocated with the same layout in `new`.
-            unsafe { dealloc(self.cells.as_ptr().cast(), layout) };
-        }
+        self.slots.at.consumer.unlock(self.held.known);
     }
 }

@@ -21,7 +21,7 @@ use std::task::Waker;
 use super::position::Positions;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, Thread};
-use crate::sync::{Mutex, barrier, compiler_fence};
+use crate::sync::{Mutex, barrier, compiler_fence, mutant};
 
 /// How many sleeping producers one take wakes; each of them wakes the next.
 const WAKES_MAX: usize = 4;
@@ -82,7 +82,7 @@ impl Fences {
         if self.asymmetric {
             // ord: SeqCst for the compiler alone, pairs with the sleeper's barrier.
             compiler_fence(Ordering::SeqCst);
-        } else if !cfg!(ring_mutant = "partner_fence") {
+        } else if !mutant("partner_fence") {
             // ord: SeqCst, pairs with the one in `announce`; with AcqRel the load below may pass
             // the change before it, and both sides miss each other.
             fence(Ordering::SeqCst);
@@ -108,7 +108,7 @@ impl Fences {
             }
             return ran;
         }
-        if !cfg!(ring_mutant = "sleeper_fence") {
+        if !mutant("sleeper_fence") {
             // ord: SeqCst, pairs with the one in `someone_sleeps`.
             fence(Ordering::SeqCst);
         }
@@ -180,7 +180,7 @@ impl Takers {
         // true finds an empty list.
         at.taker_sleeps().store(false, Ordering::Relaxed);
         // ord: as above.
-        at.turn_wanted().store(false, Ordering::Relaxed);
+        at.consumer.turn_wanted().store(false, Ordering::Relaxed);
     }
 }
 
@@ -236,8 +236,8 @@ impl Pushers {
         let mut queue = self.queue.lock();
         // ord: Relaxed, made known by `announce`. Raised before the takes are read, so that one
         // that follows waits for the lock, however long we are kept from running here.
-        at.pusher_sleeps().store(true, Ordering::Relaxed);
-        let since_takes = at.takes();
+        at.consumer.pusher_sleeps().store(true, Ordering::Relaxed);
+        let since_takes = at.consumer.takes();
         let ticket = queue.next;
         queue.next += 1;
         queue.waiting.insert(ticket, Waiting { sleeper: Some(sleeper), is_thread, since_takes });
@@ -295,7 +295,7 @@ impl Pushers {
     fn weigh(&self, at: &Positions, queue: &mut PusherQueue) {
         let Some(patience_takes) = self.patience_takes else { return };
         let oldest = queue.waiting.iter().find(|(_, place)| place.is_thread);
-        let waited = |place: &Waiting| at.takes().wrapping_sub(place.since_takes);
+        let waited = |place: &Waiting| at.consumer.takes().wrapping_sub(place.since_takes);
         match oldest {
             Some((ticket, place)) if waited(place) > patience_takes && !at.is_closed() => {
                 // Those whom the last hold kept out are next, with all who came meanwhile.
@@ -358,7 +358,7 @@ impl Drop for Place<'_> {
         if left.sleeper.is_none() && left.is_thread {
             queue.granted_threads -= 1;
         }
-        let waited = self.at.takes().wrapping_sub(left.since_takes);
+        let waited = self.at.consumer.takes().wrapping_sub(left.since_takes);
         if left.is_thread {
             // ord: counter.
             self.pushers.longest_wait_takes.fetch_max(waited, Ordering::Relaxed);
@@ -367,12 +367,12 @@ impl Drop for Place<'_> {
         if alone {
             // ord: Relaxed, written under the lock only; a partner that still reads true finds an
             // empty queue.
-            self.at.pusher_sleeps().store(false, Ordering::Relaxed);
+            self.at.consumer.pusher_sleeps().store(false, Ordering::Relaxed);
         }
         self.pushers.weigh(self.at, &mut queue);
         drop(queue);
         drop(left);
-        if !alone && !cfg!(ring_mutant = "grant_kept") {
+        if !alone && !mutant("grant_kept") {
             // Passes the wake on, also if this one was granted and went away without a claim.
             self.pushers.grant_some(self.at, WAKES_PASSED_ON);
         }

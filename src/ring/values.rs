@@ -1,0 +1,140 @@
+//! Values: the cells of a ring's items, one after the other.
+#![expect(unsafe_code, reason = "moves values through shared cells; proof in super, I1 to I4")]
+//!
+//! Who may touch which cell is settled in `slot`; here it is a condition of each call.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use crate::sync::cell::UnsafeCell;
+
+/// Values begin on a cache line, so that one of 64 bytes touches one line.
+const VALUES_ALIGN: usize = 64;
+
+/// The cells of the values, on cache lines; which of them are alive is told by the stamps.
+pub(super) struct Values<T> {
+    cells: NonNull<UnsafeCell<MaybeUninit<T>>>,
+    len: usize,
+}
+
+// SAFETY: values go in on one thread and come out on another, which asks for `T: Send`; no two
+// threads ever hold references to the same one (I1, I4).
+unsafe impl<T: Send> Send for Values<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Values<T> {}
+
+impl<T> Values<T> {
+    fn layout(len: usize) -> Option<Layout> {
+        Layout::array::<UnsafeCell<MaybeUninit<T>>>(len).ok()?.align_to(VALUES_ALIGN).ok()
+    }
+
+    pub(super) fn new(len: usize) -> Option<Self> {
+        let layout = Self::layout(len)?;
+        let cells = if layout.size() == 0 {
+            NonNull::dangling()
+        } else {
+            // SAFETY: the size is not zero.
+            let memory = unsafe { alloc(layout) };
+            NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout))
+        };
+        for n in 0..len {
+            // SAFETY: `n` is within the allocation.
+            let cell = unsafe { cells.add(n) };
+            // SAFETY: the memory is ours and large enough; nobody reads it yet.
+            unsafe { cell.write(UnsafeCell::new(MaybeUninit::uninit())) };
+        }
+        Some(Self { cells, len })
+    }
+
+    /// Where a value lies, for hints alone.
+    #[inline(always)]
+    pub(super) fn address(&self, index: usize) -> *const u8 {
+        self.cells.as_ptr().wrapping_add(index).cast()
+    }
+
+    #[inline(always)]
+    fn cell(&self, index: usize) -> &UnsafeCell<MaybeUninit<T>> {
+        debug_assert!(index < self.len);
+        // SAFETY: every index is masked to below `len` (I6), and all cells were made in `new`.
+        let cell = unsafe { self.cells.add(index) };
+        // SAFETY: the cell lives as long as `self`.
+        unsafe { cell.as_ref() }
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns this slot, and it holds no value.
+    #[inline(always)]
+    pub(super) unsafe fn write(&self, index: usize, value: T) {
+        self.cell(index).with_mut(|cell| {
+            // SAFETY: the caller owns the slot.
+            unsafe { cell.write(MaybeUninit::new(value)) }
+        });
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns this slot, which holds a value, and gives the value up in it.
+    #[inline(always)]
+    pub(super) unsafe fn read(&self, index: usize) -> T {
+        self.cell(index).with(|cell| {
+            // SAFETY: the caller owns the slot.
+            let value = unsafe { cell.read() };
+            // SAFETY: it holds a value.
+            unsafe { value.assume_init() }
+        })
+    }
+
+    /// # Safety
+    ///
+    /// As for [`write`](Self::write), for each of `count` slots, none beyond the array's end; the
+    /// values at `from` are given up.
+    #[inline]
+    pub(super) unsafe fn write_many(&self, index: usize, from: *const T, count: usize) {
+        debug_assert!(index + count <= self.len, "I6");
+        if cfg!(not(loom)) {
+            let to = self.cells.as_ptr().cast::<T>().wrapping_add(index);
+            // SAFETY: a cell is as its value in memory; the caller owns them all.
+            unsafe { std::ptr::copy_nonoverlapping(from, to, count) };
+            return;
+        }
+        for n in 0..count {
+            // SAFETY: `from` has `count` values.
+            let value = unsafe { from.wrapping_add(n).read() };
+            // SAFETY: the caller owns the slot.
+            unsafe { self.write(index + n, value) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`read`](Self::read), for as many slots as `to` is long, none beyond the end.
+    #[inline]
+    pub(super) unsafe fn read_many(&self, index: usize, to: &mut [MaybeUninit<T>]) {
+        debug_assert!(index + to.len() <= self.len, "I6");
+        if cfg!(not(loom)) {
+            let from = self.cells.as_ptr().cast::<MaybeUninit<T>>().wrapping_add(index);
+            // SAFETY: a cell is as its value in memory; the caller owns them all.
+            unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+            return;
+        }
+        for (n, place) in to.iter_mut().enumerate() {
+            // SAFETY: the caller owns the slot, which holds a value.
+            place.write(unsafe { self.read(index + n) });
+        }
+    }
+}
+
+impl<T> Drop for Values<T> {
+    fn drop(&mut self) {
+        let layout = Self::layout(self.len).expect("it was one when the cells were made");
+        let cells = NonNull::slice_from_raw_parts(self.cells, self.len);
+        // SAFETY: all cells were made in `new`; what they hold is not dropped with them.
+        unsafe { cells.drop_in_place() };
+        if layout.size() > 0 {
+            // SAFETY: allocated with the same layout in `new`.
+            unsafe { dealloc(self.cells.as_ptr().cast(), layout) };
+        }
+    }
+}
