@@ -53,7 +53,7 @@ fn long(n: u64) -> String {
 /// Logs events from `from` on.
 fn log(handle: &Handle, from: u64, n: u64) {
     for n in from..from + n {
-        crate::info!(logger: handle, n, text = text(n), "sim");
+        crate::info!(logger: handle, n, text = text(n % 200), "sim");
     }
 }
 
@@ -76,7 +76,9 @@ fn read(files: &BTreeMap<PathBuf, Vec<u8>>, dir: &Path) -> (Vec<u64>, u64, Vec<S
             match item {
                 Ok(Item::Record(record)) => {
                     let Some(Value::U64(n)) = record.field("n") else { panic!("{record:?}") };
-                    let Some(Value::Str(found)) = record.field("text") else { panic!("{record:?}") };
+                    let Some(Value::Str(found)) = record.field("text") else {
+                        panic!("{record:?}")
+                    };
                     assert!(*found == *text(n % 200) || *found == *long(n), "invented: {found}");
                     numbers.push(n);
                 }
@@ -175,8 +177,7 @@ fn r09_after_a_power_cut_at_any_moment_all_that_was_synced_is_there_once() {
 
 #[test]
 fn r10_whatever_operation_fails_nothing_is_lost_and_no_sync_lies() {
-    const ERRNOS: [i32; 6] =
-        [libc::EIO, libc::ENOSPC, 0, libc::EDQUOT, libc::EROFS, libc::EFBIG];
+    const ERRNOS: [i32; 6] = [libc::EIO, libc::ENOSPC, 0, libc::EDQUOT, libc::EROFS, libc::EFBIG];
     let dir = tempfile::tempdir().expect("a directory");
     let (mut n_runs, mut n_failed) = (0, 0);
     for direct in [Direct::Never, Direct::Always] {
@@ -256,6 +257,63 @@ fn under_never_a_sync_that_failed_is_not_believed_again() {
     assert!(handle.health().suspect.is_some());
     assert!(handle.flush(WAIT).is_ok());
     handle.shutdown(WAIT).expect("an end");
+}
+
+/// A thread logs all the time, so that blocks are written while syncs go on. Whatever sync fails,
+/// what was logged before a sync that succeeded is there after a power cut at any moment.
+#[test]
+fn s6_a_sync_beside_writes_is_about_what_had_landed_when_it_began() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    let dir = tempfile::tempdir().expect("a directory");
+    let image_dir = dir.path().join("image");
+    std::fs::create_dir_all(&image_dir).expect("a directory");
+    let (mut n_beside, mut n_failed, mut n_images, mut seed) = (0, 0, 0, 0xbe51de);
+    let intervals = [Durability::Interval(Duration::from_millis(1)), Durability::EveryBlock];
+    let faults = [None, Some(1), Some(2), Some(3), Some(5), Some(9)];
+    let each = images() / 2 / (intervals.len() * faults.len()) as u64 + 1;
+    for (durability, nth) in intervals.iter().flat_map(|d| faults.map(|nth| (*d, nth))) {
+        let fault = nth.map(|nth| Fault { nth, times: 1, errno: libc::EIO, syncs: true });
+        let disk = SimDisk::new(11 + nth.unwrap_or_default(), fault);
+        let handle = start_with(&dir.path().join("logs"), &disk, Direct::Always, |builder| {
+            builder.durability(durability).rotate(Rotate::size(512 << 10))
+        });
+        let (logged, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // ord: Acquire and Release in this test: a number is read after its event was logged.
+                while !is_over.load(Ordering::Acquire) && logged.load(Ordering::Acquire) < 1000 {
+                    log(&handle, logged.load(Ordering::Acquire), 1);
+                    logged.fetch_add(1, Ordering::Release);
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            });
+            for _ in 0..12 {
+                // ord: Acquire, as above.
+                let before = logged.load(Ordering::Acquire);
+                handle.sync(WAIT).expect("a sync");
+                disk.mark(before);
+            }
+            // ord: Release, as above.
+            is_over.store(true, Ordering::Release);
+        });
+        handle.shutdown(WAIT).expect("an end");
+        let (entries, _, failed) = disk.counts();
+        (n_beside, n_failed) = (n_beside + disk.n_beside(), n_failed + failed);
+        for nth in 0..each {
+            let cut = random(&mut seed, entries as u64 + 1) as usize;
+            let rest = if nth % 2 == 0 { 0 } else { random(&mut seed, u64::MAX) };
+            let (files, synced) = disk.image(cut, rest);
+            let (numbers, lost, damages) = read(&files, &image_dir);
+            let what = || format!("{durability:?}, {fault:?}, cut at {cut}");
+            check_stream(&numbers, &damages, &what);
+            let there = numbers.iter().take_while(|number| **number < synced).count() as u64;
+            assert_eq!((there, lost), (synced, 0), "{}: {damages:?}", what());
+            n_images += 1;
+        }
+    }
+    println!("{n_images} images, {n_beside} syncs beside writes, {n_failed} syncs failed");
+    assert!(n_beside > 0, "blocks were written while syncs went on");
+    assert!(n_failed > 0, "syncs failed");
 }
 
 /// Positions of a block at which the disk is full in turn: those of a page, both ends included.
@@ -354,7 +412,7 @@ fn r14_what_a_full_disk_costs_is_bounded_and_told() {
             let handle = start_with(&dir.path().join("logs"), &disk, direct, |builder| {
                 let builder = builder.durability(Durability::Interval(WAIT));
                 let builder = builder.lanes_bytes_max(LANES_BYTES).lane_bytes(64 << 10);
-                builder.back_pressure(crate::BackPressurePolicy::DropNewest)
+                builder.back_pressure(crate::ring::BackPressurePolicy::DropNewest)
             });
             log(&handle, 0, 1);
             handle.flush(WAIT).expect("a disk");

@@ -4,11 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::task::Waker;
 use std::time::Duration;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{Advice, SeekFrom};
 
 use super::place::Target;
 use super::walk::Entry;
@@ -26,6 +26,13 @@ const SMALL: (usize, usize) = (64 << 10, 64);
 const LARGE: (usize, usize) = (512 << 10, 16);
 /// Pieces of one file that are on their way.
 const DEPTH: u32 = 8;
+/// Shorter files wait for others before they are synced, so that the journal of their file system
+/// has fewer entries to write.
+const SYNC_ALONE_BYTES: u64 = 1 << 20;
+/// So many of them are synced at a time, and from how many on by one call for the file system: a
+/// call for each waits for the disk's cache each time.
+const SYNC_TOGETHER: usize = 256;
+const SYNC_AS_ONE: usize = 16;
 /// Descriptors that are left to the rest of the process.
 const DESCRIPTORS_SPARE: u64 = 64;
 /// The unit of `st_blocks`.
@@ -40,6 +47,8 @@ pub(super) struct Copier<'a> {
     free: Vec<usize>,
     /// Jobs that have something left to read.
     readers: VecDeque<usize>,
+    /// Jobs of which everything is written, and whose sync has not begun.
+    unsynced: Vec<usize>,
     steps: HashMap<IoHandle, (usize, Step)>,
     done: Vec<IoCompletion>,
 }
@@ -102,6 +111,7 @@ impl<'a> Copier<'a> {
             jobs: (0..in_flight).map(|_| None).collect(),
             free: (0..in_flight).rev().collect(),
             readers: VecDeque::with_capacity(in_flight),
+            unsynced: Vec::with_capacity(in_flight),
             steps: HashMap::with_capacity(n_steps),
             done: Vec::with_capacity(n_steps),
         })
@@ -159,6 +169,17 @@ impl<'a> Copier<'a> {
                 }
                 Reading::Enough => at += 1,
                 Reading::NoBuffer => break,
+            }
+        }
+        if self.unsynced.len() >= SYNC_TOGETHER || self.steps.is_empty() {
+            // Where that is not to be had, or somebody's data did not reach the disk, each file says
+            // for itself.
+            let is_synced = self.unsynced.len() >= SYNC_AS_ONE && target.sync_file_system();
+            while let Some(index) = self.unsynced.pop() {
+                match is_synced {
+                    true => self.end(index, target)?,
+                    false => self.sync(index, target)?,
+                }
             }
         }
         if !self.steps.is_empty() {
@@ -289,17 +310,29 @@ impl<'a> Copier<'a> {
         if job.failed.is_none() {
             crash_point!("archive.sync");
             match job.dress(target) {
-                Ok(()) => {
-                    let sync = IoOperation::fsync(&job.target);
-                    match self.submit(index, sync, Step::Sync) {
-                        Ok(()) => return Ok(()),
-                        Err(error) => self.fail(index, error),
-                    }
+                Ok(()) if job.metadata.len() < SYNC_ALONE_BYTES => {
+                    job.begin_write_back();
+                    self.unsynced.push(index);
+                    return Ok(());
                 }
+                Ok(()) => return self.sync(index, target),
                 Err(error) => job.failed = Some(error),
             }
         }
         self.end(index, target)
+    }
+
+    /// Syncs a file of which everything is written.
+    fn sync(&mut self, index: usize, target: &mut Target) -> io::Result<()> {
+        let Some(job) = &self.jobs[index] else { return Ok(()) };
+        let sync = IoOperation::fsync(&job.target);
+        match self.submit(index, sync, Step::Sync) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.fail(index, error);
+                self.end(index, target)
+            }
+        }
     }
 
     /// Ends with a file: it gets its name, or is removed.
@@ -356,6 +389,15 @@ impl Job {
         Ok(true)
     }
 
+    /// Lets the system begin to write the copy, which is synced later. The copy of a segment is
+    /// read once more.
+    fn begin_write_back(&self) {
+        if let Some(copy) = self.target.as_fd().filter(|_| !is_segment(&self.path)) {
+            // A hint: what it does not do the sync does.
+            let _ = rustix::fs::fadvise(copy, 0, None, Advice::DontNeed);
+        }
+    }
+
     /// Gives the copy its length, which holes at the end need, and what else it is to have.
     fn dress(&self, target: &Target) -> io::Result<()> {
         let Some(copy) = self.target.as_fd() else { return Ok(()) };
@@ -364,10 +406,14 @@ impl Job {
     }
 }
 
+/// True when the file's name is a segment's.
+fn is_segment(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name::parse(name).is_some())
+}
+
 /// Compares a segment's checksums. One that is damaged at its source is told, and copied as it is.
-fn verify(path: &std::path::Path, source: IoFd, copy: IoFd, shared: &Shared<'_>) -> io::Result<()> {
-    let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-    if name::parse(file_name).is_none() {
+fn verify(path: &Path, source: IoFd, copy: IoFd, shared: &Shared<'_>) -> io::Result<()> {
+    if !is_segment(path) {
         return Ok(());
     }
     let Some(damage) = damage_of(copy)? else { return Ok(()) };

@@ -27,7 +27,7 @@ pub(super) struct Target {
     root: PathBuf,
     parts: PathBuf,
     /// Its lock is held for as long as the run lasts.
-    _lock: File,
+    lock: File,
     pub(super) dresser: Dresser,
     n_parts: u64,
     /// Directories in which names were made.
@@ -72,7 +72,7 @@ impl Target {
         let parent = root.parent().filter(|_| is_new).map(Path::to_owned);
         Ok(Self {
             parts,
-            _lock: lock,
+            lock,
             dresser: Dresser { is_root: rustix::process::geteuid().is_root() },
             n_parts: 0,
             touched: parent.into_iter().chain([root.clone()]).collect(),
@@ -81,6 +81,15 @@ impl Target {
             first_links: HashMap::new(),
             later_links: Vec::new(),
         })
+    }
+
+    /// Makes everything durable that was written to the target's file system; false when that cannot
+    /// be said. Linux tells an error of any of its files to who has one open since before.
+    pub(super) fn sync_file_system(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return tells_errors() && rustix::fs::syncfs(&self.lock).is_ok();
+        #[cfg(not(target_os = "linux"))]
+        false
     }
 
     /// A name for something that is not complete.
@@ -256,6 +265,16 @@ impl Dresser {
         let bits = if self.is_root { MODE_BITS_OF_ROOT } else { MODE_BITS };
         Mode::from_raw_mode(metadata.mode() & bits)
     }
+}
+
+/// Linux before 5.8 passes over what failed.
+#[cfg(target_os = "linux")]
+fn tells_errors() -> bool {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut next = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    (next(), next()) >= (5, 8)
 }
 
 fn owners(metadata: &Metadata) -> (Option<Uid>, Option<Gid>) {

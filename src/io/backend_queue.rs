@@ -60,12 +60,19 @@ impl DiskQueue for BackendQueue {
         }
     }
 
+    fn begin_sync(&mut self, fd: &IoFd) -> io::Result<u64> {
+        match self.backend.submit(IoOperation::fdatasync(fd)) {
+            Ok(handle) => Ok(handle.0),
+            Err(refused) => Err(told(&refused.error)),
+        }
+    }
+
     fn reap(&mut self, timeout: Option<Duration>, out: &mut Vec<Ended>) -> io::Result<()> {
         self.backend.poll_into(timeout, &mut self.completions)?;
         out.extend(self.completions.drain(..).map(|done| Ended {
             id: done.handle.0,
             result: done.result.map_err(|error| told(&error)),
-            bytes: lent(done.buffer.expect("a write gives its buffer back")),
+            bytes: done.buffer.map(lent),
         }));
         Ok(())
     }

@@ -51,7 +51,7 @@ pub(crate) trait DiskFile: Debug + Send {
 /// Alignment of what goes past the page cache: no disk has larger sectors.
 pub(crate) const DIRECT_ALIGN: usize = 4096;
 
-/// Writes that go on while others begin.
+/// Writes, and syncs, that go on while others begin.
 pub(crate) trait DiskQueue: Debug {
     /// Begins to write all of the buffer; it comes back when nothing can begin.
     fn begin(
@@ -60,6 +60,8 @@ pub(crate) trait DiskQueue: Debug {
         bytes: LentBuffer,
         offset: u64,
     ) -> Result<u64, (LentBuffer, io::Error)>;
+    /// Begins to make durable what of a file has ended by now.
+    fn begin_sync(&mut self, fd: &IoFd) -> io::Result<u64>;
     /// Appends what has ended. Without any it waits for one, until the time has passed or the waker
     /// was called; without end for `None`.
     fn reap(&mut self, timeout: Option<Duration>, out: &mut Vec<Ended>) -> io::Result<()>;
@@ -71,13 +73,13 @@ pub(crate) trait DiskQueue: Debug {
     }
 }
 
-/// A write that has ended.
+/// A write or sync that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// What `begin` called it.
+    /// What `begin` or `begin_sync` called it.
     pub(crate) id: u64,
     /// How many bytes were written, which may be less than all.
     pub(crate) result: io::Result<usize>,
-    /// The buffer.
-    pub(crate) bytes: LentBuffer,
+    /// The buffer of a write.
+    pub(crate) bytes: Option<LentBuffer>,
 }

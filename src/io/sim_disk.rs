@@ -23,13 +23,33 @@ const SECTOR_BYTES: u64 = 512;
 /// What a power cut is about.
 #[derive(Debug, Clone)]
 enum Entry {
-    Create { file: usize, path: PathBuf },
-    Write { file: usize, offset: u64, bytes: Arc<[u8]> },
-    Grow { file: usize, len: u64 },
-    Cut { file: usize, len: u64 },
-    Sync { file: usize, ok: bool },
+    Create {
+        file: usize,
+        path: PathBuf,
+    },
+    Write {
+        file: usize,
+        offset: u64,
+        bytes: Arc<[u8]>,
+    },
+    Grow {
+        file: usize,
+        len: u64,
+    },
+    Cut {
+        file: usize,
+        len: u64,
+    },
+    /// Of what stands before entry `until`.
+    Sync {
+        file: usize,
+        ok: bool,
+        until: usize,
+    },
     SyncDir,
-    Unlink { path: PathBuf },
+    Unlink {
+        path: PathBuf,
+    },
     Mark(u64),
 }
 
@@ -56,6 +76,8 @@ struct State {
     room: Option<(u64, i32)>,
     n_ops: u64,
     n_failed: u64,
+    /// Syncs that ended after something was written to their files that they are not about.
+    n_beside: u64,
     seed: u64,
 }
 
@@ -122,7 +144,7 @@ impl SimDisk {
 
     /// A queue of writes that end in any order.
     pub(crate) fn queue(&self) -> SimQueue {
-        SimQueue { disk: self.clone(), next: 0, flying: VecDeque::new() }
+        SimQueue { disk: self.clone(), next: 0, flying: VecDeque::new(), syncs: Vec::new() }
     }
 
     /// From now on there is room for so many bytes: the last write is cut, and what needs room
@@ -140,6 +162,11 @@ impl SimDisk {
     pub(crate) fn counts(&self) -> (usize, u64, u64) {
         let state = self.0.lock();
         (state.journal.len(), state.n_ops, state.n_failed)
+    }
+
+    /// How many syncs went on beside writes to the same file.
+    pub(crate) fn n_beside(&self) -> u64 {
+        self.0.lock().n_beside
     }
 
     /// What a reader sees now: files by name, with all that was written to them.
@@ -164,7 +191,7 @@ impl SimDisk {
         let mut files: Vec<SimImage> = Vec::new();
         let (mut synced, mut names) = (BTreeMap::new(), Vec::new());
         let mut mark = 0;
-        for entry in &state.journal[..n] {
+        for (at, entry) in state.journal[..n].iter().enumerate() {
             match entry {
                 Entry::Create { file, path } => {
                     files.resize_with(files.len().max(file + 1), SimImage::default);
@@ -172,9 +199,9 @@ impl SimDisk {
                 }
                 Entry::Unlink { path } => names.push((path.clone(), None)),
                 Entry::Write { file, .. } | Entry::Grow { file, .. } | Entry::Cut { file, .. } => {
-                    files[*file].pending.push(entry);
+                    files[*file].pending.push((at, entry));
                 }
-                Entry::Sync { file, ok } => files[*file].sync(*ok),
+                Entry::Sync { file, ok, until } => files[*file].sync(*ok, *until),
                 Entry::SyncDir => synced.extend(names.drain(..)),
                 Entry::Mark(value) => mark = *value,
             }
@@ -194,12 +221,13 @@ impl SimDisk {
 #[derive(Default)]
 struct SimImage<'a> {
     durable: Vec<u8>,
-    pending: Vec<&'a Entry>,
+    /// With their places in the journal.
+    pending: Vec<(usize, &'a Entry)>,
 }
 
 impl SimImage<'_> {
-    fn sync(&mut self, ok: bool) {
-        for entry in std::mem::take(&mut self.pending) {
+    fn sync(&mut self, ok: bool, until: usize) {
+        for (_, entry) in self.pending.extract_if(.., |(at, _)| *at < until) {
             match entry {
                 // Its pages are clean now, whatever became of them.
                 Entry::Write { .. } if !ok => {}
@@ -213,7 +241,7 @@ impl SimImage<'_> {
         if *seed == 0 {
             return bytes;
         }
-        for entry in &self.pending {
+        for (_, entry) in &self.pending {
             // All, nothing, or any sectors.
             match random(seed, 4) {
                 0 => {}
@@ -336,8 +364,8 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        let result = state.step(true);
-        state.journal.push(Entry::Sync { file: self.file, ok: result.is_ok() });
+        let (result, until) = (state.step(true), state.journal.len());
+        state.journal.push(Entry::Sync { file: self.file, ok: result.is_ok(), until });
         result.map_err(io::Error::from_raw_os_error)
     }
 
@@ -367,13 +395,31 @@ impl DiskFile for SimFile {
     }
 }
 
-/// Writes of a [`SimDisk`] that are in flight: they reach it at once, and end in any order.
+/// Writes of a [`SimDisk`] that are in flight: they reach it at once, and end in any order. A sync
+/// is about what had ended when it began, and the disk has done nothing for it before it ends.
 #[derive(Debug)]
 pub(crate) struct SimQueue {
     disk: SimDisk,
     next: u64,
     flying: VecDeque<Ended>,
+    syncs: Vec<SimSync>,
 }
+
+/// A sync that goes on.
+#[derive(Debug)]
+struct SimSync {
+    id: u64,
+    file: usize,
+    /// It is about what stands before this entry of the journal.
+    until: usize,
+    /// It ends when so many looks have been taken at what has ended.
+    n_looks: u64,
+    result: Result<(), i32>,
+}
+
+/// How many looks a sync takes, and how long one is where nothing has ended.
+const SYNC_LOOKS_MAX: u64 = 30;
+const LOOK: Duration = Duration::from_micros(200);
 
 struct Nobody;
 
@@ -394,7 +440,18 @@ impl DiskQueue for SimQueue {
         let file = state.fds[&number];
         let result = state.write(file, bytes.bytes(), offset);
         self.next += 1;
-        self.flying.push_back(Ended { id: self.next, result, bytes });
+        self.flying.push_back(Ended { id: self.next, result, bytes: Some(bytes) });
+        Ok(self.next)
+    }
+
+    fn begin_sync(&mut self, fd: &IoFd) -> io::Result<u64> {
+        let number = fd.as_fd().expect("it owns one").as_raw_fd();
+        let mut state = self.disk.0.lock();
+        let (file, until) = (state.fds[&number], state.journal.len());
+        let n_looks = random(&mut state.seed, SYNC_LOOKS_MAX);
+        let result = state.step(true);
+        self.next += 1;
+        self.syncs.push(SimSync { id: self.next, file, until, n_looks, result });
         Ok(self.next)
     }
 
@@ -405,6 +462,23 @@ impl DiskQueue for SimQueue {
         for _ in 0..n.max(least) {
             let at = random(&mut state.seed, self.flying.len() as u64) as usize;
             out.extend(self.flying.remove(at));
+        }
+        for sync in &mut self.syncs {
+            sync.n_looks = sync.n_looks.saturating_sub(1);
+        }
+        for sync in self.syncs.extract_if(.., |sync| sync.n_looks == 0) {
+            let SimSync { id, file, until, result, .. } = sync;
+            let is_later =
+                |entry: &Entry| matches!(entry, Entry::Write { file: of, .. } if *of == file);
+            state.n_beside += u64::from(state.journal[until..].iter().any(is_later));
+            state.journal.push(Entry::Sync { file, ok: result.is_ok(), until });
+            let result = result.map(|()| 0).map_err(io::Error::from_raw_os_error);
+            out.push(Ended { id, result, bytes: None });
+        }
+        drop(state);
+        if timeout.is_none() && out.is_empty() {
+            // As after a call of the waker; a thread that logs gets on meanwhile.
+            std::thread::sleep(LOOK);
         }
         Ok(())
     }

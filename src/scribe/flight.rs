@@ -1,4 +1,5 @@
-//! Flight: blocks that the kernel writes while the next ones are filled.
+//! Flight: blocks that the kernel writes, and syncs of what it has written, while the next ones are
+//! filled.
 #![expect(unsafe_code, reason = "lends staging memory to the kernel; proof above the impl")]
 
 use std::collections::VecDeque;
@@ -8,9 +9,14 @@ use std::time::Duration;
 
 use super::batch::Block;
 use crate::io::{DiskQueue, Ended, IoFd, Lend, LentBuffer, Region};
+use crate::store::reader::UNFINISHED_BYTES_MAX;
 
-/// Blocks in flight at most: more gain nothing (IO.md of the design, section 1).
-const DEPTH: usize = 4;
+/// Blocks with the kernel at most. A thread that does nothing else keeps a disk busy with four; this
+/// one is woken, takes blocks in and hands over, beside two others that want a processor.
+const DEPTH: usize = 8;
+/// Blocks at most, those included that have landed before an older one has: without them a single
+/// slow write would leave the disk with less and less to do.
+const BLOCKS_MAX: usize = 12;
 
 // SAFETY: a staged block lies in a mapping that its buffer owns, and a copied one on the heap: both
 // stay where they are until the value is dropped, and B1 and B3 of `lane::staging` keep everybody
@@ -58,20 +64,36 @@ impl Flying {
 pub(super) struct Flight {
     queue: Box<dyn DiskQueue>,
     flying: VecDeque<Flying>,
+    /// The sync that goes on, and what came of the last one.
+    sync: Option<u64>,
+    synced: Option<io::Result<()>>,
     ended: Vec<Ended>,
 }
 
 impl Flight {
     pub(super) fn new(queue: Box<dyn DiskQueue>) -> Self {
-        Self { queue, flying: VecDeque::new(), ended: Vec::new() }
+        Self { queue, flying: VecDeque::new(), sync: None, synced: None, ended: Vec::new() }
     }
 
+    /// True while anything goes on.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.is_empty() || self.sync.is_some()
+    }
+
+    /// True while no block flies.
     pub(super) fn is_empty(&self) -> bool {
         self.flying.is_empty()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.flying.len() >= DEPTH
+    /// True when another block of `len` bytes at `offset` has to wait. What is unfinished of a
+    /// segment stays within the length that a reader looks for.
+    pub(super) fn is_full(&self, offset: u64, len: usize) -> bool {
+        let n_with_kernel = self.flying.iter().filter(|flying| flying.back.is_none()).count();
+        let from = self.flying.front().map_or(offset, |oldest| oldest.offset);
+        let span = offset - from + len as u64;
+        n_with_kernel >= DEPTH
+            || self.flying.len() >= BLOCKS_MAX
+            || (!self.is_empty() && span > UNFINISHED_BYTES_MAX)
     }
 
     /// Why blocks do not fly as well as they might.
@@ -101,10 +123,27 @@ impl Flight {
         }
     }
 
+    /// Begins to sync what of the file has landed; one at a time.
+    pub(super) fn begin_sync(&mut self, fd: &IoFd) -> io::Result<()> {
+        debug_assert!(self.sync.is_none(), "one at a time");
+        self.sync = Some(self.queue.begin_sync(fd)?);
+        Ok(())
+    }
+
+    /// What came of the sync, once it has ended.
+    pub(super) fn take_synced(&mut self) -> Option<io::Result<()>> {
+        self.synced.take()
+    }
+
     /// Takes what has ended; waits for something to end until the time has passed.
     pub(super) fn reap(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let result = self.queue.reap(timeout, &mut self.ended);
         for Ended { id, result, bytes } in self.ended.drain(..) {
+            let Some(bytes) = bytes else {
+                self.sync = None;
+                self.synced = Some(result.map(|_| ()));
+                continue;
+            };
             if let Some(flying) = self.flying.iter_mut().find(|flying| flying.id == id) {
                 flying.back = Some((owner(bytes), result));
             }
@@ -279,12 +318,16 @@ mod tests {
                     }
                     queue.reap(None, &mut ended).expect("a wait");
                     for Ended { result, bytes, .. } in ended.drain(..) {
+                        let bytes = bytes.expect("a write");
                         assert_eq!(result.expect("a write"), LEN);
                         flying -= 1;
-                        free.insert(0, match registered {
-                            true => owner(bytes),
-                            false => bytes.into_owner::<Plain>().expect("it").0,
-                        });
+                        free.insert(
+                            0,
+                            match registered {
+                                true => owner(bytes),
+                                false => bytes.into_owner::<Plain>().expect("it").0,
+                            },
+                        );
                     }
                 }
                 let (wall, used) = (began.elapsed().as_secs_f64(), cpu() - used);

@@ -11,7 +11,10 @@ use crate::lane::staging::Buffer;
 /// Blocks of up to so many bytes are copied.
 const COPIED_BYTES_MAX: usize = 64 << 10;
 /// A sync begins when so much is kept: half of what may be.
-pub(super) const KEPT_BYTES_DUE: usize = 8 << 20;
+const KEPT_BYTES_DUE: usize = 8 << 20;
+/// The same where blocks go on being written beside a sync: what those take is kept meanwhile, and
+/// both lie in staging.
+const KEPT_BYTES_DUE_BESIDE: usize = 4 << 20;
 
 /// Blocks that are written and not durable.
 #[derive(Debug, Default)]
@@ -58,9 +61,15 @@ impl Kept {
         buffer
     }
 
-    /// True when it is time to sync.
-    pub(super) fn is_due(&self) -> bool {
-        self.bytes >= KEPT_BYTES_DUE
+    /// True when it is time to sync; `beside` says whether blocks are written meanwhile.
+    pub(super) fn is_due(&self, beside: bool) -> bool {
+        self.bytes >= if beside { KEPT_BYTES_DUE_BESIDE } else { KEPT_BYTES_DUE }
+    }
+
+    /// Adds blocks that were written after these.
+    pub(super) fn add(&mut self, later: Self) {
+        self.bytes += later.bytes;
+        self.blocks.extend(later.blocks);
     }
 
     /// True when staging buffers are among them.

@@ -5,8 +5,10 @@
 //! same header, and the block, whose checksums know where it lies, is sealed anew behind it. What
 //! follows moves with it; the index, which knows the old places, is left out.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::writer::{Current, Writer};
 use crate::store::block::{self, BlockHeader};
 use crate::store::name;
 use crate::store::segment::SegmentHeader;
@@ -51,13 +53,46 @@ impl Moved {
     }
 }
 
+impl Writer {
+    /// Makes the current segment again, whose file was removed, with its directory if need be.
+    pub(super) fn make_again(&mut self) {
+        let Some(Current { path, header, .. }) = self.current.take() else { return };
+        // They went with the file.
+        self.forget_beside();
+        let freed = self.kept.release();
+        self.setup.queue.give_free(freed);
+        (self.setup.check_owner)();
+        self.make_like(header, path);
+    }
+
+    /// Makes a segment with this header the current one, by this name or a later one.
+    pub(super) fn make_like(&mut self, mut header: SegmentHeader, mut path: PathBuf) {
+        let what = path.clone();
+        let file = self.insist("could not make a segment again", &what, |writer| {
+            let made = writer.setup.disk.create(&path);
+            match &made {
+                // Somebody put a copy there, say.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    path = later(&mut header, &path);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    (writer.setup.check_owner)();
+                }
+                _ => {}
+            }
+            made
+        });
+        self.set_current(file, path, header);
+    }
+}
+
 /// The header of a block that lies at `offset`.
 pub(super) fn parse(segment: &SegmentHeader, bytes: &[u8], offset: u64) -> Option<BlockHeader> {
     block::parse_header(bytes.first_chunk()?, segment.salt(), offset)
 }
 
 /// Another name for a segment whose own was taken meanwhile: a second later.
-pub(super) fn later(segment: &mut SegmentHeader, path: &Path) -> PathBuf {
+fn later(segment: &mut SegmentHeader, path: &Path) -> PathBuf {
     segment.created_ns += 1_000_000_000;
     let name = name::segment(&segment.app, segment.created_ns, segment.logger, segment.number);
     path.with_file_name(name)

@@ -1,10 +1,17 @@
 //! Sync: how written blocks become durable, and what becomes of them when the disk says no
 //! (rule S6).
+//!
+//! Where blocks fly a sync goes on beside the writes that follow. It is about the blocks that had
+//! landed when it began, and says nothing of the others; when it fails all of them are written
+//! again, since they are in the same file.
 
 use std::io;
+use std::time::Duration;
 
+use super::kept::Kept;
 use super::moved::parse;
-use super::writer::{Current, Writer};
+use super::progress::Mark;
+use super::writer::{Current, PAUSE, Writer};
 use crate::config::Durability;
 
 /// A segment whose file failed to sync, and how much of it is durable all the same.
@@ -13,17 +20,130 @@ struct Poisoned {
     durable_end: u64,
 }
 
+/// A sync that goes on while blocks are written.
+pub(super) struct Beside {
+    /// What it is about: so much is written, up to there in the file, by these blocks.
+    mark: Mark,
+    end: u64,
+    kept: Kept,
+}
+
 impl Writer {
+    /// True where a sync may go on beside writes: blocks fly, and nothing but the current segment's
+    /// contents has to be synced.
+    pub(super) fn can_sync_beside(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.direct.is_some())
+            && self.names_synced
+            && self.unsynced.is_empty()
+            && self.setup.durability != Durability::Never
+    }
+
+    /// Asks for a sync of the first `blocks` blocks, which may be in flight yet.
+    pub(super) fn sync_when_written(&mut self, blocks: u64) {
+        self.wanted = Some(self.wanted.unwrap_or_default().max(blocks));
+        self.sync_beside_if_due();
+    }
+
+    /// Begins the sync that is wanted, once its blocks have landed and no other goes on.
+    pub(super) fn sync_beside_if_due(&mut self) {
+        let mark = self.setup.progress.written();
+        if self.beside.is_some() || self.wanted.is_none_or(|blocks| mark.blocks < blocks) {
+            return;
+        }
+        self.wanted = None;
+        let (Some(current), Some(flight)) = (&self.current, &mut self.flight) else { return };
+        let begun = match &current.direct {
+            Some(fd) if self.names_synced && self.unsynced.is_empty() => flight.begin_sync(fd),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        };
+        if begun.is_err() {
+            // Nothing was asked of the disk.
+            self.land_all();
+            return self.sync();
+        }
+        let end = current.end;
+        self.beside = Some(Beside { mark, end, kept: std::mem::take(&mut self.kept) });
+        self.land(Some(Duration::ZERO));
+    }
+
+    /// Goes on with what came of the sync beside.
+    pub(super) fn end_beside(&mut self, result: io::Result<()>) {
+        let Some(Beside { mark, end, mut kept }) = self.beside.take() else { return };
+        if result.is_err() {
+            // Blocks that landed meanwhile, and those in flight, are in that file too. What follows
+            // makes all of them durable.
+            self.wanted = None;
+            self.land_all();
+            kept.add(std::mem::take(&mut self.kept));
+            self.kept = kept;
+            return self.end_sync(result);
+        }
+        if let Some(current) = &mut self.current {
+            current.durable_end = end;
+        }
+        if !self.suspect {
+            self.setup.progress.set_durable(mark);
+        }
+        self.setup.queue.give_free(kept.release());
+        (self.setup.wake)();
+        self.sync_beside_if_due();
+    }
+
+    /// Syncs when much is kept for the case that a sync fails.
+    pub(super) fn sync_if_much(&mut self) {
+        let beside = self.can_sync_beside();
+        if !self.kept.is_due(beside) {
+            return;
+        }
+        if beside {
+            self.sync_when_written(0);
+            // As much again was written meanwhile.
+            while self.beside.is_some() && self.kept.is_due(beside) {
+                self.land(None);
+            }
+        } else {
+            self.land_all();
+            self.settle();
+            self.sync();
+        }
+    }
+
+    /// Waits for a sync whose file has no name any more.
+    pub(super) fn forget_beside(&mut self) {
+        let (Some(Beside { mut kept, .. }), Some(flight)) = (self.beside.take(), &mut self.flight)
+        else {
+            return;
+        };
+        while flight.take_synced().is_none() {
+            if flight.reap(None).is_err() {
+                std::thread::sleep(PAUSE.0);
+            }
+        }
+        self.setup.queue.give_free(kept.release());
+    }
+
+    /// Waits until no sync goes on, and none is wanted.
+    pub(super) fn settle(&mut self) {
+        while self.beside.is_some() {
+            self.land(None);
+        }
+    }
+
     /// Makes all that is written durable, with its names.
     ///
     /// The kernel reports a failed write-back once; a second sync that succeeds would say nothing
     /// about the first one's pages. So a file that failed to sync is never synced again: the blocks
     /// since its last sync are written to another, which is synced instead, until one agrees.
     pub(super) fn sync(&mut self) {
+        let sealed = self.unsynced.drain(..).try_for_each(|file| file.sync());
+        let result = sealed.and_then(|()| self.sync_current());
+        self.end_sync(result);
+    }
+
+    /// Says what is durable now, or writes what is not elsewhere, until it is.
+    fn end_sync(&mut self, mut result: io::Result<()>) {
         let mark = self.setup.progress.written();
         let mut poisoned: Vec<Poisoned> = Vec::new();
-        let sealed = self.unsynced.drain(..).try_for_each(|file| file.sync());
-        let mut result = sealed.and_then(|()| self.sync_current());
         let keeps = self.setup.durability != Durability::Never && self.current.is_some();
         if keeps && result.is_err() && self.kept.len() == 0 {
             // All events were durable before: it was about an index, or a name that is old. What
@@ -47,7 +167,10 @@ impl Writer {
             let n = self.kept.len();
             let path = self.current.as_ref().map(|current| current.path.display().to_string());
             self.seldom.say(|| {
-                format!("a sync failed; {n} blocks were written again, to {}", path.unwrap_or_default())
+                format!(
+                    "a sync failed; {n} blocks were written again, to {}",
+                    path.unwrap_or_default()
+                )
             });
         }
         if !poisoned.is_empty() {

@@ -1,7 +1,7 @@
 //! Writer: the file thread of a logger, the only one that waits for the disk (rule S7).
 //!
 //! It takes operations in the order in which the scribe gave them. Blocks of a segment that is
-//! written past the page cache fly: the kernel writes up to four at a time, in any order, and they
+//! written past the page cache fly: the kernel writes some at a time, in any order, and they
 //! land in theirs; all others are written by a call each. An operation that the disk refuses is
 //! tried again from where it stopped, with growing pauses, until it goes through or the logger is
 //! told to give up; meanwhile blocks stay in staging, where an adopter finds them.
@@ -17,6 +17,7 @@ use super::kept::Kept;
 use super::moved::{self, Moved};
 use super::progress::Progress;
 use super::queue::{Op, Queue};
+use super::sync::Beside;
 use crate::config::Durability;
 use crate::io::{DIRECT_ALIGN, Disk, DiskFile, DiskQueue, IoFd};
 use crate::notice::Seldom;
@@ -27,7 +28,7 @@ const RESERVE_BYTES_MIN: u64 = 256 << 10;
 /// Greatest step of preallocation.
 const RESERVE_BYTES_MAX: u64 = 64 << 20;
 /// First and longest pause before a refused operation is tried again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Sealed segments that are not synced yet, at most.
 const UNSYNCED_MAX: usize = 32;
 
@@ -54,12 +55,18 @@ pub(super) struct Writer {
     /// How far the current segment's blocks were moved, since its file was removed.
     pub(super) moved: Moved,
     /// Made with the first segment that is written past the page cache.
-    flight: Option<Flight>,
+    pub(super) flight: Option<Flight>,
     pub(super) unsynced: Vec<Box<dyn DiskFile>>,
     /// The names of all segments so far survive a power cut.
     pub(super) names_synced: bool,
-    /// The current segment's blocks that are not durable.
+    /// The current segment's blocks that are not durable, but for those that a sync is about.
     pub(super) kept: Kept,
+    /// The sync that goes on while blocks are written.
+    pub(super) beside: Option<Beside>,
+    /// One more is wanted, of the first so many blocks.
+    pub(super) wanted: Option<u64>,
+    /// Blocks that were handed over.
+    n_blocks: u64,
     /// A sync failed whose blocks were not kept: they may be missing after a power cut.
     pub(super) suspect: bool,
     pub(super) seldom: Seldom,
@@ -75,7 +82,7 @@ pub(super) struct Current {
     pub(super) end: u64,
     pub(super) durable_end: u64,
     /// What flies goes here.
-    direct: Option<IoFd>,
+    pub(super) direct: Option<IoFd>,
 }
 
 /// Runs the file thread until [`Op::End`].
@@ -90,6 +97,9 @@ pub(crate) fn run(setup: WriterSetup) {
         unsynced: Vec::new(),
         names_synced: false,
         kept: Kept::default(),
+        beside: None,
+        wanted: None,
+        n_blocks: 0,
         suspect: false,
         seldom: Seldom::new(Duration::from_secs(60)),
     };
@@ -101,6 +111,7 @@ pub(crate) fn run(setup: WriterSetup) {
         }
     }
     writer.land_all();
+    writer.settle();
     drop(ended);
     (writer.setup.wake)();
 }
@@ -118,23 +129,25 @@ impl Writer {
     /// The next operation; none when something may have landed before there is one.
     fn next(&self, queue: &Queue) -> Option<Op> {
         match &self.flight {
-            Some(flight) if !flight.is_empty() => queue.pop_or_wake(|| flight.waker()),
+            Some(flight) if flight.is_busy() => queue.pop_or_wake(|| flight.waker()),
             _ => Some(queue.pop(self.kept.holds())),
         }
     }
 
     fn perform(&mut self, op: Op) {
+        if matches!(op, Op::Sync) && self.can_sync_beside() {
+            return self.sync_when_written(self.n_blocks);
+        }
         if !matches!(op, Op::Write { .. } | Op::Check) {
             self.land_all();
+            self.settle();
         }
         match op {
             Op::Begin { path, header } => self.begin(path, header),
             Op::Write { block, offset, events } => {
+                self.n_blocks += 1;
                 self.take_off(block, offset, events);
-                if self.kept.is_due() {
-                    self.land_all();
-                    self.sync();
-                }
+                self.sync_if_much();
             }
             Op::Seal { index, offset, sync } => self.seal(&index, offset, sync),
             Op::Sync => self.sync(),
@@ -179,16 +192,8 @@ impl Writer {
         let bytes = header.encode();
         let (end, durable_end) = (bytes.len() as u64, 0);
         self.names_synced = false;
-        self.current = Some(Current {
-            file,
-            path,
-            header,
-            reserved: 0,
-            step,
-            end,
-            durable_end,
-            direct: None,
-        });
+        self.current =
+            Some(Current { file, path, header, reserved: 0, step, end, durable_end, direct: None });
         self.write(&bytes, 0);
     }
 
@@ -233,7 +238,8 @@ impl Writer {
 
     /// Begins to write a block, or writes it.
     fn take_off(&mut self, mut block: Block, offset: u64, events: u32) {
-        while self.flight.as_ref().is_some_and(Flight::is_full) {
+        let len = block.bytes().len();
+        while self.flight.as_ref().is_some_and(|flight| flight.is_full(offset, len)) {
             self.land(None);
         }
         let fd = self.current.as_ref().and_then(|current| current.direct.clone());
@@ -252,7 +258,7 @@ impl Writer {
     }
 
     /// Takes in what has landed; waits until something has, or the time has passed.
-    fn land(&mut self, timeout: Option<Duration>) {
+    pub(super) fn land(&mut self, timeout: Option<Duration>) {
         let Some(flight) = &mut self.flight else { return };
         if let Err(error) = flight.reap(timeout) {
             // What flies cannot be left: the kernel may still read it.
@@ -292,9 +298,13 @@ impl Writer {
                 self.write_block(block, offset, events);
             }
         }
+        match self.flight.as_mut().and_then(Flight::take_synced) {
+            Some(result) => self.end_beside(result),
+            None => self.sync_beside_if_due(),
+        }
     }
 
-    fn land_all(&mut self) {
+    pub(super) fn land_all(&mut self) {
         while self.flight.as_ref().is_some_and(|flight| !flight.is_empty()) {
             self.land(None);
         }
@@ -335,36 +345,6 @@ impl Writer {
         };
         self.setup.queue.give_free(buffer);
         (self.setup.wake)();
-    }
-
-    /// Makes the current segment again, whose file was removed, with its directory if need be.
-    fn make_again(&mut self) {
-        let Some(Current { path, header, .. }) = self.current.take() else { return };
-        // They went with the file.
-        let freed = self.kept.release();
-        self.setup.queue.give_free(freed);
-        (self.setup.check_owner)();
-        self.make_like(header, path);
-    }
-
-    /// Makes a segment with this header the current one, by this name or a later one.
-    pub(super) fn make_like(&mut self, mut header: SegmentHeader, mut path: PathBuf) {
-        let what = path.clone();
-        let file = self.insist("could not make a segment again", &what, |writer| {
-            let made = writer.setup.disk.create(&path);
-            match &made {
-                // Somebody put a copy there, say.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    path = moved::later(&mut header, &path);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    (writer.setup.check_owner)();
-                }
-                _ => {}
-            }
-            made
-        });
-        self.set_current(file, path, header);
     }
 
     pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {

@@ -22,7 +22,7 @@ pub(crate) mod items;
 pub mod keep;
 pub mod name;
 pub(crate) mod pack;
-mod reader;
+pub(crate) mod reader;
 pub mod retention;
 pub mod rotate;
 pub mod salvage;

@@ -18,7 +18,7 @@ use super::{Damage, Error, Reason, index, zipped};
 
 /// Bytes at the end of an unsealed segment that a living writer may not have finished: so many
 /// blocks of the usual size are written at a time at most.
-pub(super) const UNFINISHED_BYTES_MAX: u64 = 16 * (256 << 10);
+pub(crate) const UNFINISHED_BYTES_MAX: u64 = 16 * (256 << 10);
 
 /// The index of a segment of the usual size is not longer.
 const INDEX_BYTES_USUAL: u64 = 32 << 10;
