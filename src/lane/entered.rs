@@ -44,16 +44,26 @@ thread_local! {
 /// What keeps a span open while a thread is in it.
 pub(crate) type Held = Arc<dyn Any + Send + Sync>;
 
+/// A span that a thread enters.
+#[derive(Debug)]
+pub(crate) struct Entering {
+    pub(crate) serial: u32,
+    pub(crate) id: u64,
+    /// What its front end calls it while a thread is in it; 0 for a front end that leaves by the id.
+    #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "the layer leaves by it"))]
+    pub(crate) key: u64,
+    /// When that is.
+    pub(crate) since: u64,
+    pub(crate) held: Option<Held>,
+    pub(crate) grant: Option<Grant>,
+}
+
 /// A span that this thread is in.
 #[derive(Debug)]
 struct Entry {
-    serial: u32,
-    id: u64,
-    since: u64,
+    span: Entering,
     /// True when the thread was in it already.
     again: bool,
-    held: Option<Held>,
-    grant: Option<Grant>,
 }
 
 /// What a filter wants from a thread that is in a span.
@@ -88,17 +98,17 @@ pub(crate) fn current(serial: u32) -> u64 {
     match CURRENT.get() {
         (0, _) => 0,
         (mine, id) if mine == serial => id,
-        _ => innermost(|entry| entry.serial == serial).1,
+        _ => innermost(|span| span.serial == serial).1,
     }
 }
 
 /// Logger and id of the innermost span of those that are wanted.
 #[cold]
-fn innermost(is_wanted: impl Fn(&Entry) -> bool) -> (u32, u64) {
+fn innermost(is_wanted: impl Fn(&Entering) -> bool) -> (u32, u64) {
     let found = STACK.try_with(|stack| {
         let stack = stack.try_borrow().ok()?;
-        let mut inner = stack.iter().rev().filter(|entry| !entry.again);
-        inner.find(|entry| is_wanted(entry)).map(|entry| (entry.serial, entry.id))
+        let mut inner = stack.iter().rev().filter(|entry| !entry.again).map(|entry| &entry.span);
+        inner.find(|span| is_wanted(span)).map(|span| (span.serial, span.id))
     });
     found.ok().flatten().unwrap_or((0, 0))
 }
@@ -107,30 +117,33 @@ fn innermost(is_wanted: impl Fn(&Entry) -> bool) -> (u32, u64) {
 pub(crate) fn innermost_held() -> Option<(u32, u64, Option<Held>)> {
     let found = STACK.try_with(|stack| {
         let stack = stack.try_borrow().ok()?;
-        let entry = stack.iter().rev().find(|entry| !entry.again)?;
-        Some((entry.serial, entry.id, entry.held.clone()))
+        let span = &stack.iter().rev().find(|entry| !entry.again)?.span;
+        Some((span.serial, span.id, span.held.clone()))
     });
     found.ok().flatten()
 }
 
 /// True when the thread is in a span for which this filter wants events of this level.
 pub(crate) fn grants(scope: u32, level: Level) -> bool {
+    if CURRENT.get().0 == 0 {
+        return false; // (N1)
+    }
     let grants = |grant: Grant| grant.scope == scope && level >= grant.level;
     let found = STACK.try_with(|stack| {
         let stack = stack.try_borrow().ok()?;
-        Some(stack.iter().any(|entry| entry.grant.is_some_and(grants)))
+        Some(stack.iter().any(|entry| entry.span.grant.is_some_and(grants)))
     });
     found.ok().flatten().unwrap_or(false)
 }
 
-/// From now on this thread is in the span; `since` says when that is, `grant` what a filter wants
-/// from it meanwhile.
-pub(crate) fn enter(serial: u32, id: u64, since: u64, held: Option<Held>, grant: Option<Grant>) {
+/// From now on this thread is in the span.
+pub(crate) fn enter(span: Entering) {
+    let (serial, id) = (span.serial, span.id);
     // A thread that ends has no stack any more: its last events are in no span.
     let _ = STACK.try_with(|stack| {
         let Ok(mut stack) = stack.try_borrow_mut() else { return };
-        let again = stack.iter().any(|entry| entry.id == id && entry.serial == serial);
-        stack.push(Entry { serial, id, since, again, held, grant });
+        let again = stack.iter().any(|entry| entry.span.id == id && entry.span.serial == serial);
+        stack.push(Entry { span, again });
         if !again {
             CURRENT.set((serial, id)); // (N1)
             handle::mark_global(serial, true); // (N2)
@@ -140,24 +153,38 @@ pub(crate) fn enter(serial: u32, id: u64, since: u64, held: Option<Held>, grant:
 
 /// This thread has left the span; since when it was in it, unless it is in it still.
 pub(crate) fn leave(serial: u32, id: u64) -> Option<u64> {
-    let left = STACK.try_with(|stack| {
-        let mut stack = stack.try_borrow_mut().ok()?;
-        let is_it = |entry: &Entry| entry.id == id && entry.serial == serial;
-        let at = stack.iter().rposition(is_it)?;
-        Some(stack.remove(at))
-    });
     // It may be the last to hold the span, whose end is told when it is dropped: here, where nobody
     // looks at the stack.
-    let entry = left.ok().flatten()?;
-    if entry.again {
-        return None;
+    remove(|span| span.id == id && span.serial == serial)?.1
+}
+
+/// The same by what the span's front end calls it, with what was given to keep it open.
+#[cfg(feature = "tracing")]
+pub(crate) fn leave_key(serial: u32, key: u64) -> Option<(Held, Option<u64>)> {
+    let (span, since) = remove(|span| span.key == key && span.serial == serial)?;
+    Some((span.held?, since))
+}
+
+fn remove(is_it: impl Fn(&Entering) -> bool) -> Option<(Entering, Option<u64>)> {
+    let left = STACK.try_with(|stack| {
+        let mut stack = stack.try_borrow_mut().ok()?;
+        let at = stack.iter().rposition(|entry| is_it(&entry.span))?;
+        let Entry { span, again } = stack.remove(at);
+        if !again {
+            let inner = stack.iter().rev().find(|entry| !entry.again);
+            CURRENT.set(inner.map_or((0, 0), |entry| (entry.span.serial, entry.span.id))); // (N1)
+        }
+        Some((span, again))
+    });
+    let (span, again) = left.ok().flatten()?;
+    if again {
+        return Some((span, None));
     }
-    let now = innermost(|_| true);
-    CURRENT.set(now); // (N1)
-    if current(serial) == 0 {
-        handle::mark_global(serial, false); // (N2)
+    if current(span.serial) == 0 {
+        handle::mark_global(span.serial, false); // (N2)
     }
-    Some(entry.since)
+    let since = span.since;
+    Some((span, Some(since)))
 }
 
 /// Says whether the global logger, which has this number, tells of entering and leaving.
@@ -175,6 +202,10 @@ pub(crate) fn tells(serial: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn enter(serial: u32, id: u64, since: u64, held: Option<Held>, grant: Option<Grant>) {
+        super::enter(Entering { serial, id, key: id + 1, since, held, grant });
+    }
 
     /// Runs on a thread of its own, whose stack is empty.
     fn alone(job: impl FnOnce() + Send) {
@@ -212,6 +243,25 @@ mod tests {
             leave(1, 20);
             leave(1, 10);
             assert!(!grants(7, Level::Error));
+        });
+    }
+
+    #[cfg(feature = "tracing")]
+    #[test]
+    fn a_front_end_leaves_by_its_own_name_and_gets_what_it_gave() {
+        alone(|| {
+            let held: Held = Arc::new(7);
+            enter(1, 10, 5, Some(held.clone()), None);
+            enter(2, 20, 6, Some(held), None);
+            enter(1, 10, 7, Some(Arc::new(8)), None);
+            assert!(leave_key(1, 21).is_none() && leave_key(3, 11).is_none());
+            let left = |serial, key| {
+                let (held, since) = leave_key(serial, key).expect("it is in there");
+                (*held.downcast::<i32>().expect("a number"), since)
+            };
+            assert_eq!((left(1, 11), CURRENT.get()), ((8, None), (2, 20)));
+            assert_eq!((left(1, 11), CURRENT.get()), ((7, Some(5)), (2, 20)));
+            assert_eq!((left(2, 21), CURRENT.get()), ((7, Some(6)), (0, 0)));
         });
     }
 

@@ -129,30 +129,29 @@ impl To {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        self.with_open(id, context, |state| {
-            if self.tells_enters {
-                self.step(state, Step::Enter);
-            }
-            if let Some(ids) = self.trace_ids
-                && !self.logger.is_ended()
-            {
-                state.trace(ids, |record| self.push(record));
-            }
-            // The registry keeps the span open while a thread is in it.
-            state.enter(None);
-        });
+        let Some(state) = state(self.serial, id, context) else { return };
+        if self.tells_enters {
+            self.step(&state, Step::Enter);
+        }
+        if let Some(ids) = self.trace_ids
+            && !self.logger.is_ended()
+        {
+            state.trace(ids, |record| self.push(record));
+        }
+        // The registry keeps the span open, under this id, while a thread is in it.
+        state.enter_by(id.into_u64());
     }
 
     pub(super) fn exit<S>(&self, id: &Id, context: &Context<'_, S>)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        self.with_open(id, context, |state| {
-            state.leave();
-            if self.tells_enters {
-                self.step(state, Step::Exit);
-            }
-        });
+        let left = OpenSpan::leave_by(self.serial, id.into_u64());
+        if self.tells_enters {
+            // A thread that ends has no list of its spans any more.
+            let state = left.or_else(|| state(self.serial, id, context));
+            state.iter().for_each(|state| self.step(state, Step::Exit));
+        }
     }
 
     pub(super) fn close<S>(&self, id: &Id, context: &Context<'_, S>)

@@ -220,11 +220,12 @@ impl Filter {
 
     /// The directive that grants most inside of a span with these values, and from which level on.
     fn granting(&self, span: &Subject<'_>, values_met: u64) -> Option<(&Directive, Level)> {
-        let mut first = 0;
+        let mut first = 0u32;
         let granting = self.directives.iter().filter_map(|directive| {
             let n_values = directive.values().count();
-            let wanted = u64::MAX.checked_shr(64 - n_values as u32).unwrap_or(0) << first;
-            first += n_values;
+            let bits = u64::MAX.checked_shr(u64::BITS - n_values as u32).unwrap_or(0);
+            let wanted = bits.checked_shl(first).unwrap_or(0); // behind the last there are none
+            first += n_values as u32;
             let is_met = values_met & wanted == wanted && directive.cares_about(span);
             Some((directive, directive.level.filter(|_| is_met)?))
         });

@@ -211,6 +211,11 @@ fn what_cannot_be_read_or_applied_is_refused_with_its_place_and_a_way_out() {
     }
     let many: Vec<_> = (0..65).map(|n| format!("[s{{a={n}}}]")).collect();
     assert!(Filter::parse(&many[..64].join(",")).is_ok());
+    let full = Filter::parse(&format!("{},[t]", many[..64].join(","))).unwrap();
+    for span in ["t", "s{a=0}", "s{a=63}"] {
+        assert!(full.explain_in("x", Level::Trace, &[], &[span]).unwrap().is_logged(), "{span}");
+    }
+    assert!(!full.explain_in("x", Level::Trace, &[], &["s{a=64}"]).unwrap().is_logged());
     let error = Filter::parse(&many.join(",")).unwrap_err();
     assert!(error.directive() == "[s{a=64}]" && error.to_string().contains("more than 64 values"));
 }

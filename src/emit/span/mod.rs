@@ -30,7 +30,7 @@ use super::clock;
 use super::route::{Route, Way};
 use super::told::{OpenSpan, Step};
 use super::value::Value;
-use crate::lane::entered;
+use crate::lane::entered::{self, Entering};
 
 /// Names a span of one logger while the process lives; `parent:` takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -257,9 +257,16 @@ impl Span {
                 if own.way.tells_enters() {
                     own.step(Step::Enter);
                 }
-                own.open.enter(Some(own.clone()));
+                own.open.enter(own.clone());
             }
-            None => entered::enter(id.serial, id.into_u64(), clock::ticks(), None, None),
+            None => entered::enter(Entering {
+                serial: id.serial,
+                id: id.into_u64(),
+                key: 0,
+                since: clock::ticks(),
+                held: None,
+                grant: None,
+            }),
         }
     }
 

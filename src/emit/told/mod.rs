@@ -59,11 +59,24 @@ pub(crate) struct Defined {
     order: Box<[u16]>,
 }
 
-/// Index of a field in its statement, and the kind of its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Told {
-    index: u16,
-    kind: u8,
+/// Index of a field in its statement, and in the lowest byte the kind of its value: a word, so that
+/// comparing two is one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told(u32);
+
+impl Told {
+    #[inline(always)]
+    const fn new(index: usize, kind: u8) -> Self {
+        Self((index as u16 as u32) << 8 | kind as u32)
+    }
+
+    const fn index(self) -> u16 {
+        (self.0 >> 8) as u16
+    }
+
+    const fn kind(self) -> u8 {
+        self.0 as u8
+    }
 }
 
 /// What a record tells; spans go by their ids, 0 for none.
@@ -118,7 +131,11 @@ impl Words {
 
     #[inline(always)]
     fn write(&self, out: &mut Cursor<'_>) {
-        self.words.iter().take(self.len).for_each(|word| out.put(word.to_le_bytes()));
+        let [first, rest @ ..] = self.words;
+        if self.len > 0 {
+            out.put(first.to_le_bytes());
+            rest.iter().take(self.len - 1).for_each(|word| out.put(word.to_le_bytes()));
+        }
     }
 }
 
@@ -179,17 +196,22 @@ impl Statement {
         // A field that was told twice is no pattern.
         let mut seen = vec![false; usize::from(n_fields)];
         let once = like.iter().all(|told| {
-            seen.get_mut(usize::from(told.index)).is_some_and(|seen| !std::mem::replace(seen, true))
+            seen.get_mut(usize::from(told.index()))
+                .is_some_and(|seen| !std::mem::replace(seen, true))
         });
         if !once {
             like.clear();
         }
-        let told = like.iter().map(|told| told.index);
-        let untold = (0..n_fields).filter(|index| !like.iter().any(|told| told.index == *index));
+        let told = like.iter().map(|told| told.index());
+        let untold = (0..n_fields).filter(|index| !like.iter().any(|told| told.index() == *index));
         let order: Box<[u16]> = told.chain(untold).collect();
         let field = |(place, index): (usize, &u16)| {
             let (name, role) = always.fields[usize::from(*index)].clone();
-            Field { name, kind: like.get(place).map_or(Kind::Empty as u8, |told| told.kind), role }
+            Field {
+                name,
+                kind: like.get(place).map_or(Kind::Empty as u8, |told| told.kind()),
+                role,
+            }
         };
         let id = callsite::define(Definition {
             id: 0,
@@ -305,7 +327,7 @@ impl Record for ToldRecord<'_> {
 
     fn cut(&self, limit: usize) -> Vec<u8> {
         let tells = self.flags & FLAG_DYNAMIC != 0;
-        let kinds = (!tells).then(|| self.like.iter().map(|told| told.kind));
+        let kinds = (!tells).then(|| self.like.iter().map(|told| told.kind()));
         let mut out = vec![0; self.words.bytes()];
         self.words.write(&mut Cursor::new(&mut out));
         cut::put(kinds, self.bytes, limit.saturating_sub(out.len()), &mut out);

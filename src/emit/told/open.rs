@@ -1,11 +1,13 @@
 //! Open: a span while it is open, whichever front end opened it.
 
+#[cfg(feature = "tracing")]
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::filter::{Filter, Subject};
 use super::super::{clock, scope};
 use super::{NoRoom, Statement, Step, ToldRecord, Values, What, with_values};
-use crate::lane::entered::{self, Grant, Held};
+use crate::lane::entered::{self, Entering, Grant, Held};
 use crate::record::Level;
 
 /// Ids of W3C: of a trace and of a span in it; all zeros are none.
@@ -120,9 +122,22 @@ impl OpenSpan {
     }
 
     /// From now on this thread is in it, which keeps `held`.
-    pub(crate) fn enter(&self, held: Option<Held>) {
+    pub(crate) fn enter(&self, held: Held) {
+        entered::enter(self.entering(0, Some(held)));
+    }
+
+    /// The same for a front end that calls it by a name of its own, and leaves by that.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn enter_by(self: Arc<Self>, key: u64) {
+        let mut entering = self.entering(key, None);
+        entering.held = Some(self);
+        entered::enter(entering);
+    }
+
+    fn entering(&self, key: u64, held: Option<Held>) -> Entering {
+        let (serial, id) = (self.serial, self.id);
         let grant = if scope::is_any() { self.grant() } else { None };
-        entered::enter(self.serial, self.id, clock::ticks(), held, grant);
+        Entering { serial, id, key, since: clock::ticks(), held, grant }
     }
 
     /// What a filter wants from a thread while that is in the span.
@@ -145,7 +160,21 @@ impl OpenSpan {
     /// This thread has left it.
     pub(crate) fn leave(&self) {
         let now = clock::ticks();
-        if let Some(since) = entered::leave(self.serial, self.id) {
+        self.left(now, entered::leave(self.serial, self.id));
+    }
+
+    /// This thread has left what it calls by this name; which span that is, if it was in one.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn leave_by(serial: u32, key: u64) -> Option<Arc<Self>> {
+        let now = clock::ticks();
+        let (held, since) = entered::leave_key(serial, key)?;
+        let span = held.downcast::<Self>().ok()?;
+        span.left(now, since);
+        Some(span)
+    }
+
+    fn left(&self, now: u64, since: Option<u64>) {
+        if let Some(since) = since {
             // ord: Relaxed, a sum; `close` reads it when the last reference is gone.
             self.busy.fetch_add(now.wrapping_sub(since), Ordering::Relaxed);
         }

@@ -41,9 +41,12 @@ thread_local! {
 /// Calls `job` with room for the values of one record of a statement.
 #[inline]
 pub(crate) fn with_values<R>(statement: &Statement, job: impl FnOnce(&mut Values<'_>) -> R) -> R {
-    let like = statement.defined.get().map_or(&[][..], |defined| &defined.like);
-    let mut job = Some(job);
     let secrets = redact::is_any().then_some(&*statement.always.fields);
+    let like = match (&secrets, statement.defined.get()) {
+        (None, Some(defined)) => &*defined.like,
+        _ => &[],
+    };
+    let mut job = Some(job);
     let mut with = |bytes: &mut Vec<u8>| {
         let others = Vec::new();
         let hidden = usize::MAX;
@@ -71,10 +74,9 @@ macro_rules! numbers {
     ($($put:ident $type:ty, $kind:ident;)*) => { $(
         #[inline]
         pub(crate) fn $put(&mut self, field: usize, value: $type) {
-            if self.hides(field) {
+            if !self.tell(field, Kind::$kind) {
                 return;
             }
-            self.tell(field, Kind::$kind);
             self.bytes.extend_from_slice(&value.to_le_bytes());
         }
     )* };
@@ -91,46 +93,41 @@ impl Values<'_> {
 
     #[inline]
     pub(crate) fn bool(&mut self, field: usize, value: bool) {
-        if self.hides(field) {
+        if !self.tell(field, Kind::Bool) {
             return;
         }
-        self.tell(field, Kind::Bool);
         self.bytes.push(value.into());
     }
 
     #[cfg(feature = "log")]
     pub(crate) fn char(&mut self, field: usize, value: char) {
-        if self.hides(field) {
+        if !self.tell(field, Kind::Char) {
             return;
         }
-        self.tell(field, Kind::Char);
         self.bytes.extend_from_slice(&u32::from(value).to_le_bytes());
     }
 
     #[inline]
     pub(crate) fn str(&mut self, field: usize, value: &str) {
-        if self.hides(field) {
+        if !self.tell(field, Kind::Str) {
             return;
         }
-        self.tell(field, Kind::Str);
         self.sized(value.as_bytes());
     }
 
     #[cfg(feature = "tracing")]
     pub(crate) fn bytes(&mut self, field: usize, value: &[u8]) {
-        if self.hides(field) {
+        if !self.tell(field, Kind::Bytes) {
             return;
         }
-        self.tell(field, Kind::Bytes);
         self.sized(value);
     }
 
     /// What a format trait makes of a value.
     pub(crate) fn text(&mut self, field: usize, value: fmt::Arguments<'_>) {
-        if self.hides(field) {
+        if !self.tell(field, Kind::Text) {
             return;
         }
-        self.tell(field, Kind::Text);
         self.bytes.extend_from_slice(&[0; 4]);
         let at = self.bytes.len();
         let mut scratch = Scratch::new(self.bytes);
@@ -144,7 +141,8 @@ impl Values<'_> {
     /// false.
     #[cfg(all(feature = "serde", feature = "log"))]
     pub(crate) fn nested(&mut self, field: usize, value: &impl serde::Serialize) -> bool {
-        if self.hides(field) {
+        if self.is_secret(field) {
+            let _ = self.tell(field, Kind::Nested); // puts what stands for it
             return true;
         }
         let Ok(json) = serde_json::to_string(value) else { return false };
@@ -158,10 +156,9 @@ impl Values<'_> {
 
     /// An error with its sources.
     pub(crate) fn error(&mut self, field: usize, value: &(dyn Error + 'static)) {
-        if self.hides(field) {
+        if !self.tell(field, Kind::Error) {
             return;
         }
-        self.tell(field, Kind::Error);
         self.bytes.extend_from_slice(&[0; 4]);
         let at = self.bytes.len();
         let mut scratch = Scratch::new(self.bytes);
@@ -190,10 +187,10 @@ impl Values<'_> {
     /// A value whose text is made; one that is absent is not told.
     fn ready<E: Encode>(&mut self, field: usize, ready: E::Ready, text: &[u8]) {
         let kind = E::KIND & !Kind::OPTIONAL;
-        if !ready.is_present() || kind == Kind::Empty as u8 || self.hides(field) {
+        let is_there = ready.is_present() && kind != Kind::Empty as u8;
+        if !is_there || !self.tell_kind(field, kind) {
             return;
         }
-        self.tell_kind(field, kind);
         self.truncated |= ready.variable() > TEXT_BYTES_MAX;
         let at = self.bytes.len();
         self.bytes.resize(at + ready.len(TEXT_BYTES_MAX, text), 0);
@@ -227,45 +224,46 @@ impl Values<'_> {
         self.bytes.extend_from_slice(&value[..len]);
     }
 
-    /// True when the field's values are secret: then `[redacted]` is put instead.
-    #[inline]
-    fn hides(&mut self, field: usize) -> bool {
-        self.secrets.is_some_and(|names| self.hide(names, field))
+    /// Notes that the value of a field follows; false when that is secret, and `[redacted]` was put
+    /// instead.
+    #[inline(always)]
+    fn tell(&mut self, field: usize, kind: Kind) -> bool {
+        self.tell_kind(field, kind as u8)
     }
 
-    #[cold]
-    fn hide(&mut self, names: &[(String, Role)], field: usize) -> bool {
-        let is_secret = self.hidden == field
-            || names.get(field).is_some_and(|(name, _)| redact::is_secret(name));
-        if is_secret {
-            self.tell(field, Kind::Str);
-            self.sized(redact::REDACTED.as_bytes());
-        }
-        is_secret
-    }
-
-    #[inline]
-    fn tell(&mut self, field: usize, kind: Kind) {
-        self.tell_kind(field, kind as u8);
-    }
-
-    #[inline]
-    fn tell_kind(&mut self, field: usize, kind: u8) {
-        let told = Told { index: field as u16, kind };
+    #[inline(always)]
+    fn tell_kind(&mut self, field: usize, kind: u8) -> bool {
+        let told = Told::new(field, kind);
+        // While some may be secret, none is as expected.
         if self.like.get(self.n_alike) == Some(&told) {
             self.n_alike += 1;
-        } else {
-            self.tell_other(told);
+            return true;
         }
+        self.tell_other(field, told)
     }
 
     #[cold]
-    fn tell_other(&mut self, told: Told) {
+    #[inline(never)]
+    fn tell_other(&mut self, field: usize, told: Told) -> bool {
         if self.others.is_empty() {
             self.others.extend_from_slice(&self.like[..self.n_alike]);
             (self.like, self.n_alike) = (&[], 0);
         }
-        self.others.push(told);
+        let is_secret = self.is_secret(field);
+        if is_secret {
+            self.others.push(Told::new(field, Kind::Str as u8));
+            self.sized(redact::REDACTED.as_bytes());
+        } else {
+            self.others.push(told);
+        }
+        !is_secret
+    }
+
+    fn is_secret(&self, field: usize) -> bool {
+        self.secrets.is_some_and(|names| {
+            self.hidden == field
+                || names.get(field).is_some_and(|(name, _)| redact::is_secret(name))
+        })
     }
 
     pub(super) fn told(&self) -> &[Told] {
@@ -274,9 +272,9 @@ impl Values<'_> {
 
     /// The values so far, each with its field.
     pub(super) fn each(&self) -> impl Iterator<Item = (usize, record::Value<'_>)> {
-        let parts = split(self.told().iter().map(|told| told.kind), self.bytes);
+        let parts = split(self.told().iter().map(|told| told.kind()), self.bytes);
         self.told().iter().zip(parts).filter_map(|(told, (kind, mut bytes))| {
-            Some((usize::from(told.index), record::take_value(kind, &mut bytes)?))
+            Some((usize::from(told.index()), record::take_value(kind, &mut bytes)?))
         })
     }
 
@@ -284,14 +282,21 @@ impl Values<'_> {
     #[inline]
     pub(super) fn is_like(&self, defined: &Defined) -> bool {
         self.n_alike == defined.like.len() && self.others.is_empty()
+            || self.others_are(&defined.like)
+    }
+
+    /// The same where each was looked at by itself.
+    #[cold]
+    fn others_are(&self, like: &[Told]) -> bool {
+        !self.others.is_empty() && *self.others == *like
     }
 
     /// The values in a definition's order, each behind its kind; of two for one field the later.
     pub(super) fn telling(&self, order: &[u16]) -> Vec<u8> {
-        let parts: Vec<_> = split(self.told().iter().map(|told| told.kind), self.bytes).collect();
+        let parts: Vec<_> = split(self.told().iter().map(|told| told.kind()), self.bytes).collect();
         let mut out = Vec::with_capacity(self.bytes.len() + order.len());
         for index in order {
-            let at = self.told().iter().rposition(|told| told.index == *index);
+            let at = self.told().iter().rposition(|told| told.index() == *index);
             match at.and_then(|at| parts.get(at)) {
                 Some((kind, bytes)) => {
                     out.push(*kind);
