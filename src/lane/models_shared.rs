@@ -9,7 +9,7 @@ use loom::thread::spawn;
 use super::latch::Latch;
 use super::models::{LONG, Moved, SERIAL, check, lane, write};
 use super::outlet::{Outlet, Taking};
-use super::park::{Park, fence_heads};
+use super::park::{End, Park, fence_heads};
 use super::registry::Registry;
 use super::ring::{Room, word};
 use crate::record::{HEAD_BYTES, Head, RECORD_PAD};
@@ -403,5 +403,59 @@ fn o4_a_spiller_takes_nothing_from_another_hand_out() {
             }
             None => assert!(ids.is_sorted_by(|a, b| a < b) && !ids.contains(&3), "{ids:?}"),
         }
+    });
+}
+
+/// O1, O4, P2: a producer exchanges its lane while the spiller takes from it and the scribe, which
+/// finds that it has ended, empties it and hands it out again. Kills `close_open`,
+/// `head_before_lock`.
+#[test]
+fn o4_a_lane_is_exchanged_beside_scribe_and_spiller() {
+    check("o4_a_lane_is_exchanged_beside_scribe_and_spiller", || {
+        let (old, producer) = lane(64);
+        let (new, other) = lane(64);
+        assert!(write(&producer.0, 1, 16));
+        let (outlet, end) = (Arc::new(Outlet::new(old.memory.clone())), Arc::new(End::new()));
+        outlet.begin();
+        let scribe = {
+            let (outlet, end, memory) = (outlet.clone(), end.clone(), old.memory.clone());
+            spawn(move || {
+                let other = other;
+                let has_ended = end.is_set();
+                let taken = take(&outlet, memory.tail());
+                if !has_ended || !outlet.close() {
+                    return (taken, None);
+                }
+                other.0.detach();
+                // SAFETY: the model keeps the memory; the first hand-out is over.
+                unsafe { other.0.attach(&memory, SERIAL, 32) };
+                let next = Outlet::new(memory.clone());
+                next.begin();
+                assert!(write(&other.0, 9, 16));
+                (taken, Some(next))
+            })
+        };
+        let spiller = {
+            let (outlet, memory) = (outlet.clone(), old.memory.clone());
+            spawn(move || take(&outlet, memory.tail()))
+        };
+        assert!(write(&producer.0, 2, 16));
+        // SAFETY: the model keeps the memory, and nobody else has it.
+        unsafe { producer.0.attach(&new.memory, SERIAL, 32) };
+        end.set();
+        let next_lane = Outlet::new(new.memory.clone());
+        next_lane.begin();
+        assert!(write(&producer.0, 3, 16));
+        let (mut ids, next) = scribe.join().unwrap();
+        ids.extend(spiller.join().unwrap());
+        match next {
+            Some(next) => {
+                assert_eq!(take(&next, old.memory.tail()), [9], "the next hand-out's own")
+            }
+            None => ids.extend(take(&outlet, old.memory.tail())),
+        }
+        ids.sort_unstable();
+        assert_eq!(ids, [1, 2], "each once, and none of the next hand-out");
+        assert_eq!(take(&next_lane, new.memory.tail()), [3]);
     });
 }
