@@ -9,6 +9,7 @@ use ttlog::record::compact::Decoder;
 use ttlog::record::{
     Definition, Definitions, FLAG_TRUNCATED, Head, Role, Value, Values, error_chain, template,
 };
+use ttlog::store::Error;
 use ttlog::store::block;
 use ttlog::store::segment::{Entry, SegmentReader};
 
@@ -46,7 +47,11 @@ fn of_this_thread(dir: &Path) -> Vec<Captured> {
         if entry.path().extension().is_none_or(|extension| extension != "ttlog") {
             continue;
         }
-        let mut reader = SegmentReader::open(entry.path()).expect("a segment");
+        let mut reader = match SegmentReader::open(entry.path()) {
+            // Made for what another test logs, and not written yet.
+            Err(Error::Empty) => continue,
+            opened => opened.expect("a segment"),
+        };
         while let Some(entry) = reader.next_entry().expect("the disk answers") {
             let Entry::Block(at) = entry else { continue };
             let mut payload = Vec::new();
