@@ -26,7 +26,7 @@ use super::retention::{self, Stored};
 use super::segment::{BlockRef, Entry, FLAG_PACKED, SegmentReader};
 use crate::crash::crash_point;
 use crate::io::{Disk, DiskFile};
-use crate::record::compact::RAW_BYTES_MAX;
+use crate::record::compact::{Malformed, RAW_BYTES_MAX};
 use crate::record::{Anchor, Definition};
 
 /// What a part's name ends with.
@@ -222,7 +222,7 @@ fn write(
     let mut builder =
         Builder::new(header).runs_bytes(RUNS_BYTES).zstd(how.level).losses_by_caller();
     let (mut digest, mut at, mut rest) = (Digest::default(), 0, blocks);
-    let malformed = |error: crate::record::compact::Malformed| io::Error::other(error.to_string());
+    let malformed = |error: Malformed| io::Error::other(error.to_string());
     while !rest.is_empty() {
         let group;
         (group, rest) = rest.split_at(group_len(rest));
@@ -242,13 +242,7 @@ fn write(
         }
         let anchors = all.iter().flat_map(|contents| contents.anchors.iter().copied());
         thin(anchors.collect()).into_iter().for_each(|anchor| builder.add_anchor(anchor));
-        for contents in &all {
-            let definitions = contents.definitions.iter().map(|one| Definition::clone(one));
-            definitions.for_each(|one| builder.add_definition(one));
-            for run in &contents.runs {
-                builder.push_run(run).map_err(malformed)?;
-            }
-        }
+        all.iter().try_for_each(|contents| push(&mut builder, contents)).map_err(malformed)?;
         builder.add_lost(group.iter().map(|block| block.header.lost).fold(0, u32::saturating_add));
         builder.seal_block().map_err(malformed)?;
         at = append(file, at, &builder.take())?;
@@ -258,6 +252,13 @@ fn write(
     crash_point!("pack.sync");
     file.sync()?;
     Ok(Ok(digest))
+}
+
+/// Adds what a block holds, but for its anchors.
+pub(super) fn push(builder: &mut Builder, contents: &Contents) -> Result<(), Malformed> {
+    let definitions = contents.definitions.iter().map(|one| Definition::clone(one));
+    definitions.for_each(|one| builder.add_definition(one));
+    contents.runs.iter().try_for_each(|run| builder.push_run(run))
 }
 
 pub(super) fn append(file: &dyn DiskFile, at: u64, bytes: &[u8]) -> io::Result<u64> {

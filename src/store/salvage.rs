@@ -14,11 +14,11 @@ use std::path::Path;
 
 use super::block::{self, Contents, KIND_EVENTS};
 use super::builder::Builder;
-use super::pack::{Digest, append, digest_of};
+use super::pack::{Digest, append, digest_of, push};
 use super::segment::{BlockRef, Entry, FLAG_PACKED, SegmentReader};
 use super::{Damage, Reason};
 use crate::io::{Disk, FileDisk};
-use crate::record::Definition;
+use crate::record::compact::Malformed;
 
 /// What came out of a damaged segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ fn write(
     let mut builder = Builder::new(header).losses_by_caller();
     let file = disk.create(part)?;
     let (mut digest, mut at, mut blocks) = (Digest::default(), 0, 0);
-    let malformed = |error: crate::record::compact::Malformed| io::Error::other(error.to_string());
+    let malformed = |error: Malformed| io::Error::other(error.to_string());
     while let Some(entry) = reader.next_entry()? {
         let block = match entry {
             Entry::Block(block) if block.header.kind == KIND_EVENTS => block,
@@ -106,11 +106,7 @@ fn write(
         digest.add(&block.header, &contents);
         blocks += 1;
         contents.anchors.iter().for_each(|anchor| builder.add_anchor(*anchor));
-        let definitions = contents.definitions.iter().map(|one| Definition::clone(one));
-        definitions.for_each(|one| builder.add_definition(one));
-        for run in &contents.runs {
-            builder.push_run(run).map_err(malformed)?;
-        }
+        push(&mut builder, &contents).map_err(malformed)?;
         builder.add_lost(block.header.lost);
         builder.seal_block().map_err(malformed)?;
         at = append(file.as_ref(), at, &builder.take())?;

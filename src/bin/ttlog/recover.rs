@@ -11,6 +11,7 @@ use ttlog::render::escape::printable;
 
 use crate::args::Report;
 use crate::output::Output;
+use crate::ps::shown;
 use crate::{EXIT_ERROR, Failure, output, paths, salvage};
 
 #[derive(Debug, Args)]
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<u8, Failure> {
         };
     }
     if let Some(file) = args.paths.iter().find(|path| path.is_file()) {
-        let file = printable(&file.to_string_lossy()).to_string();
+        let file = shown(file);
         return Err(Failure::Other(format!(
             "{file} is a file: say with `-O NEW` where what is whole in it goes, or name its directory"
         )));
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<u8, Failure> {
             Ok(report) => report,
             Err(error) => {
                 failed = true;
-                output::note(&format!("{}: {error}", printable(&dir.to_string_lossy())));
+                output::note(&format!("{}: {error}", shown(&dir)));
                 continue;
             }
         };

@@ -3,17 +3,16 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use ttlog::render::escape::printable;
 use ttlog::store::salvage::salvage;
 use ttlog::store::segment::SegmentReader;
 
 use crate::output::{self, Output};
+use crate::ps::shown;
 use crate::{EXIT_ERROR, Failure};
 
 /// Writes the new file; tells damage, a line each as `ttlog verify` does, and the sum on standard
 /// error.
 pub(crate) fn run(from: &Path, to: &Path) -> Result<u8, Failure> {
-    let shown = |path: &Path| printable(&path.to_string_lossy()).to_string();
     let mut reader = SegmentReader::open(from)
         .map_err(|error| Failure::Other(format!("{}: {error}", shown(from))))?;
     let mut out = Output::new();

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
-use ttlog::render::escape::printable;
 
 use crate::Failure;
 use crate::args::Cli;
 use crate::output::{Output, note};
+use crate::ps::shown;
 
 const NAME: &str = "ttlog";
 
@@ -50,11 +50,11 @@ pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
     let written =
         std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir));
     written.map_err(|error| {
-        let path = printable(&dir.to_string_lossy()).to_string();
+        let path = shown(dir);
         Failure::Other(format!(
             "cannot write pages into {path}: {error}; name a directory that you may write to"
         ))
     })?;
-    note(&format!("pages of {NAME} and its commands are in {}", printable(&dir.to_string_lossy())));
+    note(&format!("pages of {NAME} and its commands are in {}", shown(dir)));
     Ok(0)
 }
