@@ -275,9 +275,6 @@ fn s6_a_sync_beside_writes_is_about_what_had_landed_when_it_began() {
         let fault = nth.map(|nth| Fault { nth, times: 1, errno: libc::EIO, syncs: true });
         let disk = SimDisk::new(11 + nth.unwrap_or_default(), fault);
         let handle = start_with(&dir.path().join("logs"), &disk, Direct::Always, |builder| {
-            // One lane: of one that was followed by a larger one, nobody misses the end, and of the
-            // larger one nobody misses the beginning, where a power cut took both.
-            let builder = builder.lane_bytes(4 << 20);
             builder.durability(durability).rotate(Rotate::size(512 << 10))
         });
         let (logged, is_over) = (AtomicU64::new(0), AtomicBool::new(false));

@@ -106,6 +106,11 @@ impl Lane {
         before.as_ref().map(|before| before.generation)
     }
 
+    /// The hand-out that the thread had before this one, as long as nobody asked whether it is empty.
+    pub(crate) fn before(&self) -> Option<Arc<Self>> {
+        self.before.lock().clone()
+    }
+
     /// Evicts records of this thread, oldest hand-out first, until this lane's head has come to
     /// `target`; one at or above `kept` stops it. The producer calls it, which alone hands out lanes
     /// to its thread, so that the older ones stay what they are.

@@ -92,6 +92,14 @@ impl Outlet {
         self.closed.load(Ordering::Relaxed)
     }
 
+    /// How far a lane that was emptied has come: the position behind its last record, the number of
+    /// records that were taken, and the losses that runs have told.
+    #[cfg(not(loom))]
+    pub(crate) fn reached(&self) -> (u64, u64, Losses) {
+        let state = self.state.lock();
+        (state.head, state.n_taken, state.told.as_deref().copied().unwrap_or(Losses::NONE))
+    }
+
     /// How many records were evicted so far, by what they were told apart by.
     pub(crate) fn evicted(&self) -> Evicted {
         // ord: Relaxed, counters.

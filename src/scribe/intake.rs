@@ -17,6 +17,10 @@ const STRIDE_BYTES: usize = 64 << 10;
 /// Rounds of looking whether a producer is done.
 const SPINS: u32 = 300;
 
+/// How often the end of a lane is told at the head of the next one: once more when the block was
+/// full behind it, and not for ever, since a record may need a block for itself.
+const ENDS_MAX: u32 = 2;
+
 /// What one look at a lane came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -46,12 +50,18 @@ pub(crate) struct Intake {
     lost: u64,
     /// Takes copies for the console.
     tap: Option<Arc<Tap>>,
+    /// The hand-out that the thread had before, while its end is still to be told.
+    before: Option<Arc<Lane>>,
+    /// How often that may be done.
+    n_ends_left: u32,
 }
 
 impl Intake {
     pub(crate) fn new(lane: Arc<Lane>) -> Self {
         let noted = Noted { version: 0, losses: Losses::NONE, at: 0 };
-        Self { lane, noted, losses_version: 0, lost: 0, tap: None }
+        let before = lane.before();
+        let n_ends_left = ENDS_MAX;
+        Self { lane, noted, losses_version: 0, lost: 0, tap: None, before, n_ends_left }
     }
 
     /// The same, with copies for a console.
@@ -87,6 +97,19 @@ impl Intake {
             self.noted = Noted { version, losses: lane.losses(), at: lane.lost_at() };
         }
         lane.memory().tail()
+    }
+
+    /// A run without records at the end of the hand-out that the thread had before this one, which
+    /// has been emptied: in the block where this one begins, so that a power cut which takes blocks
+    /// of both leaves numbers to miss them by.
+    pub(crate) fn end_before(&mut self) -> Option<RunHead> {
+        let lane = self.before.as_ref()?;
+        let head = run_head(lane, lane.outlet.reached());
+        self.n_ends_left -= 1;
+        if self.n_ends_left == 0 {
+            self.before = None;
+        }
+        Some(head)
     }
 
     /// How many losses were told since the last call.
@@ -131,7 +154,7 @@ impl Intake {
             let before = if stride.is_empty() { &self.noted.losses } else { &told };
             let losses = before.with(Cause::Evicted, &self.lane.losses());
             let lost = losses.since(&told).total();
-            let head = run_head(&self.lane, &taking, losses);
+            let head = run_head(&self.lane, (taking.head(), taking.n_taken(), losses));
             let encoded = match batch.add(encoder, catalog, head, stride, lost, codec) {
                 Ok(encoded) if encoded.written == 0 => return Taken::BlockFull,
                 Ok(encoded) => encoded,
@@ -159,6 +182,9 @@ impl Intake {
             }
             taking.give_back(encoded.consumed as u64, u64::from(encoded.count));
             drop(taking);
+            if encoded.consumed > 0 {
+                self.before = None;
+            }
             self.wake_early(until, was);
         }
         Taken::All
@@ -191,14 +217,14 @@ pub(super) fn try_take(lane: &Lane) -> Option<Taking<'_>> {
     None
 }
 
-/// The head of a run of what is taken.
-pub(super) fn run_head(lane: &Lane, taking: &Taking<'_>, losses: Losses) -> RunHead {
+/// The head of a run of what is taken from a lane that has come so far, with what it tells as lost.
+pub(super) fn run_head(lane: &Lane, (head, n_taken, losses): (u64, u64, Losses)) -> RunHead {
     RunHead {
         lane: lane.id,
         generation: lane.generation,
-        position: taking.head(),
-        end: taking.head(),
-        first_record: taking.n_taken(),
+        position: head,
+        end: head,
+        first_record: n_taken,
         count: 0,
         tid: lane.tid,
         thread: lane.thread.clone(),

@@ -386,6 +386,10 @@ impl Scribe {
             let Some(batch) = &mut self.batch else { return false };
             let (encoder, catalog) = (&mut self.encoder, &self.catalog);
             let intake = &mut self.intakes[index];
+            if let Some(end) = intake.end_before() {
+                // Without records there is nothing that could be malformed.
+                let _ = batch.add(encoder, catalog, end, &[], 0, self.setup.codec);
+            }
             let taken = intake.take(until, batch, encoder, catalog, self.setup.codec);
             self.encoder.take_spans(|records| self.setup.spans.lock().note(records));
             match taken {

@@ -18,7 +18,7 @@ use super::shot::{Run, Shot};
 use super::source::Source;
 use super::spans::{self, Spans};
 use super::stream::Spool;
-use super::weave::{Loom, Place, Shapes};
+use super::weave::{Gaps, Loom, Place, Shapes};
 
 /// Bytes of lanes and staging that are kept in memory until their time comes.
 const RUNS_BYTES_MAX: usize = 8 << 20;
@@ -49,6 +49,8 @@ pub struct Items {
     bytes_done: u64,
     /// While following: what was there at the start is shown from this time on.
     start_ns: Option<i64>,
+    /// True when nothing was passed over at the start.
+    is_whole: bool,
     /// Nothing later than this is shown yet.
     limit_ns: i64,
 }
@@ -75,6 +77,7 @@ impl Items {
             runs_bytes: 0,
             bytes_done: 0,
             start_ns: None,
+            is_whole: start_ns.is_none(),
             limit_ns: i64::MAX,
             query,
         };
@@ -335,7 +338,9 @@ impl Items {
         let told = self.told.entry(lane.0).or_default();
         let records = missing.saturating_sub(*told);
         *told = told.saturating_sub(missing);
-        let is_damage = records > 0 && !self.files.has_gone(lane.0);
+        let is_damage = records > 0
+            && !self.files.has_gone(lane.0)
+            && (!skipped.is_start || self.files.has_first(lane.0));
         is_damage.then_some(Damage { records: Some(records), ..damage })
     }
 
@@ -397,14 +402,12 @@ impl Items {
                 return Ok(());
             }
         }
-        let lives = !file.sealed && self.files.alive.contains(&file.logger.id);
-        let place = Place {
-            logger: &file.logger,
-            file: &file.path,
-            offset: block.offset,
-            segment: Some(file.number),
-            tells_gaps: self.query.is_gapless() && !lives,
+        let (logger, segment, offset) = (&file.logger, Some(file.number), block.offset);
+        let gaps = match self.query.is_gapless() {
+            true => self.files.gaps(file, self.is_whole),
+            false => Gaps::None,
         };
+        let place = Place { logger, file: &file.path, offset, segment, gaps };
         let (query, lanes) = (&self.query, &mut self.lanes);
         let mut loom = Loom { query, lanes, shapes: &mut self.shapes, spans: &mut self.spans };
         let stream = loom.block(place, &block.header, &payload);
@@ -418,8 +421,11 @@ impl Items {
         let aside = self.lanes.take_aside();
         let any = !aside.is_empty();
         for Aside { head, logger, file, segment, anchors } in aside {
-            let place =
-                Place { logger: &logger, file: &file, offset: 0, segment, tells_gaps: false };
+            // Of a lane whose next one has begun nothing comes any more.
+            let is_dead = segment.is_some() && !self.files.alive.contains(&logger.id);
+            let is_told = is_dead && self.query.is_gapless() && self.is_whole;
+            let gaps = if is_told { Gaps::Between } else { Gaps::None };
+            let place = Place { logger: &logger, file: &file, offset: 0, segment, gaps };
             let (query, lanes) = (&self.query, &mut self.lanes);
             let mut loom = Loom { query, lanes, shapes: &mut self.shapes, spans: &mut self.spans };
             let stream = loom.last_run(place, &head, &anchors);
@@ -442,7 +448,7 @@ impl Items {
             Run::Taken => return Ok(()),
         };
         let (logger, file) = (&shot.logger, &shot.place);
-        let place = Place { logger, file, offset: 0, segment: None, tells_gaps: false };
+        let place = Place { logger, file, offset: 0, segment: None, gaps: Gaps::None };
         let (query, lanes) = (&self.query, &mut self.lanes);
         let mut loom = Loom { query, lanes, shapes: &mut self.shapes, spans: &mut self.spans };
         let (definitions, anchors) = (&shot.snapshot.definitions, &shot.snapshot.anchors);

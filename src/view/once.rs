@@ -81,6 +81,8 @@ pub(super) struct Lane {
     /// The byte positions that were accepted.
     pub(super) bytes: Ranges,
     numbers: Ranges,
+    /// Behind the highest number that was told to be skipped.
+    skipped_to: u64,
     losses: Option<Box<Losses>>,
     /// In reverse: what the newest run tells.
     newest: Option<Box<Losses>>,
@@ -119,6 +121,8 @@ pub(super) struct Told {
 pub(super) struct Skipped {
     pub(super) from: u64,
     pub(super) to: u64,
+    /// True when nothing of the lane was read before: its beginning may have been removed.
+    pub(super) is_start: bool,
 }
 
 impl Lane {
@@ -139,9 +143,11 @@ impl Lane {
             known.add_all(&fresh);
             self.losses = Some(Box::new(known));
         }
-        let expected = self.numbers.end();
-        if self.seen && head.count > 0 && head.first_record > expected {
-            told.skipped = Some(Skipped { from: expected, to: head.first_record });
+        let expected = self.numbers.end().max(self.skipped_to);
+        if head.first_record > expected {
+            let is_start = !self.seen;
+            told.skipped = Some(Skipped { from: expected, to: head.first_record, is_start });
+            self.skipped_to = head.first_record;
         }
         self.take(head);
         told
@@ -207,6 +213,8 @@ impl Lane {
 pub(super) struct Lanes {
     lanes: HashMap<LaneId, Lane>,
     clock: u64,
+    /// True when lanes were forgotten, which then look as if they had no beginning.
+    has_forgotten: bool,
 }
 
 impl Lanes {
@@ -235,6 +243,9 @@ impl Lanes {
     /// How many records are still missing of those that were skipped.
     pub(super) fn missing(&self, id: LaneId, skipped: &Skipped) -> u64 {
         let Some(lane) = self.lanes.get(&id) else { return 0 };
+        if skipped.is_start && self.has_forgotten {
+            return 0;
+        }
         let had = lane.numbers.count(skipped.from, skipped.to);
         (skipped.to - skipped.from).saturating_sub(had)
     }
@@ -245,6 +256,7 @@ impl Lanes {
         let quarter = used.len() / 4;
         let (_, limit, _) = used.select_nth_unstable(quarter);
         let limit = *limit;
+        self.has_forgotten = true;
         self.lanes.retain(|_, lane| lane.used > limit || lane.aside.is_some());
     }
 }
@@ -292,7 +304,7 @@ mod tests {
         // The same run again, as an adopter may have written it.
         assert_eq!(lane.follow(&run(4, 0, 7), false), Told::default());
         // First seen in the middle: the count is old news unless the block counted it.
-        assert_eq!(Lane::default().follow(&run(9, 1, 7), false), Told::default());
+        assert_eq!(Lane::default().follow(&run(9, 1, 7), false).lost, None);
         assert_eq!(Lane::default().follow(&run(9, 1, 7), true).lost.unwrap().total(), 7);
     }
 
@@ -333,6 +345,22 @@ mod tests {
         let mut lanes = Lanes::default();
         *lanes.lane((1, 0, 0)) = lane;
         assert_eq!(lanes.missing((1, 0, 0), &skipped), 2, "number 3 came late");
+    }
+
+    #[test]
+    fn the_beginning_and_the_end_of_a_lane_can_be_missed() {
+        let mut lane = Lane::default();
+        let start = Skipped { from: 0, to: 5, is_start: true };
+        assert_eq!(lane.follow(&run(5, 2, 0), false).skipped, Some(start));
+        // A run without records, at the head of the thread's next lane, and then once more.
+        let end = Skipped { from: 7, to: 9, is_start: false };
+        assert_eq!(lane.follow(&run(9, 0, 0), false).skipped, Some(end));
+        assert_eq!(lane.follow(&run(9, 0, 0), false).skipped, None, "told once");
+        let mut lanes = Lanes::default();
+        *lanes.lane((1, 0, 0)) = lane;
+        assert_eq!((lanes.missing((1, 0, 0), &start), lanes.missing((1, 0, 0), &end)), (5, 2));
+        lanes.has_forgotten = true;
+        assert_eq!(lanes.missing((1, 0, 0), &start), 0, "it may have been forgotten");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::error::Error;
 use super::item::Logger;
 use super::source::Source;
 use super::query::Query;
+use super::weave::Gaps;
 
 /// How far the times in a block's header may be off, since its writer knew fewer anchors.
 pub(super) const SLACK_NS: i64 = 1_000_000;
@@ -289,6 +290,23 @@ impl Files {
             || listed().any(|file| {
                 !is_spill(&file.path) && std::fs::symlink_metadata(&file.path).is_err()
             })
+    }
+
+    /// True when the first segment of a listed logger is there: what is removed goes in order, so
+    /// that then nothing was.
+    pub(super) fn has_first(&self, logger: u64) -> bool {
+        let listed = |file: &&FilePlan| file.listed && file.logger.id == logger;
+        self.files.iter().filter(listed).any(|file| file.number == 1)
+    }
+
+    /// Which numbers mean damage when they are skipped in this file. What a living logger has not
+    /// finished has gaps that will be filled, and what it spilled stands anywhere.
+    pub(super) fn gaps(&self, file: &FilePlan, is_whole: bool) -> Gaps {
+        match self.alive.contains(&file.logger.id) {
+            false if is_whole && !file.spilled => Gaps::All,
+            true if !file.sealed => Gaps::None,
+            _ => Gaps::Between,
+        }
     }
 
     /// The blocks of a file that were not walked before, and its damage.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::record::compact::Decoder;
 use crate::record::{
-    Definitions, FLAG_RETOLD, Head, Losses, RECORD_EVENT, RECORD_SPAN_CLOSE, RECORD_SPAN_OPEN,
+    Definitions, FLAG_RETOLD, Head, LANE_RETOLD, Losses, RECORD_EVENT, RECORD_SPAN_CLOSE, RECORD_SPAN_OPEN,
     RunHead,
 };
 use crate::render::Shape;
 use crate::store::block::{BlockHeader, sections};
 
 use super::item::{Damage, Logger, Mark, Origin, Tables};
-use super::once::{Aside, Lane, LaneId, Lanes, Told};
+use super::once::{Aside, Lane, LaneId, Lanes, Skipped, Told};
 use super::query::{Query, bit};
 use super::spans::Spans;
 use super::stream::{Entry, MARK, Stream};
@@ -62,8 +62,17 @@ pub(super) struct Place<'a> {
     pub(super) offset: u64,
     /// The number of the segment, `None` for lanes and staging.
     pub(super) segment: Option<u64>,
-    /// True when numbers that are skipped mean damage.
-    pub(super) tells_gaps: bool,
+    pub(super) gaps: Gaps,
+}
+
+/// Which numbers mean damage when they are skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Gaps {
+    None,
+    /// Those between two runs of a lane.
+    Between,
+    /// Those below a lane's first run, too.
+    All,
 }
 
 /// What is to be done with the events of a callsite.
@@ -228,7 +237,11 @@ impl<'l, 'a> Weave<'l, 'a> {
         if let Some(losses) = &told.lost {
             self.lost(losses, key, origin);
         }
-        if let Some(skipped) = told.skipped.filter(|_| self.place.tells_gaps) {
+        let is_told = |skipped: &Skipped| match skipped.is_start {
+            true => self.place.gaps == Gaps::All && lane.1 != LANE_RETOLD,
+            false => self.place.gaps >= Gaps::Between,
+        };
+        if let Some(skipped) = told.skipped.filter(is_told) {
             let damage = Damage {
                 file: self.place.file.to_owned(),
                 offset: self.place.offset,

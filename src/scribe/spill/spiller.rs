@@ -156,7 +156,7 @@ impl Spiller {
             let told = taking.told();
             let losses = told.with(Cause::Evicted, &lane.losses());
             let lost = losses.since(&told).total();
-            let head = run_head(lane, &taking, losses);
+            let head = run_head(lane, (taking.head(), taking.n_taken(), losses));
             match batch.add(&mut self.encoder, &self.catalog, head, stride, lost, CODEC_RAW) {
                 // The scribe counts what cannot be read.
                 Err(_) => return any,
