@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::writer::{Current, Writer};
 use crate::store::block::{self, BlockHeader};
 use crate::store::name;
-use crate::store::segment::SegmentHeader;
+use crate::store::segment::{FLAG_AGAIN, SegmentHeader};
 
 /// How far the blocks of the current segment were moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +56,8 @@ impl Moved {
 impl Writer {
     /// Makes the current segment again, whose file was removed, with its directory if need be.
     pub(super) fn make_again(&mut self) {
-        let Some(Current { path, header, .. }) = self.current.take() else { return };
+        let Some(Current { path, mut header, .. }) = self.current.take() else { return };
+        header.flags |= FLAG_AGAIN;
         // They went with the file.
         self.forget_beside();
         let freed = self.kept.release();

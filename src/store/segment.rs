@@ -64,6 +64,9 @@ pub const FLAG_SPILL: u32 = 2;
 pub const FLAG_DUMP: u32 = 4;
 /// Flag of a spill file: it is a typed ring's, and holds items in place of events.
 pub const FLAG_ITEMS: u32 = 8;
+/// Flag of a segment: its file was removed by somebody while it was written, and made again under
+/// the same number. What it held before is not missing.
+pub const FLAG_AGAIN: u32 = 16;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
 const _: () = assert!(

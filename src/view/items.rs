@@ -144,8 +144,8 @@ impl Items {
     /// was written beside the others.
     fn plan_files(&mut self, mut fresh: Vec<usize>) {
         let files = &self.files.files;
-        fresh.sort_by_key(|i| (files[*i].logger.id, files[*i].spilled, files[*i].number));
-        let alike = |i: &usize| (files[*i].logger.id, files[*i].spilled);
+        fresh.sort_by_key(|i| (files[*i].logger.id, files[*i].is_apart(), files[*i].number));
+        let alike = |i: &usize| (files[*i].logger.id, files[*i].is_apart());
         for files_of_one in fresh.chunk_by(|a, b| alike(a) == alike(b)) {
             let due = |i: &usize| self.axis.due(files[*i].first_ns, files[*i].last_ns);
             let mut dues: Vec<i64> = files_of_one.iter().map(due).collect();
@@ -424,7 +424,7 @@ impl Items {
             // Of a lane whose next one has begun nothing comes any more.
             let is_dead = segment.is_some() && !self.files.alive.contains(&logger.id);
             let is_told = is_dead && self.query.is_gapless() && self.is_whole;
-            let gaps = if is_told { Gaps::Between } else { Gaps::None };
+            let gaps = if is_told { Gaps::All } else { Gaps::None };
             let place = Place { logger: &logger, file: &file, offset: 0, segment, gaps };
             let (query, lanes) = (&self.query, &mut self.lanes);
             let mut loom = Loom { query, lanes, shapes: &mut self.shapes, spans: &mut self.spans };

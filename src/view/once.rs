@@ -144,8 +144,10 @@ impl Lane {
             self.losses = Some(Box::new(known));
         }
         let expected = self.numbers.end().max(self.skipped_to);
-        if head.first_record > expected {
-            let is_start = !self.seen;
+        // Where losses stand is known by what is behind them, so that they may come before records.
+        let is_start = expected == 0;
+        let is_known = head.count > 0 || !is_start || head.losses.is_empty();
+        if head.first_record > expected && is_known {
             told.skipped = Some(Skipped { from: expected, to: head.first_record, is_start });
             self.skipped_to = head.first_record;
         }
@@ -153,11 +155,15 @@ impl Lane {
         told
     }
 
-    /// True for a run of losses alone whose lane's earlier records were not all read: they may lie in
+    /// True for a run without records whose lane's earlier records were not all read: they may lie in
     /// a spill file, whose turn comes by their time, or be gone for good. The lane's next run tells
-    /// these losses too, and if there is none, the end does.
+    /// its losses too, and if there is none, the end does.
     pub(super) fn is_early(&self, head: &RunHead) -> bool {
-        head.count == 0 && self.seen && head.position > self.bytes.end()
+        let is_behind = match self.seen {
+            true => head.position > self.bytes.end(),
+            false => head.first_record > 0 && head.losses.is_empty(),
+        };
+        head.count == 0 && is_behind
     }
 
     /// Lets losses wait; of several the last, which says what those before it say.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::store::block::BlockHeader;
-use crate::store::segment::{FLAG_DUMP, FLAG_SPILL, BlockRef, Entry, SegmentHeader, SegmentReader};
+use crate::store::segment::{FLAG_AGAIN, FLAG_DUMP, FLAG_SPILL, BlockRef, Entry, SegmentHeader, SegmentReader};
 use crate::store::{self, name};
 
 use super::error::Error;
@@ -115,8 +115,8 @@ pub(super) struct FilePlan {
     pub(super) path: PathBuf,
     pub(super) logger: Arc<Logger>,
     pub(super) number: u64,
-    /// True for what was spilled, or dumped: in no order with segments of other numbers.
-    pub(super) spilled: bool,
+    /// The header's.
+    flags: u32,
     /// Device and inode of the file that was looked at.
     identity: (u64, u64),
     pub(super) sealed: bool,
@@ -131,6 +131,13 @@ pub(super) struct FilePlan {
     /// Where a follower goes on.
     pub(super) at: u64,
     seen: HashSet<u64>,
+}
+
+impl FilePlan {
+    /// True for what was spilled, or dumped: in no order with segments of other numbers.
+    pub(super) const fn is_apart(&self) -> bool {
+        self.flags & (FLAG_SPILL | FLAG_DUMP) != 0
+    }
 }
 
 /// What a walk through a file's headers found.
@@ -242,7 +249,7 @@ impl Files {
             path: path.to_owned(),
             logger,
             number: reader.header().number,
-            spilled: reader.header().flags & (FLAG_SPILL | FLAG_DUMP) != 0,
+            flags: reader.header().flags,
             identity: reader.identity(),
             sealed: reader.is_sealed(),
             listed,
@@ -296,14 +303,15 @@ impl Files {
     /// that then nothing was.
     pub(super) fn has_first(&self, logger: u64) -> bool {
         let listed = |file: &&FilePlan| file.listed && file.logger.id == logger;
-        self.files.iter().filter(listed).any(|file| file.number == 1)
+        let is_first = |file: &FilePlan| file.number == 1 && file.flags & FLAG_AGAIN == 0;
+        self.files.iter().filter(listed).any(is_first)
     }
 
     /// Which numbers mean damage when they are skipped in this file. What a living logger has not
     /// finished has gaps that will be filled, and what it spilled stands anywhere.
     pub(super) fn gaps(&self, file: &FilePlan, is_whole: bool) -> Gaps {
         match self.alive.contains(&file.logger.id) {
-            false if is_whole && !file.spilled => Gaps::All,
+            false if is_whole && !file.is_apart() => Gaps::All,
             true if !file.sealed => Gaps::None,
             _ => Gaps::Between,
         }
