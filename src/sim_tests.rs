@@ -320,6 +320,8 @@ fn s6_a_sync_beside_writes_is_about_what_had_landed_when_it_began() {
 const POSITIONS: u64 = 4097;
 /// So many of them are looked at below one logger.
 const POSITIONS_EACH: u64 = 64;
+/// So many loggers wait beside each other.
+const AT_ONCE: usize = 32;
 
 /// Fills the disk at one position after the other of blocks of one logger's; how often it was full.
 fn fill_up_at(positions: impl Iterator<Item = u64>, dir: &Path, direct: Direct) -> u64 {
@@ -392,7 +394,7 @@ fn r14_a_disk_that_is_full_at_any_byte_of_a_page_of_a_block_is_written_to_again(
             }
             (n_positions, n_refused)
         };
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
         let done = threads.into_iter().map(|thread| thread.join().expect("no panic"));
         done.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     });
