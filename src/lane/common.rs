@@ -14,7 +14,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::fill::{Record, fill_cut};
-use super::full::Attempts;
+use super::full::{Attempts, NAP};
 use super::hand_out::Lane;
 use super::thread;
 use super::lanes::Lanes;
@@ -131,8 +131,11 @@ pub(crate) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record
             None | Some(Room::Full) => {
                 tries += 1;
                 let has_room = attempts.make_room(lanes, &lane, head, len);
-                if !has_room || tries > TRIES && !attempts.has_waited() {
+                if !has_room || tries > TRIES && !attempts.may_wait(lanes) {
                     break Cause::Full;
+                }
+                if tries > TRIES {
+                    std::thread::sleep(NAP);
                 }
             }
         }

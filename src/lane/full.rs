@@ -15,7 +15,7 @@ use crate::record::Level;
 /// Rounds of looking at the head before a thread parks, or gives up on the consumer's lock.
 const SPINS: u32 = 300;
 /// How long a thread sleeps between looks at the common lane.
-const NAP: Duration = Duration::from_micros(100);
+pub(super) const NAP: Duration = Duration::from_micros(100);
 /// How long a thread is parked before it tells the scribe again.
 const PARK: Duration = Duration::from_millis(50);
 /// At least this part of a lane is evicted at once: a call pays for a few of those behind it, not
@@ -84,9 +84,9 @@ impl Attempts {
         Self { level, since: [None; 2], may_differ: false }
     }
 
-    /// True when the call has waited.
-    pub(super) fn has_waited(&self) -> bool {
-        self.since.iter().any(Option::is_some)
+    /// True when the call may wait, however often others take the room that it found.
+    pub(super) fn may_wait(&self, lanes: &Lanes) -> bool {
+        lanes.on_full.steps(self.level).iter().any(|step| *step != Step::Evict)
     }
 
     /// The levels, a bit each, whose records are lost at once like this one, while the head stays

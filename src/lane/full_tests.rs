@@ -50,7 +50,7 @@ impl Record for Numbered {
     }
 }
 
-fn lanes(on_full: OnFull, lane_bytes: usize, bytes_max: u64) -> Arc<Lanes> {
+pub(super) fn lanes(on_full: OnFull, lane_bytes: usize, bytes_max: u64) -> Arc<Lanes> {
     Level::ALL.iter().for_each(|level| levels::note(SITES + *level as u32, *level));
     let (place, _) = Place::create(&LanesChoice::Private, 5, bytes_max, 0).unwrap();
     let serial = living::next_serial();
@@ -58,12 +58,12 @@ fn lanes(on_full: OnFull, lane_bytes: usize, bytes_max: u64) -> Arc<Lanes> {
     Arc::new(Lanes::new(setup).unwrap().0)
 }
 
-fn write(lanes: &Arc<Lanes>, level: Level, number: u64) {
+pub(super) fn write(lanes: &Arc<Lanes>, level: Level, number: u64) {
     write_local(lanes, &Numbered { level, number, len: 24 });
 }
 
 /// Every hand-out, oldest first.
-fn hand_outs(lanes: &Lanes) -> Vec<Arc<Lane>> {
+pub(super) fn hand_outs(lanes: &Lanes) -> Vec<Arc<Lane>> {
     let mut all = Vec::new();
     lanes.registry.walk(|lane| all.push(lane.clone()));
     all.sort_by_key(|lane| lane.generation);
@@ -71,7 +71,7 @@ fn hand_outs(lanes: &Lanes) -> Vec<Arc<Lane>> {
 }
 
 /// Takes what a lane holds, as the scribe would; numbers and levels.
-fn take(lane: &Lane) -> Vec<(Level, u64)> {
+pub(super) fn take(lane: &Lane) -> Vec<(Level, u64)> {
     let mut found = Vec::new();
     let mut taking = lane.outlet.try_take().unwrap();
     let tail = lane.memory().tail();
@@ -98,7 +98,7 @@ fn take_all(lanes: &Lanes) -> Vec<(Level, u64)> {
     hand_outs(lanes).iter().flat_map(|lane| take(lane)).collect()
 }
 
-fn numbers(found: &[(Level, u64)]) -> Vec<u64> {
+pub(super) fn numbers(found: &[(Level, u64)]) -> Vec<u64> {
     found.iter().map(|(_, number)| *number).collect()
 }
 

@@ -10,6 +10,8 @@
 //! loom (`models`); `outside` reads the same memory of any process with `pread`.
 
 #[cfg(all(test, not(loom)))]
+mod common_tests;
+#[cfg(all(test, not(loom)))]
 mod full_tests;
 #[cfg(all(test, not(loom)))]
 mod handle_tests;
