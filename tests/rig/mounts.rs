@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Runs `job` on a thread with a mount namespace of its own; false when that is not to be had.
 pub(crate) fn in_namespace(job: impl FnOnce() + Send) {
@@ -69,9 +70,9 @@ pub(crate) fn run(program: &str, args: &[&str]) -> bool {
     Command::new(program).args(args).output().is_ok_and(|out| out.status.success())
 }
 
-/// An ext4 on a loop device.
+/// An ext4 on a loop device, which it keeps from mount to mount.
 pub(crate) struct Loop {
-    image: PathBuf,
+    device: String,
     at: PathBuf,
 }
 
@@ -85,20 +86,26 @@ impl Loop {
     pub(crate) fn ext4(image: &Path, bytes: u64, at: &Path) -> Option<Self> {
         let file = std::fs::File::create(image).expect("a file");
         file.set_len(bytes).expect("a sparse file");
-        let this = Self { image: image.to_owned(), at: at.to_owned() };
         let image = image.to_str().expect("UTF-8");
-        (run("mkfs.ext4", &["-q", "-F", image]) && this.mount("")).then_some(this)
+        let found = Command::new("losetup").args(["--find", "--show", image]).output().ok()?;
+        let device = String::from_utf8(found.stdout).expect("UTF-8").trim().to_owned();
+        // From here on the device is given back.
+        let this = found.status.success().then(|| Self { device, at: at.to_owned() })?;
+        (run("mkfs.ext4", &["-q", "-F", &this.device]) && this.mount("")).then_some(this)
     }
 
     /// Mounts it, again after a power cut.
     pub(crate) fn mount(&self, options: &str) -> bool {
-        let (image, at) = (self.image.to_str().expect("UTF-8"), self.at.to_str().expect("UTF-8"));
-        run("mount", &["-o", &format!("loop,noatime{options}"), image, at])
+        let at = self.at.to_str().expect("UTF-8");
+        run("mount", &["-t", "ext4", "-o", &format!("noatime{options}"), &self.device, at])
     }
 
     /// Cuts the power: from here on every call on it fails, and what was not synced is gone.
     pub(crate) fn cut_power(&self) -> bool {
+        use std::os::linux::fs::MetadataExt as _;
         let root = std::fs::File::open(&self.at).expect("its root");
+        let on = |path: &Path| std::fs::metadata(path).expect("a directory").st_dev();
+        assert_ne!(on(&self.at), on(self.at.parent().expect("a parent")), "it is mounted");
         let how = WITHOUT_LOG;
         // SAFETY: the call reads one u32, which lives until it returns.
         unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN, &raw const how) == 0 }
@@ -111,9 +118,17 @@ impl Loop {
         run("fsfreeze", &["-f", at]).then(|| Frozen(at))
     }
 
-    /// Unmounts it; nobody may have a file of it open.
+    /// Unmounts it; nobody may have a file of it open. The kernel closes those of a dead process's
+    /// io_uring a little later than its others.
     pub(crate) fn unmount(&self) -> bool {
-        run("umount", &[self.at.to_str().expect("UTF-8")])
+        let at = self.at.to_str().expect("UTF-8");
+        for _ in 0..1000 {
+            if run("umount", &[at]) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 }
 
@@ -129,5 +144,7 @@ impl Drop for Frozen<'_> {
 impl Drop for Loop {
     fn drop(&mut self) {
         let _ = run("umount", &["-l", self.at.to_str().expect("UTF-8")]);
+        // At once, or when the last of the mount goes.
+        let _ = run("losetup", &["-d", &self.device]);
     }
 }
