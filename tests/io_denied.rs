@@ -46,7 +46,7 @@ fn doctor() -> PathBuf {
 }
 
 fn copy_program() -> PathBuf {
-    rig::build(&["--example", "io_copy"], "examples/io_copy")
+    rig::build(&["--example", "io_copy", "--features", "cli"], "examples/io_copy")
 }
 
 /// What `ttlog doctor` says about one thing.
