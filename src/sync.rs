@@ -95,26 +95,69 @@ impl Unparker {
     }
 }
 
-#[cfg(loom)]
-pub(crate) use loom::sync::MutexGuard;
-
 /// Gives loom's lock the interface of parking_lot's, which knows no poison.
+///
+/// Loom's own `try_lock` hardly ever fails: a thread that is about to try is held up until the
+/// holder lets go, and nobody runs in between who shares nothing else with it. So who holds the lock
+/// by an attempt shares a number with whoever attempts it, touched before it lets go and before each
+/// attempt: that makes loom look at attempts in between.
 #[cfg(loom)]
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+pub(crate) struct Mutex<T> {
+    lock: loom::sync::Mutex<T>,
+    attempts: AtomicU32,
+}
 
 #[cfg(loom)]
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(loom::sync::Mutex::new(value))
+        Self { lock: loom::sync::Mutex::new(value), attempts: AtomicU32::new(0) }
     }
 
     pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-        self.0.lock().expect("no holder panics: none runs code of a user")
+        self.lock.lock().expect("no holder panics: none runs code of a user")
     }
 
-    pub(crate) fn try_lock(&self) -> Option<loom::sync::MutexGuard<'_, T>> {
-        self.0.try_lock().ok()
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        // ord: Relaxed, orders nothing.
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        let guard = self.lock.try_lock().ok()?;
+        Some(MutexGuard { guard, attempts: &self.attempts })
+    }
+}
+
+/// The lock, held by an attempt.
+#[cfg(loom)]
+#[derive(Debug)]
+pub(crate) struct MutexGuard<'a, T> {
+    guard: loom::sync::MutexGuard<'a, T>,
+    attempts: &'a AtomicU32,
+}
+
+#[cfg(loom)]
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        // A model that has failed does not go on.
+        if !std::thread::panicking() {
+            // ord: Relaxed, orders nothing.
+            self.attempts.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(loom)]
+impl<T> std::ops::Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+#[cfg(loom)]
+impl<T> std::ops::DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
     }
 }
 

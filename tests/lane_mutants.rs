@@ -41,7 +41,10 @@ const MODELS: &[(&str, &[&str])] = &[
     ("o2_head_and_what_was_evicted_move_together", &["evicted_late"]),
     ("o4_nobody_evicts_from_another_hand_out", &["close_open"]),
     ("o4_a_spiller_takes_nothing_from_another_hand_out", &["close_open"]),
-    ("o4_a_lane_is_exchanged_beside_scribe_and_spiller", &["close_open", "head_before_lock"]),
+    (
+        "o4_a_lane_is_exchanged_beside_scribe_and_spiller",
+        &["close_open", "close_full", "head_before_lock"],
+    ),
     ("g1_joins_at_once_lose_nobody", &["join_store", "walk_load"]),
     ("g2_a_join_beside_a_leave_is_not_lost", &["unlink_blind"]),
     ("g2_a_walk_beside_joins_and_leaves_sees_who_stays", &["next_cut"]),

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "looks at cells as loom tracks them")]
 
 use std::sync::Arc as StdArc;
+use std::sync::atomic::{AtomicU64 as StdAtomicU64, Ordering as StdOrdering};
 
 use loom::cell::UnsafeCell;
 use loom::thread::spawn;
@@ -250,6 +251,25 @@ fn empty(mut taking: Taking<'_>, tail: u64) -> Vec<u32> {
     ids
 }
 
+/// O3: whoever finds another at a lane goes on without it. All models below count on loom's looking
+/// at attempts that fail, which its own lock does not have it do (`crate::sync`).
+#[test]
+fn o3_an_attempt_at_a_lane_that_is_taken_fails() {
+    static FAILED: StdAtomicU64 = StdAtomicU64::new(0);
+    check("o3_an_attempt_at_a_lane_that_is_taken_fails", || {
+        let outlet = Arc::new(Outlet::new(lane(64).0.memory));
+        let spiller = {
+            let outlet = outlet.clone();
+            spawn(move || u64::from(outlet.try_take().is_none()))
+        };
+        let failed = u64::from(outlet.try_take().is_none());
+        let failed = failed + spiller.join().unwrap();
+        assert!(failed < 2, "of two attempts one has it");
+        FAILED.fetch_add(failed, StdOrdering::Relaxed);
+    });
+    assert!(FAILED.load(StdOrdering::Relaxed) > 0);
+}
+
 /// O1: a producer evicts beside the scribe, which takes. Kills `head_before_lock`.
 #[test]
 fn o1_a_record_is_taken_or_evicted_once() {
@@ -407,8 +427,8 @@ fn o4_a_spiller_takes_nothing_from_another_hand_out() {
 }
 
 /// O1, O4, P2: a producer exchanges its lane while the spiller takes from it and the scribe, which
-/// finds that it has ended, empties it and hands it out again. Kills `close_open`,
-/// `head_before_lock`.
+/// finds that it has ended, empties it, unless the spiller is at it, and hands it out again when it
+/// is empty. Kills `close_open`, `close_full`, `head_before_lock`.
 #[test]
 fn o4_a_lane_is_exchanged_beside_scribe_and_spiller() {
     check("o4_a_lane_is_exchanged_beside_scribe_and_spiller", || {
@@ -437,7 +457,14 @@ fn o4_a_lane_is_exchanged_beside_scribe_and_spiller() {
         };
         let spiller = {
             let (outlet, memory) = (outlet.clone(), old.memory.clone());
-            spawn(move || take(&outlet, memory.tail()))
+            spawn(move || {
+                // It takes a stride and lets go, and here a record is one.
+                let taking = outlet.try_take();
+                taking.map_or_else(Vec::new, |taking| {
+                    let stride = taking.head() + 16;
+                    empty(taking, stride.min(memory.tail()))
+                })
+            })
         };
         assert!(write(&producer.0, 2, 16));
         // SAFETY: the model keeps the memory, and nobody else has it.
