@@ -39,21 +39,35 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// The key that the next value is going to have.
+    #[inline(always)]
+    pub(super) fn vacant(&mut self) -> u64 {
+        if self.free as usize >= self.places.len() {
+            self.add_place();
+        }
+        key(self.free, self.places[self.free as usize].generation)
+    }
+
     /// Keeps a value and returns its key.
     #[inline(always)]
     pub(super) fn insert(&mut self, value: T) -> u64 {
-        self.len += 1;
-        if let Some(place) = self.places.get_mut(self.free as usize) {
-            let index = self.free;
-            if let Content::Free(next) = place.content {
-                self.free = next;
-            }
-            place.content = Content::Held(value);
-            return key(index, place.generation);
+        let key = self.vacant();
+        let place = &mut self.places[key as u32 as usize];
+        if let Content::Free(next) = place.content {
+            self.free = next;
         }
+        // A free place holds nothing that would have to be dropped first.
+        std::mem::forget(std::mem::replace(&mut place.content, Content::Held(value)));
+        self.len += 1;
+        key
+    }
+
+    /// Makes the place that is the only free one.
+    #[cold]
+    fn add_place(&mut self) {
         let index = u32::try_from(self.places.len()).expect("fewer values than memory has bytes");
-        self.places.push(Place { generation: 0, content: Content::Held(value) });
-        key(index, 0)
+        self.places.push(Place { generation: 0, content: Content::Free(END) });
+        self.free = index;
     }
 
     #[inline]
@@ -69,7 +83,9 @@ impl<T> Slab<T> {
     #[inline]
     pub(super) fn remove(&mut self, key: u64) -> Option<T> {
         self.get_mut(key)?;
-        match self.free(key as u32) {
+        let next = self.free(key as u32);
+        let place = &mut self.places[key as u32 as usize];
+        match std::mem::replace(&mut place.content, Content::Free(next)) {
             Content::Held(value) => Some(value),
             Content::Free(_) => None,
         }
@@ -80,19 +96,32 @@ impl<T> Slab<T> {
     #[inline]
     pub(super) fn vacate(&mut self, key: u64) {
         if self.get_mut(key).is_some() {
-            drop(self.free(key as u32));
+            let next = self.free(key as u32);
+            self.places[key as u32 as usize].content = Content::Free(next);
         }
     }
 
+    /// The same for a value that owns nothing any more, which is not even dropped.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for io_uring"))]
     #[inline(always)]
-    fn free(&mut self, index: u32) -> Content<T> {
+    pub(super) fn forget(&mut self, key: u64) {
+        if self.get_mut(key).is_some() {
+            let next = self.free(key as u32);
+            let place = &mut self.places[key as u32 as usize];
+            std::mem::forget(std::mem::replace(&mut place.content, Content::Free(next)));
+        }
+    }
+
+    /// Ends a place's generation and puts it onto the list; what it has to say there.
+    #[inline(always)]
+    fn free(&mut self, index: u32) -> u32 {
         let place = &mut self.places[index as usize];
         place.generation += 1;
         // The last generation is nobody's: such a place is never used again.
         let is_worn = place.generation == (RESERVED >> 32) as u32;
         let next = if is_worn { END } else { std::mem::replace(&mut self.free, index) };
         self.len -= 1;
-        std::mem::replace(&mut place.content, Content::Free(next))
+        next
     }
 
     /// Keys of all values.

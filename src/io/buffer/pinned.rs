@@ -154,6 +154,7 @@ impl PinnedBuffer {
 
     /// False between [`mark_in_use`](Self::mark_in_use) and
     /// [`mark_available`](Self::mark_available). Another thread may change it at any time.
+    #[inline]
     pub fn is_available(&self) -> bool {
         !self.generation.is_odd()
     }
@@ -169,12 +170,24 @@ impl PinnedBuffer {
         self.memory.node()
     }
 
+    /// Marks the buffer as in use for who owns it alone; false if it was.
+    #[inline]
+    pub(crate) fn begin_owned(&mut self) -> bool {
+        let is_free = self.is_available();
+        if is_free {
+            self.generation.advance_owned();
+        }
+        is_free
+    }
+
     /// Changes the mark for who owns the buffer alone.
+    #[inline]
     pub(crate) fn toggle_owned(&mut self) {
         self.generation.advance_owned();
     }
 
     /// Where the bytes lie; stays so for the life of the buffer.
+    #[inline]
     pub(crate) fn start(&self) -> *mut u8 {
         self.memory.start().as_ptr()
     }
@@ -183,12 +196,14 @@ impl PinnedBuffer {
 impl Deref for PinnedBuffer {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.memory.bytes()
     }
 }
 
 impl DerefMut for PinnedBuffer {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         self.memory.bytes_mut()
     }

@@ -18,7 +18,7 @@ use super::super::{
 use super::doorbell::Doorbell;
 use super::entry::{self, Extra, Tables as _};
 use super::registry::Table;
-use super::settle::{InFlight, Multi, Owner, Reaped, settle};
+use super::settle::{InFlight, Multi, Owner, Reaped, Reaping, settle, settle_plain};
 
 /// Answers to cancellations.
 const KEY_CANCEL: u64 = RESERVED;
@@ -108,28 +108,27 @@ impl Core {
         mut operation: IoOperation,
         owner: Owner,
     ) -> Result<u64, SubmitError> {
-        if let Err(error) = operation.begin() {
-            return Err(SubmitError { operation, error });
-        }
+        let piece = match operation.begin() {
+            Ok(piece) => piece,
+            Err(error) => return Err(SubmitError { operation, error }),
+        };
         if let Err(error) = self.make_room() {
             operation.end();
             let error = operation.error(error);
             return Err(SubmitError { operation, error });
         }
-        // Into its slot first: what moves least is built where it stays.
-        let key = self.slots.insert(InFlight { operation, extra: Extra::None, owner });
-        let in_flight = self.slots.get_mut(key).expect("inserted above");
-        let InFlight { operation, extra, .. } = in_flight;
-        match entry::build(operation, &self.tables, key, extra) {
+        // Before it moves into its slot: what has just been written is read fastest as it was written.
+        let (key, mut extra) = (self.slots.vacant(), Extra::None);
+        match entry::build(&mut operation, piece, &self.tables, key, &mut extra) {
             Ok(entry) => {
-                self.tables.begin(operation);
+                self.tables.begin(&operation);
+                self.slots.insert(InFlight { operation, extra, owner });
                 self.n_in_flight += 1;
                 self.stats.submitted += 1;
                 self.push_entry(&entry);
                 Ok(key)
             }
             Err(error) => {
-                let mut operation = self.slots.remove(key).expect("inserted above").operation;
                 operation.end();
                 let error = operation.error(error);
                 Err(SubmitError { operation, error })
@@ -205,13 +204,16 @@ impl Core {
         self.n_queued += 1;
     }
 
-    /// Hands queued operations over; true when the kernel refuses more until completions are taken.
+    /// Hands queued operations over.
     #[inline]
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        if self.n_queued == 0 && !self.must_enter() {
-            return Ok(());
-        }
-        self.enter(0, None)
+        if self.is_idle() { Ok(()) } else { self.enter(0, None) }
+    }
+
+    /// True when a call would neither hand anything over nor bring anything.
+    #[inline]
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.n_queued == 0 && !self.must_enter()
     }
 
     /// True when completions wait in the kernel for a call.
@@ -277,7 +279,7 @@ impl Core {
 
     /// Takes up to `max` completions and gives what they ask for. Returns how many there were.
     #[inline]
-    pub(super) fn reap(&mut self, max: usize, mut give: impl FnMut(Reaped)) -> usize {
+    pub(super) fn reap(&mut self, max: usize, into: &mut impl Reaping) -> usize {
         let (mut n, mut rung) = (0, false);
         let mut completions = self.ring.completion();
         while n < max {
@@ -288,6 +290,11 @@ impl Core {
                 rung |= key == KEY_DOORBELL;
                 continue;
             }
+            if settle_plain(&mut self.slots, &entry, &mut self.tables, into) {
+                self.n_in_flight -= 1;
+                self.stats.completed += 1;
+                continue;
+            }
             let is_last = !cqueue::more(entry.flags());
             let taken = settle(&mut self.slots, key, &entry, is_last, &mut self.tables);
             match taken {
@@ -295,7 +302,7 @@ impl Core {
                     self.n_in_flight -= usize::from(is_last);
                     self.stats.completed += u64::from(is_last);
                     if let Some(reaped) = reaped {
-                        give(reaped);
+                        into.other(reaped);
                     }
                 }
                 None => {
@@ -380,7 +387,7 @@ impl Core {
         }
         while self.n_in_flight > 0 {
             let mut left = Vec::new();
-            if self.reap(usize::MAX, |reaped| left.push(reaped)) > 0 {
+            if self.reap(usize::MAX, &mut left) > 0 {
                 drop_quietly(left);
                 continue;
             }

@@ -65,6 +65,7 @@ macro_rules! with_fd {
     };
 }
 
+#[inline]
 fn target(fd: &IoFd, tables: &impl Tables) -> Result<Fd, Error> {
     match &fd.0 {
         Target::Owned(fd) => Ok(Fd::Raw(types::Fd(fd.as_raw_fd()))),
@@ -75,13 +76,10 @@ fn target(fd: &IoFd, tables: &impl Tables) -> Result<Fd, Error> {
     }
 }
 
-/// Where a range of a buffer lies; the length fits what the kernel moves at once.
-fn piece(buffer: &mut IoBuffer, range: &std::ops::Range<usize>) -> (*mut u8, u32) {
-    const BYTES_MAX: usize = 0x7fff_f000;
-    let bytes = &mut buffer.as_mut_slice()[range.clone()];
-    (bytes.as_mut_ptr(), bytes.len().min(BYTES_MAX) as u32)
-}
+/// What the kernel moves at once, at most.
+const BYTES_MAX: usize = 0x7fff_f000;
 
+#[inline]
 fn fixed(buffer: &IoBuffer, tables: &impl Tables) -> Option<u16> {
     match buffer {
         IoBuffer::Registered(buffer) => tables.buffer(buffer.slot()),
@@ -92,9 +90,9 @@ fn fixed(buffer: &IoBuffer, tables: &impl Tables) -> Option<u16> {
 
 fn vectors(buffers: &mut [IoBuffer]) -> Box<[Vector]> {
     let vector = |buffer: &mut IoBuffer| {
-        let len = buffer.len();
-        let (start, len) = piece(buffer, &(0..len));
-        Vector(libc::iovec { iov_base: start.cast(), iov_len: len as usize })
+        let bytes = buffer.as_mut_slice();
+        let (iov_base, iov_len) = (bytes.as_mut_ptr().cast(), bytes.len().min(BYTES_MAX));
+        Vector(libc::iovec { iov_base, iov_len })
     };
     buffers.iter_mut().map(vector).collect()
 }
@@ -125,18 +123,20 @@ fn address(address: &std::net::SocketAddr) -> (Box<Address>, u32) {
 }
 
 /// Builds the entry; its pointers lead into the operation's heap memory and into the extra's (U1).
-#[inline]
+/// The piece is what [`IoOperation::begin`] said of the operation.
+#[inline(always)]
 pub(super) fn build(
     operation: &mut IoOperation,
+    (start, len): (*mut u8, usize),
     tables: &impl Tables,
     key: u64,
     extra: &mut Extra,
 ) -> Result<squeue::Entry, Error> {
+    let len = len.min(BYTES_MAX) as u32;
     let entry = match operation {
         IoOperation::Nop => opcode::Nop::new().build(),
-        IoOperation::Read { fd, buffer, range, offset } => {
+        IoOperation::Read { fd, buffer, offset, .. } => {
             let fixed = fixed(buffer, tables);
-            let (start, len) = piece(buffer, range);
             let offset = *offset;
             with_fd!(target(fd, tables)?, |fd| match fixed {
                 Some(index) =>
@@ -144,9 +144,8 @@ pub(super) fn build(
                 None => opcode::Read::new(fd, start, len).offset(offset).build(),
             })
         }
-        IoOperation::Write { fd, buffer, range, offset } => {
+        IoOperation::Write { fd, buffer, offset, .. } => {
             let fixed = fixed(buffer, tables);
-            let (start, len) = piece(buffer, range);
             let offset = *offset;
             with_fd!(target(fd, tables)?, |fd| match fixed {
                 Some(index) =>
@@ -154,14 +153,12 @@ pub(super) fn build(
                 None => opcode::Write::new(fd, start, len).offset(offset).build(),
             })
         }
-        IoOperation::Send { fd, buffer, range } => {
-            let (start, len) = piece(buffer, range);
+        IoOperation::Send { fd, .. } => {
             with_fd!(target(fd, tables)?, |fd| opcode::Send::new(fd, start, len)
                 .flags(libc::MSG_NOSIGNAL)
                 .build())
         }
-        IoOperation::Recv { fd, buffer, range } => {
-            let (start, len) = piece(buffer, range);
+        IoOperation::Recv { fd, .. } => {
             with_fd!(target(fd, tables)?, |fd| opcode::Recv::new(fd, start, len).build())
         }
         IoOperation::Fsync { fd, data_only } => {
@@ -227,21 +224,14 @@ fn build_with_extra(
                 .build();
             Ok((entry, Extra::None))
         }
-        IoOperation::Close { fd } => close(operation_fd(fd)),
+        IoOperation::Close { fd } => close(fd),
         _ => Err(Error::new(ErrorKind::Unsupported("not an operation of io_uring".into()))),
     }
 }
 
-/// Takes the descriptor out of a close, leaving a registration that names nothing.
-fn operation_fd(fd: &mut IoFd) -> (&mut IoFd, IoFd) {
-    let nothing = IoFd(Target::Registered(Slot { ring: 0, index: 0, generation: 0 }));
-    let taken = std::mem::replace(fd, nothing);
-    (fd, taken)
-}
-
 /// From here on the kernel alone closes the number (or [`Extra::Closing`]'s keeper, if it did not).
-fn close((place, fd): (&mut IoFd, IoFd)) -> Result<(squeue::Entry, Extra), Error> {
-    match fd.try_into_owned() {
+fn close(place: &mut IoFd) -> Result<(squeue::Entry, Extra), Error> {
+    match place.take().try_into_owned() {
         Ok(owned) => {
             let fd = owned.into_raw_fd();
             Ok((opcode::Close::new(types::Fd(fd)).build(), Extra::Closing(fd)))
