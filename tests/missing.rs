@@ -2,11 +2,12 @@
 //! beginning of the larger one that its thread went on in, or between.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ttlog::view::{Item, Query, Source, Value};
-use ttlog::{Builder, Rotate};
+use ttlog::{Builder, Handle, Rotate};
 
 const EVENTS: u64 = 300;
 
@@ -28,14 +29,23 @@ fn text(n: u64) -> String {
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let builder = Builder::new(dir).app("missing", "1").rotate(Rotate::size(64 << 10));
     let handle = builder.write_within(Duration::from_millis(2)).build().expect("a logger");
-    for n in 0..EVENTS {
+    log(&handle, 0..EVENTS);
+    handle.shutdown(Duration::from_secs(30)).expect("an end");
+    files(dir)
+}
+
+fn log(handle: &Handle, numbers: Range<u64>) {
+    for n in numbers {
         let text = text(n);
-        ttlog::info!(logger: &handle, n, text, "sample");
+        ttlog::info!(logger: handle, n, text, "sample");
         if n % 8 == 7 {
             handle.flush(Duration::from_secs(30)).expect("a disk");
         }
     }
-    handle.shutdown(Duration::from_secs(30)).expect("an end");
+}
+
+/// The segments of a directory in the order of their numbers.
+fn files(dir: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("it").path());
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "ttlog");
     let mut files: Vec<_> = files.filter(is_segment).collect();
@@ -95,4 +105,31 @@ fn whatever_stretch_of_segments_is_gone_the_hole_is_told() {
     }
     println!("{n_cuts} cuts, {n_exact} with the number of all that is missing");
     assert!(n_cuts >= 50 && n_exact > 0);
+}
+
+/// Somebody removes the segment that is being written, which is made again.
+#[test]
+fn what_somebody_removed_while_it_was_written_is_not_told_as_missing() {
+    // In the middle of the first segment, and of a later one.
+    for removed_from in [16, 120] {
+        let dir = tempfile::tempdir().expect("it");
+        let builder = Builder::new(dir.path()).app("missing", "1").rotate(Rotate::size(64 << 10));
+        let handle = builder.build().expect("a logger");
+        log(&handle, 0..removed_from);
+        let (mut at, mut is_again) = (removed_from, false);
+        while at < EVENTS && !is_again {
+            let last = files(dir.path()).pop().expect("a segment");
+            std::fs::remove_file(&last).expect("it");
+            log(&handle, at..at + 8);
+            // One that was sealed by then is not.
+            (at, is_again) = (at + 8, last.exists());
+        }
+        log(&handle, at..EVENTS);
+        handle.shutdown(Duration::from_secs(30)).expect("an end");
+        assert!(is_again, "it was being written");
+        let (shown, told) = read(dir.path());
+        let n_removed = EVENTS - shown.len() as u64;
+        assert!(shown.contains(&(EVENTS - 1)) && n_removed > 0, "{shown:?}");
+        assert_eq!(told, 0, "of {n_removed} that were removed");
+    }
 }

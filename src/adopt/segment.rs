@@ -12,7 +12,7 @@ use crate::lane::owner::Owner;
 use crate::record::compact::Decoder;
 use crate::record::{Definition, Definitions, Head, LANE_RETOLD, OpenSpans, RawRun, RunHead};
 use crate::store::segment::{
-    Entry, FLAG_SPILL, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader,
+    Entry, FLAG_SPILL, FLAG_SPILLED, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader,
 };
 use crate::store::{Builder as SegmentBuilder, Reason, block, name};
 
@@ -230,6 +230,7 @@ pub(super) fn write(
     let header = SegmentHeader {
         logger: owner.logger,
         number,
+        flags: if snapshot.has_spilled { FLAG_SPILLED } else { 0 },
         boot: owner.boot,
         clock: owner.clock,
         app: owner.app.clone(),

@@ -14,7 +14,7 @@ use crate::config::{Direct, Durability};
 use crate::io::DIRECT_ALIGN;
 use crate::store::block::Salt;
 use crate::store::rotate::Rotate;
-use crate::store::segment::SegmentHeader;
+use crate::store::segment::{FLAG_SPILLED, SegmentHeader};
 use crate::store::{index, name};
 
 /// A block that is nearly full: a turn's worth of a busy logger.
@@ -80,10 +80,16 @@ impl Segments {
         }
     }
 
-    /// Notes whether the current segment's time is over. It is asked before blocks are filled, and
-    /// not when one is written: what a segment begins with is known before.
+    /// Notes whether the current segment's time is over, or a spill file was begun behind it, so that
+    /// retention, which goes by numbers, finds the events in about that order. It is asked before
+    /// blocks are filled, with `i64::MIN` for not now, and not when one is written: what a segment
+    /// begins with is known before.
     pub(crate) fn look_at_clock(&mut self, now_ns: i64) {
-        self.is_over |= self.is_open && now_ns >= self.until_ns;
+        if self.is_open && now_ns > i64::MIN {
+            // ord: Relaxed, a counter.
+            let is_behind = self.plan.numbers.load(Ordering::Relaxed) > self.number;
+            self.is_over |= is_behind || now_ns >= self.until_ns;
+        }
     }
 
     /// True when the current segment ends at a time.
@@ -155,9 +161,12 @@ impl Segments {
             };
         self.n_slow = self.n_slow.saturating_sub(1);
         self.n_small = 0;
+        // Numbers that no segment has are those of spill files.
+        let has_spilled = self.number != self.n_begun;
         let header = SegmentHeader {
             number: self.number,
             created_ns: now_ns,
+            flags: if has_spilled { FLAG_SPILLED } else { 0 },
             align_log2: if is_direct { DIRECT_ALIGN.ilog2() as u8 } else { 0 },
             ..self.plan.header.clone()
         };

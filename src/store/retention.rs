@@ -6,7 +6,9 @@
 //!   header says the same: a foreign file under such a name stays.
 //! - **K2** What is being written, or holds what is nowhere else yet, stays: an unsealed segment of a
 //!   logger that has an owner, and every spill file.
-//! - **K3** Of one logger's segments the earlier goes first, also where the clock was set back.
+//! - **K3** Of one logger's segments the earlier goes first, also where the clock was set back: while
+//!   one stays that is being written, or is not old enough, those behind it do. Spill files stay
+//!   until they are part of the log, and what was begun behind them may go before.
 //! - **K4** What is listed, planned and removed happens under the directory's lock, so that several
 //!   processes together remove what one alone would.
 //!
@@ -188,8 +190,11 @@ fn plan(
     let oldest_ns = limits.age.map_or(i64::MIN, |age| {
         scope.now_ns.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
     });
-    let mut doomed = Vec::new();
-    for stored in stored {
+    let (mut doomed, mut stays) = (Vec::new(), HashSet::new());
+    for stored in stored.iter().filter(|stored| !stored.name.spill) {
+        if stays.contains(&stored.name.logger) {
+            continue;
+        }
         let over = if limits.total.is_some_and(|max| total > max) {
             Some(Why::Total)
         } else if limits.count.is_some_and(|max| count > max) {
@@ -200,11 +205,23 @@ fn plan(
             None
         };
         let may_be_old = stored.name.created_s.saturating_mul(1_000_000_000) < oldest_ns;
-        if over.is_none() && !may_be_old || passed_over.contains(&stored.path) {
+        if passed_over.contains(&stored.path) {
             continue;
         }
-        let Some(newest_ns) = removable(stored, is_owned) else { continue };
-        let Some(why) = over.or((newest_ns < oldest_ns).then_some(Why::Age)) else { continue };
+        let why = match over.is_some() || may_be_old {
+            false => None,
+            true => match removable(stored, is_owned) {
+                Removable::Foreign => continue,
+                Removable::Written => None,
+                Removable::Newest(newest_ns) => {
+                    over.or((newest_ns < oldest_ns).then_some(Why::Age))
+                }
+            },
+        };
+        let Some(why) = why else {
+            stays.insert(stored.name.logger);
+            continue;
+        };
         total -= stored.bytes;
         count -= 1;
         free = free.saturating_add(stored.bytes);
@@ -213,24 +230,35 @@ fn plan(
     doomed
 }
 
-/// UTC of a segment's newest event, if it may go (K1, K2).
-fn removable(stored: &Stored, is_owned: &IsOwned<'_>) -> Option<i64> {
-    if stored.name.spill {
-        return None;
-    }
-    let reader = SegmentReader::open(&stored.path).ok()?;
+/// Whether a segment may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removable {
+    /// UTC of its newest event.
+    Newest(i64),
+    /// It is being written, or was not taken up yet (K2).
+    Written,
+    /// It is not what its name says (K1).
+    Foreign,
+}
+
+fn removable(stored: &Stored, is_owned: &IsOwned<'_>) -> Removable {
+    let Ok(reader) = SegmentReader::open(&stored.path) else { return Removable::Foreign };
     let header = reader.header();
     let is_it = header.logger == stored.name.logger
         && header.number == stored.name.number
         && name::clean(&header.app) == stored.name.app;
-    if !is_it || !reader.is_sealed() && is_owned(stored, header.uid) {
-        return None;
+    if !is_it {
+        return Removable::Foreign;
+    }
+    if !reader.is_sealed() && is_owned(stored, header.uid) {
+        return Removable::Written;
     }
     let newest = reader.index().and_then(|index| index.iter().map(|e| e.last_wall_ns).max());
-    newest.or_else(|| {
+    let modified = || {
         let metadata = std::fs::symlink_metadata(&stored.path).ok()?;
         Some(metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()))
-    })
+    };
+    newest.or_else(modified).map_or(Removable::Foreign, Removable::Newest)
 }
 
 #[cfg(test)]
@@ -324,6 +352,23 @@ mod tests {
             gone(dir.path(), none, scope(), &[1]).into_iter().map(|g| g.0).collect();
         assert_eq!(found, [sealed, dead]);
         assert!(living.exists() && spill.exists());
+    }
+
+    #[test]
+    fn k3_what_was_spilled_behind_a_segment_that_is_written_stays_as_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = put(dir.path(), "orders", 1, 1, 9, true);
+        put(dir.path(), "orders", 1, 2, 8, false);
+        let spilled = put(dir.path(), "orders", 1, 3, 9, true);
+        let other = put(dir.path(), "orders", 2, 1, 1, true);
+        for keep in [Keep::count(1), Keep::total(0)] {
+            let is_owned = |stored: &Stored, _| stored.name.logger == 1;
+            let (planned, _) = apply(None, dir.path(), &keep, scope(), &is_owned).unwrap();
+            let planned: Vec<_> = planned.iter().map(|doomed| &doomed.stored.path).collect();
+            assert!(planned.contains(&&first) && !planned.contains(&&spilled), "{planned:?}");
+        }
+        let gone: Vec<_> = gone(dir.path(), Keep::count(1), scope(), &[]);
+        assert!(!spilled.exists() && other.exists() && gone.len() == 3, "none writes any more");
     }
 
     #[test]

@@ -67,6 +67,9 @@ pub const FLAG_ITEMS: u32 = 8;
 /// Flag of a segment: its file was removed by somebody while it was written, and made again under
 /// the same number. What it held before is not missing.
 pub const FLAG_AGAIN: u32 = 16;
+/// Flag of a segment: its logger had spilled before. What lies between its runs may be in a file of
+/// another number, and is not missing when a number is.
+pub const FLAG_SPILLED: u32 = 32;
 /// The longest text of a header in bytes: app, version, host.
 const TEXT_BYTES_MAX: [usize; 3] = [128, 64, 128];
 const _: () = assert!(

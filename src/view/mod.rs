@@ -10,6 +10,7 @@
 
 mod captured;
 mod error;
+mod gone;
 mod item;
 mod items;
 mod merge;

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::store::block::BlockHeader;
-use crate::store::segment::{FLAG_AGAIN, FLAG_DUMP, FLAG_SPILL, BlockRef, Entry, SegmentHeader, SegmentReader};
+use crate::store::segment::{
+    BlockRef, Entry, FLAG_DUMP, FLAG_SPILL, FLAG_SPILLED, SegmentHeader, SegmentReader,
+};
 use crate::store::{self, name};
 
 use super::error::Error;
 use super::item::Logger;
-use super::source::Source;
 use super::query::Query;
-use super::weave::Gaps;
+use super::source::Source;
 
 /// How far the times in a block's header may be off, since its writer knew fewer anchors.
 pub(super) const SLACK_NS: i64 = 1_000_000;
@@ -116,7 +117,7 @@ pub(super) struct FilePlan {
     pub(super) logger: Arc<Logger>,
     pub(super) number: u64,
     /// The header's.
-    flags: u32,
+    pub(super) flags: u32,
     /// Device and inode of the file that was looked at.
     identity: (u64, u64),
     pub(super) sealed: bool,
@@ -156,7 +157,7 @@ pub(super) enum Read {
     Unfinished,
 }
 
-fn is_spill(path: &Path) -> bool {
+pub(super) fn is_spill(path: &Path) -> bool {
     store::spill::segment_name(path).is_some()
 }
 
@@ -174,11 +175,12 @@ pub(super) struct Files {
     pub(super) alive: HashSet<u64>,
     /// Loggers whose staging was read, which holds what their last write may have torn.
     pub(super) staged: HashSet<u64>,
-    /// Loggers that made spill files, which may have taken any number.
+    /// Loggers that made spill files, which may have taken any number, and hold what lies between the
+    /// runs of any other.
     pub(super) spilled: HashSet<u64>,
     known: HashSet<PathBuf>,
     /// Loggers of which a listed file had gone when it was to be opened.
-    gone: HashSet<u64>,
+    pub(super) gone: HashSet<u64>,
     loggers: HashMap<u64, Arc<Logger>>,
     open: VecDeque<(usize, SegmentReader)>,
 }
@@ -239,6 +241,9 @@ impl Files {
         };
         self.known.insert(path.to_owned());
         let logger = self.logger(reader.header());
+        if reader.header().flags & (FLAG_SPILL | FLAG_SPILLED) != 0 {
+            self.spilled.insert(logger.id);
+        }
         let times = reader.index().map(|entries| {
             let first = entries.iter().map(|entry| entry.first_wall_ns).min();
             let last = entries.iter().map(|entry| entry.last_wall_ns).max();
@@ -283,38 +288,6 @@ impl Files {
     fn has_lanes(&self, path: &Path) -> bool {
         logger_of(path)
             .is_some_and(|logger| self.alive.contains(&logger) || self.staged.contains(&logger))
-    }
-
-    /// True when files of this logger were removed: since they were listed, or before, while its
-    /// staging may still hold some of what was in them. That is missing and not damaged.
-    pub(super) fn has_gone(&self, logger: u64) -> bool {
-        let listed = || self.files.iter().filter(|file| file.listed && file.logger.id == logger);
-        let is_staged = self.alive.contains(&logger) || self.staged.contains(&logger);
-        let is_staged = is_staged && !self.spilled.contains(&logger);
-        let lowest = listed().map(|file| file.number).min();
-        self.gone.contains(&logger)
-            || is_staged && lowest.is_some_and(|lowest| lowest > 1)
-            || listed().any(|file| {
-                !is_spill(&file.path) && std::fs::symlink_metadata(&file.path).is_err()
-            })
-    }
-
-    /// True when the first segment of a listed logger is there: what is removed goes in order, so
-    /// that then nothing was.
-    pub(super) fn has_first(&self, logger: u64) -> bool {
-        let listed = |file: &&FilePlan| file.listed && file.logger.id == logger;
-        let is_first = |file: &FilePlan| file.number == 1 && file.flags & FLAG_AGAIN == 0;
-        self.files.iter().filter(listed).any(is_first)
-    }
-
-    /// Which numbers mean damage when they are skipped in this file. What a living logger has not
-    /// finished has gaps that will be filled, and what it spilled stands anywhere.
-    pub(super) fn gaps(&self, file: &FilePlan, is_whole: bool) -> Gaps {
-        match self.alive.contains(&file.logger.id) {
-            false if is_whole && !file.is_apart() => Gaps::All,
-            true if !file.sealed => Gaps::None,
-            _ => Gaps::Between,
-        }
     }
 
     /// The blocks of a file that were not walked before, and its damage.
