@@ -192,6 +192,32 @@ pub(crate) mod thread {
     #[cfg(not(loom))]
     pub(crate) use std::thread::{Thread, current, park, park_timeout};
 
+    #[cfg(not(loom))]
+    thread_local! {
+        static NUMBER: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+    #[cfg(loom)]
+    loom::thread_local! {
+        static NUMBER: std::cell::Cell<u64> = std::cell::Cell::new(0);
+    }
+
+    /// This thread's number, which no other thread ever has; 0 before it took one.
+    #[inline(always)]
+    pub(crate) fn number() -> u64 {
+        NUMBER.with(std::cell::Cell::get)
+    }
+
+    /// The same, which it takes now if it has none.
+    pub(crate) fn take_number() -> u64 {
+        static TAKEN: super::fixed::AtomicU64 = super::fixed::AtomicU64::new(0);
+        if number() == 0 {
+            // ord: Relaxed, a counter.
+            let number = TAKEN.fetch_add(1, super::fixed::Ordering::Relaxed) + 1;
+            NUMBER.with(|own| own.set(number));
+        }
+        number()
+    }
+
     /// Stands for a park that ran out: a model has no time.
     #[cfg(loom)]
     pub(crate) fn park_timeout(_: std::time::Duration) {

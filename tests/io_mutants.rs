@@ -13,6 +13,7 @@ const MODELS: &[(&str, &[&str])] = &[
     ("model_a_mark_hands_over", &["generation_release"]),
     ("model_a_value_has_one_holder", &["free_list_release"]),
     ("model_a_stale_pop_fails", &["free_list_tag"]),
+    ("model_a_home_has_one_thread", &["home_blind"]),
     ("model_who_is_gone_is_noticed", &["oneshot_blind"]),
     ("model_a_completion_is_never_slept_through", &["bell_late"]),
     ("model_a_leaked_task_holds_nobody_up_for_good", &["bell_patient", "bell_fence"]),

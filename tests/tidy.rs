@@ -102,6 +102,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/io/buffer/free_list.rs", "hands values on through shared cells"),
     ("src/io/buffer/models.rs", "looks into shared cells under the model checker"),
     ("src/io/buffer/numa.rs", "maps memory and asks the kernel where it lies"),
+    ("src/io/buffer/pooled.rs", "takes the buffer's node out as it is dropped"),
     ("src/io/lent.rs", "says what lending memory to a kernel asks for"),
     ("src/io/portable/watch.rs", "registers descriptors with a poller that keeps their numbers"),
     ("src/io/uring/core.rs", "shares memory with the kernel"),

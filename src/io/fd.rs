@@ -93,6 +93,7 @@ impl IoFd {
 }
 
 impl From<&IoFd> for IoFd {
+    #[inline]
     fn from(fd: &IoFd) -> Self {
         fd.clone()
     }

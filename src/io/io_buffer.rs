@@ -25,11 +25,24 @@ pub enum IoBuffer {
     Many(Vec<IoBuffer>),
 }
 
+/// Every operation moves one into its slot and out again.
+const _: () = assert!(size_of::<IoBuffer>() <= 32);
+
 impl IoBuffer {
     /// Bytes, of all buffers together.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn len(&self) -> usize {
+        match self {
+            Self::Pooled(buffer) => buffer.lent_len(),
+            Self::Pinned(buffer) => buffer.len(),
+            Self::Vec(buffer) => buffer.len(),
+            rare => rare.len_of_rare(),
+        }
+    }
+
+    #[inline(never)]
+    fn len_of_rare(&self) -> usize {
         match self {
             Self::Many(buffers) => buffers.iter().map(Self::len).sum(),
             one => one.as_slice().len(),
@@ -121,6 +134,7 @@ macro_rules! buffer {
     ($($(#[$on:meta])? $kind:ident($name:ty)),*) => {$(
         $(#[$on])?
         impl From<$name> for IoBuffer {
+            #[inline]
             fn from(buffer: $name) -> Self {
                 Self::$kind(buffer)
             }
@@ -129,6 +143,7 @@ macro_rules! buffer {
         impl sealed::Sealed for $name {}
         $(#[$on])?
         impl Buffer for $name {
+            #[inline]
             fn from_io(buffer: IoBuffer) -> Option<Self> {
                 match buffer {
                     IoBuffer::$kind(buffer) => Some(buffer),

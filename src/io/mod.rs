@@ -102,7 +102,7 @@ without_loom! {
     pub use backend::{IoBackend, IoBackendKind, IoStats, SubmitError};
     pub use buffer::{
         BufferError, BufferPool, BufferPoolConfig, BufferPoolStats, GenerationCounter,
-        PinnedBuffer, PooledBuffer,
+        LocalPool, PinnedBuffer, PooledBuffer,
     };
     pub use choice::{IoChoice, Probe, backend, probe};
     pub(crate) use backend_queue::BackendQueue;

@@ -21,13 +21,16 @@ pub(crate) const BUFFER_BYTES_MAX: usize = (2 << 30) - PAGE_BYTES;
 #[derive(Debug)]
 pub(super) struct Allocation {
     start: NonNull<u8>,
-    len: usize,
+    len: u32,
+    align: u32,
     from: From,
 }
 
+/// A word, so that the enums which keep their tag in it are moved by words.
 #[derive(Debug, Clone, Copy)]
+#[repr(u64)]
 enum From {
-    Heap { align: u32 },
+    Heap,
     Mapping,
 }
 
@@ -45,14 +48,14 @@ impl Allocation {
         let Some(start) = NonNull::new(start) else {
             return Err(BufferError::AllocationFailed(format!("no memory for {len} bytes")));
         };
-        Ok(Self { start, len, from: From::Heap { align: align as u32 } })
+        Ok(Self { start, len: len as u32, align: align as u32, from: From::Heap })
     }
 
     /// Memory that lies on one NUMA node, as far as the kernel confirms it.
     pub(super) fn on_node(len: usize, node: usize) -> Result<Self, BufferError> {
         Self::layout(len, PAGE_BYTES)?;
         let start = numa::map_on_node(Self::mapped_bytes(len), node)?;
-        Ok(Self { start, len, from: From::Mapping })
+        Ok(Self { start, len: len as u32, align: PAGE_BYTES as u32, from: From::Mapping })
     }
 
     fn mapped_bytes(len: usize) -> usize {
@@ -70,18 +73,21 @@ impl Allocation {
             .map_err(|_| BufferError::SizeTooLarge { size: len })
     }
 
+    #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         self.start
     }
 
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: (A1).
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }
 
+    #[inline]
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: (A1), and `&mut self` excludes every other borrow.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len as usize) }
     }
 
     /// The node on which the first page lies, where the kernel tells.
@@ -92,14 +98,15 @@ impl Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
+        let len = self.len as usize;
         match self.from {
-            From::Heap { align } => {
-                let Ok(layout) = Self::layout(self.len, align as usize) else { return };
+            From::Heap => {
+                let Ok(layout) = Self::layout(len, self.align as usize) else { return };
                 // SAFETY: (A2) the same layout as in `aligned`.
                 unsafe { alloc::dealloc(self.start.as_ptr(), layout) }
             }
             // SAFETY: (A2) the same length as in `on_node`, and nobody borrows it.
-            From::Mapping => unsafe { numa::unmap(self.start, Self::mapped_bytes(self.len)) },
+            From::Mapping => unsafe { numa::unmap(self.start, Self::mapped_bytes(len)) },
         }
     }
 }

@@ -23,6 +23,7 @@ impl GenerationCounter {
     }
 
     /// Returns the number of transitions so far; another thread may add one at any time.
+    #[inline]
     pub fn get(&self) -> u64 {
         // ord: Acquire, pairs with the AcqRel of a transition.
         self.counter.load(Ordering::Acquire)
@@ -35,6 +36,7 @@ impl GenerationCounter {
     }
 
     /// An odd number says *in use*.
+    #[inline]
     pub(super) fn is_odd(&self) -> bool {
         self.get() % 2 == 1
     }
@@ -63,6 +65,7 @@ impl GenerationCounter {
 
     /// The same for who owns the counter alone, without an exchange.
     #[cfg(not(loom))]
+    #[inline]
     pub(super) fn advance_owned(&mut self) {
         *self.counter.get_mut() += 1;
     }

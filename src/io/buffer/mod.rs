@@ -14,15 +14,21 @@ mod models;
 #[cfg(not(loom))]
 mod allocation;
 #[cfg(not(loom))]
+mod local;
+#[cfg(not(loom))]
 mod numa;
 #[cfg(not(loom))]
 mod pinned;
 #[cfg(not(loom))]
 mod pool;
+#[cfg(not(loom))]
+mod pooled;
 
 #[cfg(not(loom))]
 pub use {
     generation::GenerationCounter,
+    local::LocalPool,
     pinned::{BufferError, PinnedBuffer},
-    pool::{BufferPool, BufferPoolConfig, BufferPoolStats, PooledBuffer},
+    pool::{BufferPool, BufferPoolConfig, BufferPoolStats},
+    pooled::PooledBuffer,
 };

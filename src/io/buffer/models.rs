@@ -1,10 +1,10 @@
-//! Models of what is lock-free: the free list (L1 to L4) and the counter.
+//! Models of what is lock-free: the free list (L1 to L6) and the counter.
 #![expect(unsafe_code, reason = "the models check that a shared cell has one user")]
 
 use loom::model::Builder;
 use loom::thread;
 
-use super::free_list::FreeList;
+use super::free_list::{FreeList, Held, HomeLists};
 use super::generation::GenerationCounter;
 use crate::sync::Arc;
 use crate::sync::cell::UnsafeCell;
@@ -21,14 +21,14 @@ fn model_a_value_has_one_holder() {
     check(|| {
         let list = Arc::new(FreeList::new());
         for n in 0..2_u64 {
-            list.push(list.make().unwrap(), Arc::new(UnsafeCell::new(n)));
+            list.push(list.make(Arc::new(UnsafeCell::new(n))).unwrap());
         }
         let take_and_give = |list: Arc<FreeList<Arc<UnsafeCell<u64>>>>| {
             for _ in 0..2 {
-                let Some((id, value)) = list.pop() else { continue };
+                let Some(value) = list.pop() else { continue };
                 // SAFETY: loom reports any other holder.
-                value.with_mut(|n| unsafe { *n += 1 });
-                list.push(id, value);
+                value.get().with_mut(|n| unsafe { *n += 1 });
+                list.push(value);
             }
         };
         let other = {
@@ -50,24 +50,53 @@ fn model_a_stale_pop_fails() {
     check(|| {
         let list = Arc::new(FreeList::new());
         for n in 0..3_u64 {
-            list.push(list.make().unwrap(), n);
+            list.push(list.make(n).unwrap());
         }
         let other = thread::spawn({
             let list = list.clone();
-            move || list.pop().map(|(_, n)| n)
+            move || list.pop().map(|value| *value.get())
         });
         // Pops 2 and 1, and gives 2 back: the head is the same node as before, its next is not.
         let first = list.pop();
         let second = list.pop();
-        let mut held: Vec<_> = second.iter().map(|(_, n)| *n).collect();
+        let mut held: Vec<_> = second.iter().map(|value| *value.get()).collect();
         match first {
-            Some((id, n)) => list.push(id, n),
+            Some(value) => list.push(value),
             None => unreachable!("there are three"),
         }
         held.extend(other.join().unwrap());
-        held.extend(std::iter::from_fn(|| list.pop()).map(|(_, n)| n));
+        held.extend(std::iter::from_fn(|| list.pop()).map(|value| *value.get()));
         held.sort_unstable();
         assert_eq!(held, [0, 1, 2]);
+    });
+}
+
+/// A value that knows its home.
+struct Lent {
+    n: u64,
+    home: Arc<HomeLists<Lent>>,
+}
+
+/// L6: what another thread gives back goes past the home, which its thread uses meanwhile.
+#[test]
+fn model_a_home_has_one_thread() {
+    check(|| {
+        let (list, home) = (Arc::new(FreeList::new()), Arc::new(HomeLists::here(1)));
+        let [here, there] = [0, 1].map(|n| list.make(Lent { n, home: home.clone() }).unwrap());
+        let give = |list: &FreeList<Lent>, held: Held<Lent>| {
+            if let Err(held) = held.go_home(0, |lent| Some(&*lent.home)) {
+                list.push(held);
+            }
+        };
+        let other = thread::spawn({
+            let list = list.clone();
+            move || give(&list, there)
+        });
+        give(&list, here);
+        assert_eq!(home.pop(0).map(|held| held.get().n), Some(0));
+        home.end();
+        other.join().unwrap();
+        assert_eq!(list.pop().map(|held| held.get().n), Some(1));
     });
 }
 

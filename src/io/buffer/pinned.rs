@@ -154,6 +154,7 @@ impl PinnedBuffer {
 
     /// False between [`mark_in_use`](Self::mark_in_use) and
     /// [`mark_available`](Self::mark_available). Another thread may change it at any time.
+    #[inline]
     pub fn is_available(&self) -> bool {
         !self.generation.is_odd()
     }
@@ -170,11 +171,13 @@ impl PinnedBuffer {
     }
 
     /// Changes the mark for who owns the buffer alone.
+    #[inline]
     pub(crate) fn toggle_owned(&mut self) {
         self.generation.advance_owned();
     }
 
     /// Where the bytes lie; stays so for the life of the buffer.
+    #[inline]
     pub(crate) fn start(&self) -> *mut u8 {
         self.memory.start().as_ptr()
     }
@@ -183,12 +186,14 @@ impl PinnedBuffer {
 impl Deref for PinnedBuffer {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.memory.bytes()
     }
 }
 
 impl DerefMut for PinnedBuffer {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         self.memory.bytes_mut()
     }

@@ -1,12 +1,12 @@
 //! Pool: buffers by size class, within a limit, handed out and back without a lock.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::allocation::{BUFFER_BYTES_MAX, PAGE_BYTES};
-use super::free_list::{FreeList, NodeId};
+use super::free_list::{FreeList, Held, HomeLists};
+use super::pooled::PooledBuffer;
 use super::{BufferError, PinnedBuffer};
 
 /// What a [`BufferPool`] may hold.
@@ -46,6 +46,21 @@ impl Default for BufferPoolConfig {
     }
 }
 
+impl BufferPoolConfig {
+    /// Refuses what makes no sense.
+    pub(super) fn check(&self) -> Result<(), BufferError> {
+        let alignment = self.alignment;
+        if !alignment.is_power_of_two() || !(512..=1 << 20).contains(&alignment) {
+            return Err(BufferError::InvalidAlignment { alignment });
+        }
+        let limit = BUFFER_BYTES_MAX.min(self.max_memory);
+        match self.size_classes.iter().find(|size| **size > limit) {
+            Some(&size) => Err(BufferError::SizeTooLarge { size }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What a [`BufferPool`] holds at a moment; `in_use + available == capacity` always.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -69,7 +84,7 @@ pub struct BufferPoolStats {
 /// [`allocate`](Self::allocate) never blocks and makes a buffer only when none of the class is
 /// free; at the limit it frees unused buffers of other classes first. A [`PooledBuffer`] goes back
 /// by itself when it is dropped, on any thread, also after the pool itself was dropped. Give each
-/// thread with a ring a pool of its own where allocation has to scale: nothing is shared then.
+/// thread with a ring a [`LocalPool`](super::LocalPool) where allocation has to scale.
 ///
 /// # Examples
 ///
@@ -85,11 +100,16 @@ pub struct BufferPoolStats {
 /// assert_eq!((pool.stats().in_use, pool.stats().available), (0, 1));
 /// ```
 pub struct BufferPool {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    classes: Box<[Class]>,
+/// What a pool and its buffers in use have in common.
+pub(super) struct Inner {
+    pub(super) classes: Box<[Class]>,
+    /// The first class that may hold a size of so many bits, less one byte.
+    class_of_bits: [u32; 33],
+    /// What the thread of a local pool keeps for itself.
+    pub(super) home: HomeLists<Slot>,
     /// Buffers in use hold the pool alive; so each holds a reference, and they need no other count.
     n_buffers: AtomicUsize,
     memory_bytes: AtomicUsize,
@@ -99,9 +119,16 @@ struct Inner {
     numa_node: Option<usize>,
 }
 
-struct Class {
+pub(super) struct Class {
     bytes: usize,
-    free: FreeList<PinnedBuffer>,
+    pub(super) free: FreeList<Slot>,
+}
+
+/// A buffer in its place, where it stays for as long as there is a pool.
+pub(super) struct Slot {
+    pub(super) buffer: PinnedBuffer,
+    /// Keeps the pool alive while the buffer is in use, or lies at a home.
+    pub(super) pool: Option<Arc<Inner>>,
 }
 
 impl BufferPool {
@@ -110,13 +137,24 @@ impl BufferPool {
     /// beyond 2 GiB left out. [`try_new`](Self::try_new) refuses it instead.
     #[must_use]
     pub fn new(config: BufferPoolConfig) -> Self {
+        Self::at(config, |_| HomeLists::nowhere())
+    }
+
+    /// A pool whose thread may keep buffers for itself.
+    pub(super) fn at(config: BufferPoolConfig, home: fn(usize) -> HomeLists<Slot>) -> Self {
         let alignment = config.alignment.clamp(512, 1 << 20).next_power_of_two();
         let wanted = config.size_classes.iter().filter(|n| (1..=BUFFER_BYTES_MAX).contains(*n));
         let mut sizes: Vec<_> = wanted.map(|size| size.next_multiple_of(alignment)).collect();
         sizes.sort_unstable();
         sizes.dedup();
         let class = |bytes| Class { bytes, free: FreeList::new() };
+        let first_above = |bits: usize| match bits {
+            0 => 0,
+            bits => sizes.partition_point(|size| *size <= 1 << (bits - 1)) as u32,
+        };
         let inner = Inner {
+            class_of_bits: std::array::from_fn(first_above),
+            home: home(sizes.len()),
             classes: sizes.into_iter().map(class).collect(),
             n_buffers: AtomicUsize::new(0),
             memory_bytes: AtomicUsize::new(0),
@@ -147,15 +185,8 @@ impl BufferPool {
     /// assert!(matches!(BufferPool::try_new(odd), Err(BufferError::InvalidAlignment { .. })));
     /// ```
     pub fn try_new(config: BufferPoolConfig) -> Result<Self, BufferError> {
-        let alignment = config.alignment;
-        if !alignment.is_power_of_two() || !(512..=1 << 20).contains(&alignment) {
-            return Err(BufferError::InvalidAlignment { alignment });
-        }
-        let limit = BUFFER_BYTES_MAX.min(config.max_memory);
-        match config.size_classes.iter().find(|size| **size > limit) {
-            Some(&size) => Err(BufferError::SizeTooLarge { size }),
-            None => Ok(Self::new(config)),
-        }
+        config.check()?;
+        Ok(Self::new(config))
     }
 
     /// Hands out a zeroed or reused buffer of `size` bytes; its contents are whatever its last user
@@ -163,18 +194,9 @@ impl BufferPool {
     #[must_use]
     #[inline]
     pub fn allocate(&self, size: usize) -> Option<PooledBuffer> {
-        let buffer = self.inner.class_for(size).and_then(|class| self.inner.take(class));
-        let Some((node, buffer, class)) = buffer else {
-            // ord: Relaxed, a counter.
-            self.inner.refused.fetch_add(1, Ordering::Relaxed);
-            return None;
-        };
-        Some(PooledBuffer {
-            home: Some((Arc::clone(&self.inner), node)),
-            class,
-            len: size as u32,
-            buffer: Some(buffer),
-        })
+        let taken =
+            self.inner.class_for(size).and_then(|class| Inner::take(&self.inner, class, size));
+        taken.or_else(|| self.inner.refuse())
     }
 
     /// Makes `count` buffers more for requests of `size` bytes. It frees none of other classes.
@@ -186,13 +208,13 @@ impl BufferPool {
     pub fn prealloc(&self, size: usize, count: usize) -> Result<(), BufferError> {
         let class = self.inner.class_for(size).ok_or(BufferError::SizeTooLarge { size })?;
         for made in 0..count {
-            let Some((node, buffer)) = self.inner.make(class) else {
+            let Some(made) = self.inner.make(class) else {
                 let limit = self.inner.max_memory;
                 return Err(BufferError::AllocationFailed(format!(
                     "{made} of {count} buffers made; the pool's max_memory is {limit} bytes"
                 )));
             };
-            self.inner.classes[class].free.push(node, buffer);
+            self.inner.classes[class].free.push(made);
         }
         Ok(())
     }
@@ -200,12 +222,17 @@ impl BufferPool {
     /// Tells what the pool holds. Other threads may change it before the call returns.
     #[must_use]
     pub fn stats(&self) -> BufferPoolStats {
+        self.stats_beside(0)
+    }
+
+    /// The same, with so many that hold the pool and are in nobody's use.
+    pub(super) fn stats_beside(&self, n_at_home: usize) -> BufferPoolStats {
         let inner = &self.inner;
         // ord: Relaxed, counters; each is exact, and `available` follows from the others.
         let memory_bytes = inner.memory_bytes.load(Ordering::Relaxed);
         let refused = inner.refused.load(Ordering::Relaxed); // ord: Relaxed, as above
         let n_buffers = inner.n_buffers.load(Ordering::Relaxed); // ord: Relaxed, as above
-        let in_use = (Arc::strong_count(inner) - 1).min(n_buffers);
+        let in_use = (Arc::strong_count(inner) - 1 - n_at_home).min(n_buffers);
         BufferPoolStats {
             capacity: n_buffers,
             in_use,
@@ -224,24 +251,39 @@ impl fmt::Debug for BufferPool {
 }
 
 impl Inner {
+    /// The smallest class that holds so many bytes.
     #[inline]
-    fn class_for(&self, size: usize) -> Option<usize> {
-        let class = self.classes.partition_point(|class| class.bytes < size);
-        (class < self.classes.len()).then_some(class)
+    pub(super) fn class_for(&self, size: usize) -> Option<usize> {
+        let bits = usize::BITS - size.saturating_sub(1).leading_zeros();
+        let mut class = *self.class_of_bits.get(bits as usize)? as usize;
+        while self.classes.get(class)?.bytes < size {
+            class += 1;
+        }
+        Some(class)
     }
 
+    /// Counts a request that gets nothing.
+    #[cold]
+    pub(super) fn refuse(&self) -> Option<PooledBuffer> {
+        // ord: Relaxed, a counter.
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Takes what is free for everybody, or makes one; it holds the pool from here on.
     #[inline]
-    fn take(&self, class: usize) -> Option<(NodeId, PinnedBuffer, u32)> {
-        let (node, buffer) = match self.classes[class].free.pop() {
-            Some(taken) => taken,
-            None => self.make_room_and(class)?,
+    pub(super) fn take(this: &Arc<Self>, class: usize, size: usize) -> Option<PooledBuffer> {
+        let mut held = match this.classes[class].free.pop() {
+            Some(held) => held,
+            None => this.make_room_and(class)?,
         };
-        Some((node, buffer, class as u32))
+        held.get_mut().pool = Some(Arc::clone(this));
+        Some(PooledBuffer::new(held, class, size))
     }
 
     /// Makes a buffer; at the limit it frees unused ones of other classes first.
     #[cold]
-    fn make_room_and(&self, class: usize) -> Option<(NodeId, PinnedBuffer)> {
+    fn make_room_and(&self, class: usize) -> Option<Held<Slot>> {
         loop {
             if let Some(made) = self.make(class) {
                 return Some(made);
@@ -252,7 +294,7 @@ impl Inner {
 
     /// Makes a buffer within the limit.
     #[cold]
-    fn make(&self, class: usize) -> Option<(NodeId, PinnedBuffer)> {
+    fn make(&self, class: usize) -> Option<Held<Slot>> {
         let bytes = self.classes[class].bytes;
         if !self.reserve(bytes) {
             return None;
@@ -261,17 +303,17 @@ impl Inner {
             Some(_) => Ok(PinnedBuffer::with_capacity_numa(bytes, self.numa_node)),
             None => PinnedBuffer::try_with_capacity_aligned(bytes, self.alignment),
         };
-        let node = self.classes[class].free.make();
-        let (Some(node), Ok(mut buffer)) = (node, buffer) else {
-            // ord: Relaxed, a counter.
-            self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return None;
+        let made = buffer.ok().and_then(|mut buffer| {
+            // Touched here, so that no page is missing when it matters.
+            buffer.fill(0);
+            self.classes[class].free.make(Slot { buffer, pool: None })
+        });
+        match made {
+            // ord: Relaxed, counters.
+            Some(_) => self.n_buffers.fetch_add(1, Ordering::Relaxed),
+            None => self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed), // ord: as above
         };
-        // Touched here, so that no page is missing when it matters.
-        buffer.fill(0);
-        // ord: Relaxed, a counter.
-        self.n_buffers.fetch_add(1, Ordering::Relaxed);
-        Some((node, buffer))
+        made
     }
 
     fn reserve(&self, bytes: usize) -> bool {
@@ -280,98 +322,27 @@ impl Inner {
         self.memory_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
     }
 
+    /// A buffer that nobody uses, with no hold on the pool any more.
+    fn pop_unused(&self, class: usize) -> Option<Held<Slot>> {
+        self.classes[class].free.pop().or_else(|| {
+            let mut held = self.home.pop(class)?;
+            held.get_mut().pool = None;
+            Some(held)
+        })
+    }
+
     /// Frees an unused buffer of another class, the largest first; `None` when there is none.
     fn free_one_beside(&self, class: usize) -> Option<()> {
         let others = self.classes.iter().enumerate().rev().filter(|(other, _)| *other != class);
-        for (_, other) in others {
-            let Some((node, buffer)) = other.free.pop() else { continue };
-            drop(buffer);
-            other.free.retire(node);
+        for (index, other) in others {
+            let Some(held) = self.pop_unused(index) else { continue };
+            drop(other.free.retire(held));
             // ord: Relaxed, counters.
             self.n_buffers.fetch_sub(1, Ordering::Relaxed);
             self.memory_bytes.fetch_sub(other.bytes, Ordering::Relaxed); // ord: as above
             return Some(());
         }
         None
-    }
-}
-
-/// A buffer that returns to its [`BufferPool`] when it is dropped, also from within an operation.
-///
-/// Derefs to its bytes. `len` is what was asked for, `capacity` what the class has.
-pub struct PooledBuffer {
-    buffer: Option<PinnedBuffer>,
-    home: Option<(Arc<Inner>, NodeId)>,
-    class: u32,
-    len: u32,
-}
-
-impl PooledBuffer {
-    /// Bytes of the class, of which the first [`len`](slice::len) are lent out.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.pinned().len()
-    }
-
-    /// Lends out another number of bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`BufferError::SizeTooLarge`] beyond the capacity; nothing changes then.
-    pub fn resize(&mut self, len: usize) -> Result<(), BufferError> {
-        if len > self.capacity() {
-            return Err(BufferError::SizeTooLarge { size: len });
-        }
-        self.len = len as u32;
-        Ok(())
-    }
-
-    /// The buffer behind, with its generation.
-    #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "the buffer is taken in drop only")]
-    pub fn pinned(&self) -> &PinnedBuffer {
-        self.buffer.as_ref().expect("taken in drop only")
-    }
-
-    pub(crate) fn pinned_mut(&mut self) -> &mut PinnedBuffer {
-        self.buffer.as_mut().expect("taken in drop only")
-    }
-}
-
-impl Deref for PooledBuffer {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.pinned()[..self.len as usize]
-    }
-}
-
-impl DerefMut for PooledBuffer {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        let len = self.len as usize;
-        &mut self.pinned_mut()[..len]
-    }
-}
-
-impl Drop for PooledBuffer {
-    #[inline]
-    fn drop(&mut self) {
-        if let (Some((pool, node)), Some(mut buffer)) = (self.home.take(), self.buffer.take()) {
-            // A mark of its last user says nothing to the next.
-            if !buffer.is_available() {
-                buffer.toggle_owned();
-            }
-            pool.classes[self.class as usize].free.push(node, buffer);
-        }
-    }
-}
-
-impl fmt::Debug for PooledBuffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PooledBuffer")
-            .field("len", &self.len)
-            .field("buffer", self.pinned())
-            .finish()
     }
 }
 

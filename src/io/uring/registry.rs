@@ -344,7 +344,8 @@ impl<'ring> Registry<'ring> {
         self.ring.take_returns();
         match self.ring.with_table(|table, ring| table.add_buffer(ring, &mut buffer)) {
             Ok(slot) => {
-                Ok(RegisteredBuffer { buffer: Some(buffer), slot, returns: self.ring.returns() })
+                let returns = self.ring.returns();
+                Ok(RegisteredBuffer(Box::new(Whole { buffer: Some(buffer), slot, returns })))
             }
             Err(error) => Err((buffer, error)),
         }
@@ -360,8 +361,8 @@ impl<'ring> Registry<'ring> {
         &self,
         mut buffer: RegisteredBuffer,
     ) -> Result<PinnedBuffer, (RegisteredBuffer, Error)> {
-        match self.ring.with_table(|table, ring| table.remove_buffer(ring, buffer.slot)) {
-            Ok(()) => Ok(buffer.buffer.take().expect("taken here alone")),
+        match self.ring.with_table(|table, ring| table.remove_buffer(ring, buffer.slot())) {
+            Ok(()) => Ok(buffer.0.buffer.take().expect("taken here alone")),
             Err(error) => Err((buffer, error)),
         }
     }
@@ -395,7 +396,10 @@ impl fmt::Debug for RegisteredFd {
 }
 
 /// A registered buffer, used like a [`PinnedBuffer`]. With another ring it is an ordinary buffer.
-pub struct RegisteredBuffer {
+pub struct RegisteredBuffer(Box<Whole>);
+
+/// On the heap, where operations leave it when they move.
+struct Whole {
     buffer: Option<PinnedBuffer>,
     slot: Slot,
     returns: Arc<Returns>,
@@ -403,11 +407,11 @@ pub struct RegisteredBuffer {
 
 impl RegisteredBuffer {
     pub(super) fn slot(&self) -> Slot {
-        self.slot
+        self.0.slot
     }
 
     pub(crate) fn pinned_mut(&mut self) -> &mut PinnedBuffer {
-        self.buffer.as_mut().expect("taken when it is unregistered or dropped")
+        self.0.buffer.as_mut().expect("taken when it is unregistered or dropped")
     }
 }
 
@@ -415,7 +419,7 @@ impl Deref for RegisteredBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.buffer.as_deref().expect("taken when it is unregistered or dropped")
+        self.0.buffer.as_deref().expect("taken when it is unregistered or dropped")
     }
 }
 
@@ -427,14 +431,14 @@ impl DerefMut for RegisteredBuffer {
 
 impl Drop for RegisteredBuffer {
     fn drop(&mut self) {
-        if self.buffer.is_some() {
-            self.returns.give(Return::Buffer(self.slot));
+        if self.0.buffer.is_some() {
+            self.0.returns.give(Return::Buffer(self.0.slot));
         }
     }
 }
 
 impl fmt::Debug for RegisteredBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RegisteredBuffer({})", self.slot.index)
+        write!(f, "RegisteredBuffer({})", self.0.slot.index)
     }
 }
