@@ -79,6 +79,14 @@ impl IoFd {
         Ok(Self::from(fd))
     }
 
+    /// Takes the descriptor, leaving a registration that names nothing.
+    #[cfg(target_os = "linux")]
+    #[inline]
+    pub(super) fn take(&mut self) -> Self {
+        let nothing = Target::Registered(Slot { ring: 0, index: 0, generation: 0 });
+        Self(std::mem::replace(&mut self.0, nothing))
+    }
+
     /// The number, for messages alone.
     pub(super) fn number(&self) -> Option<i32> {
         self.as_fd().map(|fd| fd.as_raw_fd())

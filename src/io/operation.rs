@@ -263,6 +263,7 @@ impl IoOperation {
 
     /// Takes the buffer out; several are one [`IoBuffer::Many`].
     #[must_use]
+    #[inline]
     pub fn into_buffer(self) -> Option<IoBuffer> {
         match self {
             Self::Read { buffer, .. }
@@ -271,23 +272,6 @@ impl IoOperation {
             | Self::Recv { buffer, .. } => Some(buffer),
             Self::ReadVectored { buffers, .. } | Self::WriteVectored { buffers, .. } => {
                 Some(IoBuffer::Many(buffers))
-            }
-            _ => None,
-        }
-    }
-
-    /// The same, leaving an empty one.
-    #[inline]
-    pub(super) fn take_buffer(&mut self) -> Option<IoBuffer> {
-        match self {
-            Self::Read { buffer, .. }
-            | Self::Write { buffer, .. }
-            | Self::Send { buffer, .. }
-            | Self::Recv { buffer, .. } => {
-                Some(std::mem::replace(buffer, IoBuffer::Vec(Vec::new())))
-            }
-            Self::ReadVectored { buffers, .. } | Self::WriteVectored { buffers, .. } => {
-                Some(IoBuffer::Many(std::mem::take(buffers)))
             }
             _ => None,
         }

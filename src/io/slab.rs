@@ -69,7 +69,9 @@ impl<T> Slab<T> {
     #[inline]
     pub(super) fn remove(&mut self, key: u64) -> Option<T> {
         self.get_mut(key)?;
-        match self.free(key as u32) {
+        let next = self.free(key as u32);
+        let place = &mut self.places[key as u32 as usize];
+        match std::mem::replace(&mut place.content, Content::Free(next)) {
             Content::Held(value) => Some(value),
             Content::Free(_) => None,
         }
@@ -80,19 +82,32 @@ impl<T> Slab<T> {
     #[inline]
     pub(super) fn vacate(&mut self, key: u64) {
         if self.get_mut(key).is_some() {
-            drop(self.free(key as u32));
+            let next = self.free(key as u32);
+            self.places[key as u32 as usize].content = Content::Free(next);
         }
     }
 
+    /// The same for a value that owns nothing any more, which is not even dropped.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for io_uring"))]
     #[inline(always)]
-    fn free(&mut self, index: u32) -> Content<T> {
+    pub(super) fn forget(&mut self, key: u64) {
+        if self.get_mut(key).is_some() {
+            let next = self.free(key as u32);
+            let place = &mut self.places[key as u32 as usize];
+            std::mem::forget(std::mem::replace(&mut place.content, Content::Free(next)));
+        }
+    }
+
+    /// Ends a place's generation and puts it onto the list; what it has to say there.
+    #[inline(always)]
+    fn free(&mut self, index: u32) -> u32 {
         let place = &mut self.places[index as usize];
         place.generation += 1;
         // The last generation is nobody's: such a place is never used again.
         let is_worn = place.generation == (RESERVED >> 32) as u32;
         let next = if is_worn { END } else { std::mem::replace(&mut self.free, index) };
         self.len -= 1;
-        std::mem::replace(&mut place.content, Content::Free(next))
+        next
     }
 
     /// Keys of all values.

@@ -11,7 +11,7 @@ use super::super::{
     Error, IoBackendKind, IoCompletion, IoHandle, IoOperation, IoStats, LentBuffer, SubmitError,
 };
 use super::core::Core;
-use super::settle::{Owner, Reaped};
+use super::settle::Owner;
 use super::probe::{self, Mode};
 
 /// The backend of io_uring: operations are queued by `submit` and handed to the kernel by `poll`,
@@ -87,26 +87,11 @@ impl IoBackend for UringBackend {
         timeout: Option<Duration>,
         out: &mut Vec<IoCompletion>,
     ) -> Result<usize, Error> {
-        let before = out.len();
-        let give = |reaped| {
-            if let Reaped::Backend(completion) = reaped {
-                out.push(completion);
-            }
-        };
-        if self.core.has_completions() {
-            self.core.reap(self.max_batch_size(), give);
-            // What was queued begins now; a kernel that refuses says so when there is nothing else.
-            let _ = self.core.flush();
-            return Ok(out.len() - before);
+        let has_completions = self.core.has_completions();
+        if !has_completions && timeout == Some(Duration::ZERO) && self.core.is_idle() {
+            return Ok(0);
         }
-        if timeout == Some(Duration::ZERO) {
-            self.core.flush()?;
-            if self.core.has_completions() {
-                self.core.reap(self.max_batch_size(), give);
-            }
-            return Ok(out.len() - before);
-        }
-        self.wait(timeout, out)
+        self.poll_busy(timeout, has_completions, out)
     }
 
     fn register(&mut self, buffer: &LentBuffer) {
@@ -127,6 +112,32 @@ impl IoBackend for UringBackend {
 }
 
 impl UringBackend {
+    /// The rest of a poll, when there is something to do or to wait for.
+    fn poll_busy(
+        &mut self,
+        timeout: Option<Duration>,
+        has_completions: bool,
+        out: &mut Vec<IoCompletion>,
+    ) -> Result<usize, Error> {
+        let before = out.len();
+        if has_completions {
+            self.take_completions(out);
+            // What was queued begins now; a kernel that refuses says so when there is nothing else.
+            let _ = self.core.flush();
+            return Ok(out.len() - before);
+        }
+        if timeout == Some(Duration::ZERO) {
+            self.core.flush()?;
+            self.take_completions(out);
+            return Ok(out.len() - before);
+        }
+        self.wait(timeout, out)
+    }
+
+    fn take_completions(&mut self, out: &mut Vec<IoCompletion>) -> usize {
+        self.core.reap(self.max_batch_size(), out)
+    }
+
     /// One call hands over what is queued and waits.
     fn wait(
         &mut self,
@@ -141,11 +152,7 @@ impl UringBackend {
                 return Ok(out.len() - before);
             }
             self.core.enter(1, left)?;
-            let n = self.core.reap(self.max_batch_size(), |reaped| {
-                if let Reaped::Backend(completion) = reaped {
-                    out.push(completion);
-                }
-            });
+            let n = self.take_completions(out);
             // One more for the doorbell, which ends the wait; others, as of cancellations, do not.
             if out.len() > before || (n > 0 && self.core.was_rung()) {
                 return Ok(out.len() - before);

@@ -18,7 +18,7 @@ use super::super::{
 use super::doorbell::Doorbell;
 use super::entry::{self, Extra, Tables as _};
 use super::registry::Table;
-use super::settle::{InFlight, Multi, Owner, Reaped, settle};
+use super::settle::{InFlight, Multi, Owner, Reaped, Reaping, settle, settle_plain};
 
 /// Answers to cancellations.
 const KEY_CANCEL: u64 = RESERVED;
@@ -205,13 +205,16 @@ impl Core {
         self.n_queued += 1;
     }
 
-    /// Hands queued operations over; true when the kernel refuses more until completions are taken.
+    /// Hands queued operations over.
     #[inline]
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        if self.n_queued == 0 && !self.must_enter() {
-            return Ok(());
-        }
-        self.enter(0, None)
+        if self.is_idle() { Ok(()) } else { self.enter(0, None) }
+    }
+
+    /// True when a call would neither hand anything over nor bring anything.
+    #[inline]
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.n_queued == 0 && !self.must_enter()
     }
 
     /// True when completions wait in the kernel for a call.
@@ -277,7 +280,7 @@ impl Core {
 
     /// Takes up to `max` completions and gives what they ask for. Returns how many there were.
     #[inline]
-    pub(super) fn reap(&mut self, max: usize, mut give: impl FnMut(Reaped)) -> usize {
+    pub(super) fn reap(&mut self, max: usize, into: &mut impl Reaping) -> usize {
         let (mut n, mut rung) = (0, false);
         let mut completions = self.ring.completion();
         while n < max {
@@ -288,6 +291,11 @@ impl Core {
                 rung |= key == KEY_DOORBELL;
                 continue;
             }
+            if settle_plain(&mut self.slots, &entry, &mut self.tables, into) {
+                self.n_in_flight -= 1;
+                self.stats.completed += 1;
+                continue;
+            }
             let is_last = !cqueue::more(entry.flags());
             let taken = settle(&mut self.slots, key, &entry, is_last, &mut self.tables);
             match taken {
@@ -295,7 +303,7 @@ impl Core {
                     self.n_in_flight -= usize::from(is_last);
                     self.stats.completed += u64::from(is_last);
                     if let Some(reaped) = reaped {
-                        give(reaped);
+                        into.other(reaped);
                     }
                 }
                 None => {
@@ -380,7 +388,7 @@ impl Core {
         }
         while self.n_in_flight > 0 {
             let mut left = Vec::new();
-            if self.reap(usize::MAX, |reaped| left.push(reaped)) > 0 {
+            if self.reap(usize::MAX, &mut left) > 0 {
                 drop_quietly(left);
                 continue;
             }

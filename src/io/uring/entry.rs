@@ -65,6 +65,7 @@ macro_rules! with_fd {
     };
 }
 
+#[inline]
 fn target(fd: &IoFd, tables: &impl Tables) -> Result<Fd, Error> {
     match &fd.0 {
         Target::Owned(fd) => Ok(Fd::Raw(types::Fd(fd.as_raw_fd()))),
@@ -82,6 +83,7 @@ fn piece(buffer: &mut IoBuffer, range: &std::ops::Range<usize>) -> (*mut u8, u32
     (bytes.as_mut_ptr(), bytes.len().min(BYTES_MAX) as u32)
 }
 
+#[inline]
 fn fixed(buffer: &IoBuffer, tables: &impl Tables) -> Option<u16> {
     match buffer {
         IoBuffer::Registered(buffer) => tables.buffer(buffer.slot()),
@@ -227,21 +229,14 @@ fn build_with_extra(
                 .build();
             Ok((entry, Extra::None))
         }
-        IoOperation::Close { fd } => close(operation_fd(fd)),
+        IoOperation::Close { fd } => close(fd),
         _ => Err(Error::new(ErrorKind::Unsupported("not an operation of io_uring".into()))),
     }
 }
 
-/// Takes the descriptor out of a close, leaving a registration that names nothing.
-fn operation_fd(fd: &mut IoFd) -> (&mut IoFd, IoFd) {
-    let nothing = IoFd(Target::Registered(Slot { ring: 0, index: 0, generation: 0 }));
-    let taken = std::mem::replace(fd, nothing);
-    (fd, taken)
-}
-
 /// From here on the kernel alone closes the number (or [`Extra::Closing`]'s keeper, if it did not).
-fn close((place, fd): (&mut IoFd, IoFd)) -> Result<(squeue::Entry, Extra), Error> {
-    match fd.try_into_owned() {
+fn close(place: &mut IoFd) -> Result<(squeue::Entry, Extra), Error> {
+    match place.take().try_into_owned() {
         Ok(owned) => {
             let fd = owned.into_raw_fd();
             Ok((opcode::Close::new(types::Fd(fd)).build(), Extra::Closing(fd)))

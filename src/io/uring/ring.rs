@@ -232,7 +232,7 @@ impl Ring {
                 return n_reaped;
             }
             let mut reaped = self.scratch.take();
-            n_reaped += core.reap(REAP_MAX, |one| reaped.push(one));
+            n_reaped += core.reap(REAP_MAX, &mut reaped);
             drop(core);
             for one in reaped.drain(..) {
                 self.dispatch(one);

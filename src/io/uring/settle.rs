@@ -7,7 +7,7 @@ use std::task::Waker;
 use io_uring::cqueue;
 
 use super::super::slab::Slab;
-use super::super::{Error, IoCompletion, IoFd, IoHandle, IoOperation};
+use super::super::{Error, IoBuffer, IoCompletion, IoFd, IoHandle, IoOperation};
 use super::entry::Extra;
 use super::registry::Table;
 
@@ -65,8 +65,86 @@ pub(super) enum Reaped {
     Descriptor(#[expect(dead_code, reason = "dropped by the caller")] OwnedFd),
 }
 
+/// Where completions go as they are taken, while the ring is borrowed.
+pub(super) trait Reaping {
+    /// One of [`settle_plain`].
+    fn plain(&mut self, completion: IoCompletion);
+    /// Any other.
+    fn other(&mut self, reaped: Reaped);
+}
+
+/// Of a backend, which has no others but its own.
+impl Reaping for Vec<IoCompletion> {
+    #[inline(always)]
+    fn plain(&mut self, completion: IoCompletion) {
+        self.push(completion);
+    }
+
+    #[cold]
+    fn other(&mut self, reaped: Reaped) {
+        if let Reaped::Backend(completion) = reaped {
+            self.push(completion);
+        }
+    }
+}
+
+/// Of a ring.
+impl Reaping for Vec<Reaped> {
+    fn plain(&mut self, completion: IoCompletion) {
+        self.push(Reaped::Backend(completion));
+    }
+
+    #[inline]
+    fn other(&mut self, reaped: Reaped) {
+        self.push(reaped);
+    }
+}
+
+/// Settles the completion that is most: the only one of a read, a write or nothing, a success, of
+/// which a backend hears. False leaves everything to [`settle`].
+///
+/// Nothing is moved twice: what the operation owns goes from its slot to where it is wanted, and the
+/// slot, which owns nothing then, is forgotten as it stands.
+#[inline(always)]
+pub(super) fn settle_plain(
+    slots: &mut Slab<InFlight>,
+    entry: &cqueue::Entry,
+    tables: &mut Table,
+    into: &mut impl Reaping,
+) -> bool {
+    let (key, result, flags) = (entry.user_data(), entry.result(), entry.flags());
+    let Some(InFlight { operation, extra: Extra::None, owner: Owner::Backend }) =
+        slots.get_mut(key)
+    else {
+        return false;
+    };
+    if result < 0 || cqueue::more(flags) {
+        return false;
+    }
+    let (handle, result) = (IoHandle(key), Ok(result as usize));
+    match operation {
+        IoOperation::Nop => {
+            into.plain(IoCompletion { handle, result, buffer: None, descriptor: None });
+        }
+        IoOperation::Read { .. } | IoOperation::Write { .. } => {
+            tables.end(operation);
+            let (IoOperation::Read { fd, buffer, .. } | IoOperation::Write { fd, buffer, .. }) =
+                operation
+            else {
+                return false;
+            };
+            drop(fd.take());
+            buffer.end();
+            let buffer = Some(std::mem::replace(buffer, IoBuffer::Vec(Vec::new())));
+            into.plain(IoCompletion { handle, result, buffer, descriptor: None });
+        }
+        _ => return false,
+    }
+    slots.forget(key);
+    true
+}
+
 /// Hands a completion to its owner. The outer `None` says that there is no such operation.
-#[inline]
 #[expect(clippy::option_option, reason = "no such operation, and nothing to do, are two things")]
 pub(super) fn settle(
     slots: &mut Slab<InFlight>,
@@ -113,15 +191,16 @@ pub(super) fn settle(
 }
 
 impl InFlight {
-    /// Turns the kernel's answer into a completion, which takes the buffer out.
+    /// Turns the kernel's answer into a completion, which takes the operation out; its descriptor
+    /// goes, its buffer comes back.
     #[inline]
     pub(super) fn complete(&mut self, key: u64, result: i32) -> IoCompletion {
-        self.operation.end();
         let (result, descriptor) = match result {
             n @ 0.. if self.operation.is_plain() => (Ok(n as usize), None),
             result => self.outcome(result),
         };
-        let buffer = self.operation.take_buffer();
+        self.operation.end();
+        let buffer = std::mem::replace(&mut self.operation, IoOperation::Nop).into_buffer();
         IoCompletion { handle: IoHandle(key), result, buffer, descriptor }
     }
 
