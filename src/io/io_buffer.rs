@@ -96,15 +96,34 @@ impl IoBuffer {
         }
     }
 
+    /// Where the bytes lie, how many, and the buffer with a mark; of several buffers null.
+    #[inline(always)]
+    pub(super) fn place(&mut self) -> (*mut u8, usize, Option<&mut PinnedBuffer>) {
+        match self {
+            Self::Pooled(buffer) => {
+                let (len, pinned) = (buffer.lent_len(), buffer.pinned_mut());
+                (pinned.start(), len, Some(pinned))
+            }
+            Self::Pinned(buffer) => (buffer.start(), buffer.len(), Some(buffer)),
+            Self::Vec(buffer) => (buffer.as_mut_ptr(), buffer.len(), None),
+            rare => rare.place_of_rare(),
+        }
+    }
+
+    #[inline(never)]
+    fn place_of_rare(&mut self) -> (*mut u8, usize, Option<&mut PinnedBuffer>) {
+        if matches!(self, Self::Many(_)) {
+            return (std::ptr::null_mut(), 0, None);
+        }
+        let bytes = self.as_mut_slice();
+        let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+        (start, len, self.marked())
+    }
+
     /// Marks it as in use; false if it was.
     #[inline]
     pub(super) fn begin(&mut self) -> bool {
-        let Some(buffer) = self.marked() else { return true };
-        let is_free = buffer.is_available();
-        if is_free {
-            buffer.toggle_owned();
-        }
-        is_free
+        self.marked().is_none_or(PinnedBuffer::begin_owned)
     }
 
     /// Marks it as available again.

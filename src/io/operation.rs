@@ -283,7 +283,6 @@ impl IoOperation {
         !matches!(self, Self::Accept { .. } | Self::Open { .. } | Self::Close { .. })
     }
 
-    #[inline]
     pub(super) fn buffer_mut(&mut self) -> Buffers<'_> {
         match self {
             Self::Read { buffer, .. }
@@ -302,44 +301,59 @@ impl IoOperation {
         error.during(self.name(), self.fd().and_then(IoFd::number), self.offset())
     }
 
-    /// What must hold before a backend takes it; marks the buffers as in use.
-    #[inline]
-    pub(super) fn begin(&mut self) -> Result<(), Error> {
-        if let Self::Read { buffer, range, .. }
+    /// What must hold before a backend takes it; marks the buffers as in use. Gives where the bytes
+    /// of a single buffer's range lie, on the heap, and how many.
+    #[inline(always)]
+    pub(super) fn begin(&mut self) -> Result<(*mut u8, usize), Error> {
+        let (Self::Read { buffer, range, .. }
         | Self::Write { buffer, range, .. }
         | Self::Send { buffer, range, .. }
-        | Self::Recv { buffer, range, .. } = self
-        {
-            let (end, len) = (range.end, buffer.len());
-            if range.start > end || end > len {
-                return Err(self.error(Error::new(ErrorKind::OutOfBounds { end, len })));
-            }
-            if matches!(buffer, IoBuffer::Many(_)) {
-                let why = "several buffers need a vectored operation".to_owned();
-                return Err(self.error(Error::new(ErrorKind::Invalid(why))));
-            }
-        }
-        let is_free = match self.buffer_mut() {
-            Buffers::None => return Ok(()),
-            Buffers::One(buffer) => buffer.begin(),
-            Buffers::Many(buffers) => {
-                if buffers.len() > 1024 || buffers.iter().any(|b| matches!(b, IoBuffer::Many(_))) {
-                    let why = "a vectored operation takes up to 1024 plain buffers".to_owned();
-                    return Err(self.error(Error::new(ErrorKind::Invalid(why))));
-                }
-                let n_begun = buffers.iter_mut().position(|buffer| !buffer.begin());
-                let (is_free, n_begun) = (n_begun.is_none(), n_begun.unwrap_or(0));
-                if !is_free {
-                    buffers[..n_begun].iter_mut().for_each(IoBuffer::end);
-                }
-                is_free
-            }
+        | Self::Recv { buffer, range, .. }) = self
+        else {
+            return self.begin_of_rare().map(|()| (std::ptr::null_mut(), 0));
         };
-        if is_free { Ok(()) } else { Err(self.error(Error::new(ErrorKind::BufferInFlight))) }
+        let (start, len, mark) = buffer.place();
+        let (from, to) = (range.start, range.end);
+        if from > to || to > len || start.is_null() {
+            return Err(self.refusal(from, to));
+        }
+        if mark.is_some_and(|buffer| !buffer.begin_owned()) {
+            return Err(self.error(Error::new(ErrorKind::BufferInFlight)));
+        }
+        Ok((start.wrapping_add(from), to - from))
+    }
+
+    /// Why a range is none of a single buffer's.
+    #[cold]
+    fn refusal(&mut self, from: usize, end: usize) -> Error {
+        let len = match self.buffer_mut() {
+            Buffers::One(buffer) => buffer.len(),
+            _ => 0,
+        };
+        let kind = if from > end || end > len {
+            ErrorKind::OutOfBounds { end, len }
+        } else {
+            ErrorKind::Invalid("several buffers need a vectored operation".to_owned())
+        };
+        self.error(Error::new(kind))
+    }
+
+    /// The same for operations without buffers, or with several.
+    #[inline(never)]
+    fn begin_of_rare(&mut self) -> Result<(), Error> {
+        let Buffers::Many(buffers) = self.buffer_mut() else { return Ok(()) };
+        if buffers.len() > 1024 || buffers.iter().any(|b| matches!(b, IoBuffer::Many(_))) {
+            let why = "a vectored operation takes up to 1024 plain buffers".to_owned();
+            return Err(self.error(Error::new(ErrorKind::Invalid(why))));
+        }
+        if let Some(n_begun) = buffers.iter_mut().position(|buffer| !buffer.begin()) {
+            buffers[..n_begun].iter_mut().for_each(IoBuffer::end);
+            return Err(self.error(Error::new(ErrorKind::BufferInFlight)));
+        }
+        Ok(())
     }
 
     /// Marks the buffers as available again.
-    #[inline]
     pub(super) fn end(&mut self) {
         match self.buffer_mut() {
             Buffers::None => {}

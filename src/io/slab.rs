@@ -39,21 +39,35 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// The key that the next value is going to have.
+    #[inline(always)]
+    pub(super) fn vacant(&mut self) -> u64 {
+        if self.free as usize >= self.places.len() {
+            self.add_place();
+        }
+        key(self.free, self.places[self.free as usize].generation)
+    }
+
     /// Keeps a value and returns its key.
     #[inline(always)]
     pub(super) fn insert(&mut self, value: T) -> u64 {
-        self.len += 1;
-        if let Some(place) = self.places.get_mut(self.free as usize) {
-            let index = self.free;
-            if let Content::Free(next) = place.content {
-                self.free = next;
-            }
-            place.content = Content::Held(value);
-            return key(index, place.generation);
+        let key = self.vacant();
+        let place = &mut self.places[key as u32 as usize];
+        if let Content::Free(next) = place.content {
+            self.free = next;
         }
+        // A free place holds nothing that would have to be dropped first.
+        std::mem::forget(std::mem::replace(&mut place.content, Content::Held(value)));
+        self.len += 1;
+        key
+    }
+
+    /// Makes the place that is the only free one.
+    #[cold]
+    fn add_place(&mut self) {
         let index = u32::try_from(self.places.len()).expect("fewer values than memory has bytes");
-        self.places.push(Place { generation: 0, content: Content::Held(value) });
-        key(index, 0)
+        self.places.push(Place { generation: 0, content: Content::Free(END) });
+        self.free = index;
     }
 
     #[inline]

@@ -170,6 +170,16 @@ impl PinnedBuffer {
         self.memory.node()
     }
 
+    /// Marks the buffer as in use for who owns it alone; false if it was.
+    #[inline]
+    pub(crate) fn begin_owned(&mut self) -> bool {
+        let is_free = self.is_available();
+        if is_free {
+            self.generation.advance_owned();
+        }
+        is_free
+    }
+
     /// Changes the mark for who owns the buffer alone.
     #[inline]
     pub(crate) fn toggle_owned(&mut self) {

@@ -108,28 +108,27 @@ impl Core {
         mut operation: IoOperation,
         owner: Owner,
     ) -> Result<u64, SubmitError> {
-        if let Err(error) = operation.begin() {
-            return Err(SubmitError { operation, error });
-        }
+        let piece = match operation.begin() {
+            Ok(piece) => piece,
+            Err(error) => return Err(SubmitError { operation, error }),
+        };
         if let Err(error) = self.make_room() {
             operation.end();
             let error = operation.error(error);
             return Err(SubmitError { operation, error });
         }
-        // Into its slot first: what moves least is built where it stays.
-        let key = self.slots.insert(InFlight { operation, extra: Extra::None, owner });
-        let in_flight = self.slots.get_mut(key).expect("inserted above");
-        let InFlight { operation, extra, .. } = in_flight;
-        match entry::build(operation, &self.tables, key, extra) {
+        // Before it moves into its slot: what has just been written is read fastest as it was written.
+        let (key, mut extra) = (self.slots.vacant(), Extra::None);
+        match entry::build(&mut operation, piece, &self.tables, key, &mut extra) {
             Ok(entry) => {
-                self.tables.begin(operation);
+                self.tables.begin(&operation);
+                self.slots.insert(InFlight { operation, extra, owner });
                 self.n_in_flight += 1;
                 self.stats.submitted += 1;
                 self.push_entry(&entry);
                 Ok(key)
             }
             Err(error) => {
-                let mut operation = self.slots.remove(key).expect("inserted above").operation;
                 operation.end();
                 let error = operation.error(error);
                 Err(SubmitError { operation, error })

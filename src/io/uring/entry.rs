@@ -76,12 +76,8 @@ fn target(fd: &IoFd, tables: &impl Tables) -> Result<Fd, Error> {
     }
 }
 
-/// Where a range of a buffer lies; the length fits what the kernel moves at once.
-fn piece(buffer: &mut IoBuffer, range: &std::ops::Range<usize>) -> (*mut u8, u32) {
-    const BYTES_MAX: usize = 0x7fff_f000;
-    let bytes = &mut buffer.as_mut_slice()[range.clone()];
-    (bytes.as_mut_ptr(), bytes.len().min(BYTES_MAX) as u32)
-}
+/// What the kernel moves at once, at most.
+const BYTES_MAX: usize = 0x7fff_f000;
 
 #[inline]
 fn fixed(buffer: &IoBuffer, tables: &impl Tables) -> Option<u16> {
@@ -94,9 +90,9 @@ fn fixed(buffer: &IoBuffer, tables: &impl Tables) -> Option<u16> {
 
 fn vectors(buffers: &mut [IoBuffer]) -> Box<[Vector]> {
     let vector = |buffer: &mut IoBuffer| {
-        let len = buffer.len();
-        let (start, len) = piece(buffer, &(0..len));
-        Vector(libc::iovec { iov_base: start.cast(), iov_len: len as usize })
+        let bytes = buffer.as_mut_slice();
+        let (iov_base, iov_len) = (bytes.as_mut_ptr().cast(), bytes.len().min(BYTES_MAX));
+        Vector(libc::iovec { iov_base, iov_len })
     };
     buffers.iter_mut().map(vector).collect()
 }
@@ -127,18 +123,20 @@ fn address(address: &std::net::SocketAddr) -> (Box<Address>, u32) {
 }
 
 /// Builds the entry; its pointers lead into the operation's heap memory and into the extra's (U1).
-#[inline]
+/// The piece is what [`IoOperation::begin`] said of the operation.
+#[inline(always)]
 pub(super) fn build(
     operation: &mut IoOperation,
+    (start, len): (*mut u8, usize),
     tables: &impl Tables,
     key: u64,
     extra: &mut Extra,
 ) -> Result<squeue::Entry, Error> {
+    let len = len.min(BYTES_MAX) as u32;
     let entry = match operation {
         IoOperation::Nop => opcode::Nop::new().build(),
-        IoOperation::Read { fd, buffer, range, offset } => {
+        IoOperation::Read { fd, buffer, offset, .. } => {
             let fixed = fixed(buffer, tables);
-            let (start, len) = piece(buffer, range);
             let offset = *offset;
             with_fd!(target(fd, tables)?, |fd| match fixed {
                 Some(index) =>
@@ -146,9 +144,8 @@ pub(super) fn build(
                 None => opcode::Read::new(fd, start, len).offset(offset).build(),
             })
         }
-        IoOperation::Write { fd, buffer, range, offset } => {
+        IoOperation::Write { fd, buffer, offset, .. } => {
             let fixed = fixed(buffer, tables);
-            let (start, len) = piece(buffer, range);
             let offset = *offset;
             with_fd!(target(fd, tables)?, |fd| match fixed {
                 Some(index) =>
@@ -156,14 +153,12 @@ pub(super) fn build(
                 None => opcode::Write::new(fd, start, len).offset(offset).build(),
             })
         }
-        IoOperation::Send { fd, buffer, range } => {
-            let (start, len) = piece(buffer, range);
+        IoOperation::Send { fd, .. } => {
             with_fd!(target(fd, tables)?, |fd| opcode::Send::new(fd, start, len)
                 .flags(libc::MSG_NOSIGNAL)
                 .build())
         }
-        IoOperation::Recv { fd, buffer, range } => {
-            let (start, len) = piece(buffer, range);
+        IoOperation::Recv { fd, .. } => {
             with_fd!(target(fd, tables)?, |fd| opcode::Recv::new(fd, start, len).build())
         }
         IoOperation::Fsync { fd, data_only } => {
