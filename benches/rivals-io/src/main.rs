@@ -3,7 +3,13 @@
 //!
 //! ```text
 //! cargo run --release -- [rows|nop|read|append|scribe]… [--rounds N]
+//! cargo run --release -- count SIDE-ROW N      # one row alone, N times, for callgrind:
+//! for n in 10 60; do valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+//!     --toggle-collect='*counted*' target/release/rivals-io count own-push $n; done
 //! ```
+//!
+//! The difference of the two counts is that of 50 rounds of 128 steps, without what the first rounds
+//! do once.
 //!
 //! Each figure is the median of the rounds, which go through all in turn, so that a slow moment of
 //! the machine falls on all of them.
@@ -21,10 +27,16 @@ type Way = (&'static str, Box<dyn FnMut() -> Vec<f64>>);
 /// Operations of a row that are queued at once.
 pub const ROW: usize = 128;
 
+/// What a tool counts the instructions of.
+#[inline(never)]
+fn counted(work: impl FnOnce()) {
+    work();
+}
+
 /// Nanoseconds of one of `n` steps.
 pub fn time(n: usize, work: impl FnOnce()) -> f64 {
     let begin = Instant::now();
-    work();
+    counted(work);
     begin.elapsed().as_nanos() as f64 / n as f64
 }
 
@@ -61,6 +73,11 @@ fn boxed(name: &'static str, mut work: impl FnMut() -> f64 + 'static) -> Way {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = &*args
+        && first == "count"
+    {
+        return count(rest);
+    }
     let rounds = args.iter().position(|arg| arg == "--rounds");
     let rounds = rounds.map_or(9, |at| args[at + 1].parse().expect("a number"));
     let is_on = |name: &str| {
@@ -128,24 +145,59 @@ fn main() {
     }
 }
 
+/// A row: its name for `count`, its title, and its sides, of which the first is what the others are
+/// compared with.
+type Row = (&'static str, &'static str, &'static [Side]);
+type Side = (&'static str, fn() -> f64);
+
+const ROWS: &[Row] = &[
+    (
+        "allocate",
+        "a buffer from the pool and back (raw: a Vec of free ones)",
+        &[("raw", raw::allocate), ("own", own::allocate), ("own-shared", own::allocate_shared)],
+    ),
+    (
+        "push",
+        "prepare and push one read",
+        &[("raw", raw::push), ("raw-owned", raw::owned::push), ("own", own::push)],
+    ),
+    ("empty", "empty poll", &[("raw", raw::empty_poll), ("own", own::empty_poll)]),
+    (
+        "reap",
+        "reap 128 completions, each",
+        &[("raw", raw::reap), ("raw-owned", raw::owned::reap), ("own", own::reap)],
+    ),
+    ("cancel", "push one cancellation", &[("raw", raw::cancel), ("own", own::cancel)]),
+    (
+        "set-up",
+        "whole set-up: buffer and push",
+        &[("raw", raw::set_up), ("raw-owned", raw::owned::set_up), ("own", own::set_up)],
+    ),
+    (
+        "future",
+        "poll of a pending future (waker kept), and pooled buffer and read future made",
+        &[("own-waker", own::waker), ("own", own::future)],
+    ),
+];
+
 /// The rows of the budget: what each step costs without the kernel's part.
 fn rows(rounds: usize) {
-    let steps: [(&str, fn() -> f64, fn() -> f64); 6] = [
-        ("a buffer from the pool and back (raw: a Vec of free ones)", raw::allocate, own::allocate),
-        ("prepare and push one read", raw::push, own::push),
-        ("empty poll", raw::empty_poll, own::empty_poll),
-        ("reap 128 completions, each", raw::reap, own::reap),
-        ("push one cancellation", raw::cancel, own::cancel),
-        ("whole set-up: buffer and push", raw::set_up, own::set_up),
-    ];
-    for (title, raw, own) in steps {
-        compare(title, rounds, vec![boxed("raw io-uring", raw), boxed("ttlog", own)]);
+    for (_, title, sides) in ROWS {
+        compare(title, rounds, sides.iter().map(|(side, work)| boxed(side, work)).collect());
     }
-    compare(
-        "poll of a pending future (waker kept), and making and polling a read future",
-        rounds,
-        vec![boxed("waker", own::waker), boxed("future", own::future)],
-    );
+}
+
+/// One side of one row alone, so often.
+fn count(args: &[String]) {
+    let [side_and_row, n] = args else { panic!("count SIDE-ROW N") };
+    let named = |side: &str, row: &str| format!("{side}-{row}") == *side_and_row;
+    let mut sides = ROWS
+        .iter()
+        .flat_map(|(row, _, sides)| sides.iter().map(move |(side, work)| (*side, *row, *work)));
+    let (_, _, work) = sides.find(|(side, row, _)| named(side, row)).expect("a side and a row");
+    (0..n.parse().expect("a number")).for_each(|_| {
+        work();
+    });
 }
 
 /// A file in a directory of the disk, filled with `len` bytes, opened for reading and writing.

@@ -7,15 +7,15 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use ttlog::io::{
-    BufferPool, BufferPoolConfig, IoBackend, IoFd, IoOperation, OFFSET_NONE, PinnedBuffer, Ring,
-    UringBackend,
+    BufferPool, BufferPoolConfig, IoBackend, IoFd, IoOperation, LocalPool, OFFSET_NONE,
+    PinnedBuffer, Ring, UringBackend,
 };
 
 use crate::{BLOCK, DEPTH, N_BLOCKS, N_NOPS, N_READS, READS, ROW, file, spread, time};
 
 struct Things {
     backend: UringBackend,
-    pool: BufferPool,
+    pool: LocalPool,
     zero: IoFd,
     out: Vec<ttlog::io::IoCompletion>,
 }
@@ -23,7 +23,7 @@ struct Things {
 thread_local! {
     static THINGS: RefCell<Things> = RefCell::new(Things {
         backend: UringBackend::new(256).expect("io_uring"),
-        pool: BufferPool::new(BufferPoolConfig { prealloc_count: 24, ..Default::default() }),
+        pool: LocalPool::new(BufferPoolConfig::default()),
         zero: IoFd::from(std::fs::File::open("/dev/zero").expect("/dev/zero")),
         out: Vec::with_capacity(ROW * 2),
     });
@@ -49,6 +49,17 @@ pub fn allocate() -> f64 {
                 black_box(things.pool.allocate(4096));
             }
         })
+    })
+}
+
+/// The same from a pool of all threads.
+pub fn allocate_shared() -> f64 {
+    let pool = BufferPool::new(BufferPoolConfig::default());
+    pool.prealloc(4096, 1).expect("room");
+    time(ROW, || {
+        for _ in 0..ROW {
+            black_box(pool.allocate(4096));
+        }
     })
 }
 
@@ -144,7 +155,7 @@ pub fn waker() -> f64 {
 
 pub fn future() -> f64 {
     let ring = Ring::new(256).expect("io_uring");
-    let pool = BufferPool::new(BufferPoolConfig::default());
+    let pool = LocalPool::new(BufferPoolConfig::default());
     pool.prealloc(4096, ROW).expect("room");
     let zero = IoFd::from(std::fs::File::open("/dev/zero").expect("/dev/zero"));
     let mut futures = Vec::with_capacity(ROW);

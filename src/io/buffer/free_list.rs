@@ -297,11 +297,14 @@ impl<T> HomeLists<T> {
     }
 
     fn len_of(&self, at: usize) -> usize {
+        let Some(head) = self.head(at) else { return 0 };
         // SAFETY: (L6) this is the home.
-        let first = self.head(at).and_then(|head| head.with(|head| unsafe { *head }));
-        // SAFETY: (L1, L5, L6) a node on the list, whose owner keeps both alive.
+        let first = head.with(|head| unsafe { *head });
         let next = |node: &NonNull<Node<T>>| {
-            unsafe { node.as_ref() }.next_home.with(|next| unsafe { *next })
+            // SAFETY: (L5) a node on the list, whose owner keeps both alive.
+            let node = unsafe { node.as_ref() };
+            // SAFETY: (L1, L6) it is on the list of this thread.
+            node.next_home.with(|next| unsafe { *next })
         };
         std::iter::successors(first, next).count()
     }

@@ -4,7 +4,7 @@
 use loom::model::Builder;
 use loom::thread;
 
-use super::free_list::{FreeList, HomeLists};
+use super::free_list::{FreeList, Held, HomeLists};
 use super::generation::GenerationCounter;
 use crate::sync::Arc;
 use crate::sync::cell::UnsafeCell;
@@ -71,26 +71,32 @@ fn model_a_stale_pop_fails() {
     });
 }
 
+/// A value that knows its home.
+struct Lent {
+    n: u64,
+    home: Arc<HomeLists<Lent>>,
+}
+
 /// L6: what another thread gives back goes past the home, which its thread uses meanwhile.
 #[test]
 fn model_a_home_has_one_thread() {
     check(|| {
-        let shared = Arc::new((FreeList::new(), HomeLists::here(1)));
-        let mut held = (0..2_u64).map(|n| shared.0.make(n).unwrap());
-        let (here, there) = (held.next().unwrap(), held.next().unwrap());
-        drop(held);
-        let other = thread::spawn({
-            let shared = shared.clone();
-            move || match there.go_home(0, |_| Some(&shared.1)) {
-                Ok(()) => {}
-                Err(there) => shared.0.push(there),
+        let (list, home) = (Arc::new(FreeList::new()), Arc::new(HomeLists::here(1)));
+        let [here, there] = [0, 1].map(|n| list.make(Lent { n, home: home.clone() }).unwrap());
+        let give = |list: &FreeList<Lent>, held: Held<Lent>| {
+            if let Err(held) = held.go_home(0, |lent| Some(&*lent.home)) {
+                list.push(held);
             }
+        };
+        let other = thread::spawn({
+            let list = list.clone();
+            move || give(&list, there)
         });
-        assert!(here.go_home(0, |_| Some(&shared.1)).is_ok());
-        assert_eq!(shared.1.pop(0).map(|value| *value.get()), Some(0));
-        shared.1.end();
+        give(&list, here);
+        assert_eq!(home.pop(0).map(|held| held.get().n), Some(0));
+        home.end();
         other.join().unwrap();
-        assert_eq!(shared.0.pop().map(|value| *value.get()), Some(1));
+        assert_eq!(list.pop().map(|held| held.get().n), Some(1));
     });
 }
 

@@ -55,7 +55,6 @@ impl Inbox {
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "gives the message back as it came")]
     fn push(&self, message: Message) -> Result<(), PushError<Message>> {
         self.messages.push(message)?;
         self.ring_bell();

@@ -238,7 +238,6 @@ impl Operation<Building> {
     ///
     /// Gives it back if something is missing or refused. When handing over fails after it was
     /// queued, it stays queued and that is no error: the ring hands it over with the next call.
-    #[expect(clippy::result_large_err, reason = "gives the operation back as it came")]
     pub fn submit(self, ring: &Ring) -> Result<Operation<Submitted>, NotSubmitted> {
         let operation = self.build()?;
         match ring.push(operation, || Owner::Future(None)) {
@@ -255,7 +254,6 @@ impl Operation<Building> {
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "gives the operation back as it came")]
     fn build(mut self) -> Result<IoOperation, NotSubmitted> {
         let needs_buffer =
             matches!(self.state.verb, Verb::Read | Verb::Write | Verb::Send | Verb::Recv);
