@@ -30,7 +30,7 @@ pub use super::sites::{
 pub(crate) use super::sites::{
     Recorded, define_suppressed, end_redact, install, redact, set_filter,
 };
-use crate::lane::{capture, handle, process};
+use crate::lane::{capture, living, process};
 use crate::record::{Cause, Definition, Field, Level, Role};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 
@@ -301,7 +301,7 @@ impl Callsite {
         // ord: Relaxed, a number that says itself whether its logger lives.
         let installed = INSTALLED.load(Ordering::Relaxed);
         if installed != 0 {
-            handle::lose_global(installed, Cause::Reentrant, self.metadata.level);
+            living::lose_global(installed, Cause::Reentrant, self.metadata.level);
         }
     }
 }

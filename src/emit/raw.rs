@@ -89,7 +89,7 @@ impl<'a> Cursor<'a> {
 /// Copies a slice into another of the same length. Most texts are short, and for those two moves
 /// that overlap cost a quarter of what the call of memcpy does.
 #[inline(always)]
-fn copy(from: &[u8], to: &mut [u8]) {
+pub(super) fn copy(from: &[u8], to: &mut [u8]) {
     if !copy_ends::<8>(from, to) && !copy_ends::<16>(from, to) {
         to.copy_from_slice(from);
     }

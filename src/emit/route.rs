@@ -10,7 +10,7 @@ use super::span::{self, Id};
 use super::told::ToldRecord;
 use crate::lane::fill::{Record, Tells};
 use crate::lane::lanes::Lanes;
-use crate::lane::{entered, handle};
+use crate::lane::{entered, handle, living};
 use crate::record::{Cause, FLAG_SPAN, HEAD_BYTES, Head, Level, RECORD_EVENT};
 
 /// A record as a lane wants it.
@@ -118,11 +118,11 @@ impl Route for Global {
     }
 
     fn lose(self, level: Level) {
-        handle::lose_global((self.0 >> 32) as u32, Cause::Full, level);
+        living::lose_global((self.0 >> 32) as u32, Cause::Full, level);
     }
 
     fn lose_interrupted(self, level: Level) {
-        handle::lose_global((self.0 >> 32) as u32, Cause::Reentrant, level);
+        living::lose_global((self.0 >> 32) as u32, Cause::Reentrant, level);
     }
 
     fn serial(self) -> u32 {

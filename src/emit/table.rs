@@ -133,11 +133,11 @@ fn tries<T>(slots: &[Slot<T>], hash: u64) -> impl Iterator<Item = &Slot<T>> {
     (0..TRIES).map(move |i| &slots[(at + i) & mask])
 }
 
-/// Spreads the bits of a number over all of a hash.
+/// Spreads the lower bits of a number over those of a hash that choose a slot.
 #[cfg(any(feature = "tracing", test))]
 #[inline]
 pub(crate) const fn hash(number: u64) -> u64 {
-    number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number >> 29
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]

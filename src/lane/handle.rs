@@ -134,18 +134,33 @@ pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
     }
 }
 
+/// This thread's producer for the logger that has claimed this way.
+#[cfg(feature = "tracing")]
+#[inline(always)]
+fn layer_producer<'a>() -> &'a Producer {
+    let producer = LAYER.with(std::ptr::from_ref::<Producer>);
+    // SAFETY: (T2) as `global_producer`.
+    unsafe { &*producer }
+}
+
 /// Writes a record into this thread's lane of the logger that has claimed this way.
 #[cfg(feature = "tracing")]
-#[inline]
 pub(crate) fn write_layer<R: Record>(serial: u32, record: R) {
-    let ticks = R::fast_ticks().unwrap_or_else(|| record.ticks());
+    if !try_write_layer(serial, &record) {
+        let ticks = record.ticks();
+        refused(layer_producer(), serial, ticks, record);
+    }
+}
+
+/// The same where there is nothing unusual; else nothing is written. Inlined, and the record comes
+/// to no other call, so that it need not exist in memory.
+#[cfg(feature = "tracing")]
+#[inline(always)]
+pub(crate) fn try_write_layer<R: Record>(serial: u32, record: &R) -> bool {
+    let ticks = record.ticks();
     let payload = record.payload_len();
     let len = HEAD_BYTES + payload.next_multiple_of(8);
-    LAYER.with(|producer| {
-        if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
-            refused(producer, serial, ticks, record);
-        }
-    });
+    layer_producer().write(serial, len, |out| fill(record, ticks, out, payload))
 }
 
 /// The same as [`write_global`] where reading the clock is a call.
@@ -206,22 +221,6 @@ fn is_lost_at_once(producer: &Producer, serial: u32, len: usize, level: Level) -
     full.inspect(|memory| count_loss(memory, Cause::Full, level, 1)).is_some()
 }
 
-/// Counts an event of the global logger that came to no lane.
-#[cold]
-pub(crate) fn lose_global(serial: u32, cause: Cause, level: Level) {
-    if recorder::is_recorder(serial) {
-        return; // what is not recorded is no loss of the log
-    }
-    if process::is_forked() {
-        return process::count_forked(level);
-    }
-    match living::find(serial) {
-        Living::Found(lanes) => lanes.count_loss(cause, level),
-        Living::Gone => process::count_unplaced(cause, level),
-        Living::Inside => living::count_interrupted(serial, level),
-    }
-}
-
 /// Writes a record into this thread's lane of a logger that the caller names.
 pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     let span = entered::current(lanes.serial);
@@ -257,7 +256,7 @@ fn cold(producer: &Producer, serial: u32, record: &dyn Record) {
     }
     let Some(_cold) = thread::Cold::enter() else {
         // Called by a signal handler that interrupted the cold way.
-        return lose_global(serial, Cause::Reentrant, level);
+        return living::lose_global(serial, Cause::Reentrant, level);
     };
     match lanes_of(serial) {
         Living::Found(lanes) => write_slowly(producer, false, &lanes, level, record),

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::lanes::Lanes;
 use super::capture;
-use super::recorder::RECORDER_SERIALS;
+use super::lanes::Lanes;
+use super::process;
+use super::recorder::{self, RECORDER_SERIALS};
 use crate::monitor::{Guard, Mutex};
-use crate::record::{LEVELS, Level};
+use crate::record::{Cause, LEVELS, Level};
 
 static LIVING: Mutex<Vec<Arc<Lanes>>> = Mutex::new(Vec::new());
 static NEXT_SERIAL: AtomicU32 = AtomicU32::new(1);
@@ -69,7 +70,9 @@ pub(crate) fn remove(serial: u32) {
 
 /// The list, held by a thread that is about to fork, so that the child finds it whole.
 #[derive(Debug)]
-pub(crate) struct Held(#[expect(dead_code, reason = "for its destructor")] Guard<'static, Vec<Arc<Lanes>>>);
+pub(crate) struct Held(
+    #[expect(dead_code, reason = "for its destructor")] Guard<'static, Vec<Arc<Lanes>>>,
+);
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -100,6 +103,22 @@ pub(crate) fn find(serial: u32) -> Living {
         Some(Some(lanes)) => Living::Found(lanes),
         Some(None) => Living::Gone,
         None => Living::Inside,
+    }
+}
+
+/// Counts an event of the global logger that came to no lane.
+#[cold]
+pub(crate) fn lose_global(serial: u32, cause: Cause, level: Level) {
+    if recorder::is_recorder(serial) {
+        return; // what is not recorded is no loss of the log
+    }
+    if process::is_forked() {
+        return process::count_forked(level);
+    }
+    match find(serial) {
+        Living::Found(lanes) => lanes.count_loss(cause, level),
+        Living::Gone => process::count_unplaced(cause, level),
+        Living::Inside => count_interrupted(serial, level),
     }
 }
 

@@ -95,21 +95,25 @@ impl To {
     }
 
     /// True when the log wants it from this thread now.
+    #[inline(always)]
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         !self.logger.is_ended()
-            && (!self.filters && !self.logger.filter.was_set()
-                || self.logger.filter.with(|filter| {
-                    filter.wants_here(&Subject {
-                        target: metadata.target(),
-                        name: metadata.name(),
-                        level: level_of(metadata.level()),
-                        is_span: metadata.is_span(),
-                        has: &|name| metadata.fields().field(name).is_some(),
-                    })
-                }))
+            && (!self.filters && !self.logger.filter.was_set() || self.filter_wants(metadata))
     }
 
-    #[inline(always)]
+    #[inline(never)]
+    fn filter_wants(&self, metadata: &Metadata<'_>) -> bool {
+        self.logger.filter.with(|filter| {
+            filter.wants_here(&Subject {
+                target: metadata.target(),
+                name: metadata.name(),
+                level: level_of(metadata.level()),
+                is_span: metadata.is_span(),
+                has: &|name| metadata.fields().field(name).is_some(),
+            })
+        })
+    }
+
     fn push(&self, record: ToldRecord<'_>) {
         if self.is_hot {
             handle::write_layer(self.serial, record);
@@ -127,13 +131,24 @@ impl To {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn event(&self, event: &Event<'_>, span: u64) {
         let metadata = event.metadata();
         if !self.wants(metadata) {
             return self.record_unwanted(event, span);
         }
-        if tell(event, span, |record| self.push(record)).is_err() {
+        let told = match sites::of(metadata) {
+            // Each closure stands at one place, so that it becomes part of its caller.
+            Some(site) if !site.is_log => with_values(&site.statement, |values| {
+                event.record(values);
+                let write = |record: &ToldRecord<'_>| {
+                    self.is_hot && handle::try_write_layer(self.serial, record)
+                };
+                site.statement.event(span, values, write, |record| self.push(record))
+            }),
+            site => tell(event, site, span, |record| self.push(record)),
+        };
+        if told.is_err() {
             self.lose(level_of(metadata.level()));
         }
     }
@@ -141,29 +156,33 @@ impl To {
     /// Hands an event that the log does not want to the recorder, if that does.
     #[inline(never)]
     fn record_unwanted(&self, event: &Event<'_>, span: u64) {
-        let recorder = self.logger.records(level_of(event.metadata().level()));
+        let metadata = event.metadata();
+        let recorder = self.logger.records(level_of(metadata.level()));
         if let Some(recorder) = recorder.filter(|_| !self.logger.is_ended()) {
+            let push = |record: ToldRecord<'_>| recorder::write_now(recorder, record);
             // What is not recorded is no loss of the log.
-            let _ = tell(event, span, |record| recorder::write_now(recorder, record));
+            let _ = tell(event, sites::of(metadata), span, push);
         }
     }
 }
 
-/// Makes the record of an event and hands it over.
-#[inline(always)]
+/// Makes the record of an event, of one of tracing-log too, and hands it over.
+#[cold]
+#[inline(never)]
 fn tell(
     event: &Event<'_>,
+    site: Option<&'static sites::Site>,
     span: u64,
     push: impl FnOnce(ToldRecord<'_>),
 ) -> Result<(), NoRoom> {
     let what = What::Placed { span };
-    match sites::of(event.metadata()) {
+    match site {
         None => Err(NoRoom),
         Some(site) if site.is_log => {
             visit::with_log_record(event, |statement, values| statement.record(what, values, push))
         }
         Some(site) => with_values(&site.statement, |values| {
-            event.record(&mut visit::Visitor(values));
+            event.record(values);
             site.statement.record(what, values, push)
         }),
     }

@@ -16,7 +16,7 @@ use tracing_core::span::{Attributes, Id, Record};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{To, level_of, sites, visit};
+use super::{To, level_of, sites};
 use crate::emit::told::{NoRoom, OpenSpan, Step, ToldRecord, Values};
 use crate::lane::entered;
 
@@ -75,7 +75,7 @@ impl To {
             None => 0,
             Some(parent) => id_of(serial, parent, context),
         };
-        let fill = |values: &mut Values<'_>| attributes.record(&mut visit::Visitor(values));
+        let fill = |values: &mut Values<'_>| attributes.record(values);
         let push = |record: ToldRecord<'_>| self.push(record);
         let state = match OpenSpan::open(serial, &site.statement, parent, fill, push) {
             Ok(state) => Arc::new(state),
@@ -109,7 +109,7 @@ impl To {
     {
         self.with_open(id, context, |state| {
             if !self.logger.is_ended() {
-                let fill = |values: &mut Values<'_>| new.record(&mut visit::Visitor(values));
+                let fill = |values: &mut Values<'_>| new.record(values);
                 state.record(fill, |record| self.push(record));
             }
         });

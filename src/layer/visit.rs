@@ -11,54 +11,51 @@ use crate::emit::foreign::{self, Origin};
 use crate::emit::told::{NoRoom, Statement, Values, with_values};
 
 /// Puts each value behind the last.
-#[derive(Debug)]
-pub(super) struct Visitor<'v, 'a>(pub(super) &'v mut Values<'a>);
-
-impl Visit for Visitor<'_, '_> {
+impl Visit for Values<'_> {
     #[inline]
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.f64(field.index(), value);
+        self.f64(field.index(), value);
     }
 
     #[inline]
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.i64(field.index(), value);
+        self.i64(field.index(), value);
     }
 
     #[inline]
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.u64(field.index(), value);
+        self.u64(field.index(), value);
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
-        self.0.i128(field.index(), value);
+        self.i128(field.index(), value);
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.0.u128(field.index(), value);
+        self.u128(field.index(), value);
     }
 
     #[inline]
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.bool(field.index(), value);
+        self.bool(field.index(), value);
     }
 
     #[inline]
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.str(field.index(), value);
+        self.str(field.index(), value);
     }
 
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
-        self.0.bytes(field.index(), value);
+        self.bytes(field.index(), value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.0.error(field.index(), value);
+        self.error(field.index(), value);
     }
 
     #[inline]
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.text(field.index(), format_args!("{value:?}"));
+        self.text(field.index(), format_args!("{value:?}"));
     }
 }
 

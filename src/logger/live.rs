@@ -46,6 +46,7 @@ impl Live {
 
     /// True when the filter was set since the start, for who had none of its own.
     #[cfg(feature = "tracing")]
+    #[inline]
     pub(crate) fn was_set(&self) -> bool {
         // ord: Relaxed, as in `set`.
         self.was_set.load(Ordering::Relaxed)

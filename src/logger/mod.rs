@@ -341,6 +341,7 @@ impl Inner {
         self.config.span_enters
     }
 
+    #[inline]
     pub(crate) fn is_ended(&self) -> bool {
         // ord: Relaxed, a check.
         self.ended.load(Ordering::Relaxed)

@@ -3,9 +3,7 @@
 //! The floor is a layer on the same registry that reads the clock and copies the fields into a
 //! private buffer. A measurement is a process of its own: bursts with pauses, as for `call`.
 
-use std::cell::RefCell;
 use std::env;
-use std::fmt::Debug;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
@@ -15,11 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use tracing::field::{Field, Visit};
 use tracing_subscriber::prelude::*;
-use tracing_subscriber::registry::LookupSpan;
 
-use crate::clock::ticks;
+use crate::traced;
 
 /// Calls in a burst.
 const BURST: u64 = 1_000;
@@ -103,7 +99,7 @@ impl One {
         let registry = tracing_subscriber::registry();
         Ok(match self.through {
             Through::Floor => {
-                registry.with(Floor).try_init()?;
+                registry.with(traced::Floor).try_init()?;
                 Box::new(())
             }
             #[cfg(feature = "ttlog")]
@@ -126,48 +122,12 @@ impl One {
     }
 
     fn measure(self) -> Sample {
-        let event = match self.spans {
-            0 => self.events(),
-            1 => tracing::info_span!("request", id = 7).in_scope(|| self.events()),
-            _ => tracing::info_span!("request", id = 7).in_scope(|| {
-                tracing::info_span!("query", table = "orders")
-                    .in_scope(|| tracing::info_span!("row", n = 1).in_scope(|| self.events()))
-            }),
-        };
-        let span = self.bursts_of(|n| {
-            tracing::info_span!("request", id = n).in_scope(|| ());
+        let event = traced::in_spans(self.spans, || match self.fields {
+            0 => self.bursts_of(|_| traced::no_fields()),
+            4 => self.bursts_of(traced::four_fields),
+            _ => self.bursts_of(traced::sixteen_fields),
         });
-        Sample { event, span }
-    }
-
-    fn events(self) -> f64 {
-        match self.fields {
-            0 => self.bursts_of(|_| tracing::info!("request done")),
-            4 => self.bursts_of(|n| {
-                tracing::info!(user_id = n, path = PATH, latency = 0.25, ok = true, "request done");
-            }),
-            _ => self.bursts_of(|n| {
-                tracing::info!(
-                    a0 = n,
-                    b0 = PATH,
-                    c0 = 0.25,
-                    d0 = true,
-                    a1 = n,
-                    b1 = PATH,
-                    c1 = 0.25,
-                    d1 = true,
-                    a2 = n,
-                    b2 = PATH,
-                    c2 = 0.25,
-                    d2 = true,
-                    a3 = n,
-                    b3 = PATH,
-                    c3 = 0.25,
-                    d3 = true,
-                    "request done"
-                );
-            }),
-        }
+        Sample { event, span: self.bursts_of(traced::span) }
     }
 
     /// Nanoseconds a call, of the median burst.
@@ -189,8 +149,6 @@ impl One {
         median(bursts)
     }
 }
-
-const PATH: &str = "/api/v1/orders";
 
 #[cfg(feature = "ttlog")]
 struct Shutdown(ttlog::Handle);
@@ -260,57 +218,4 @@ impl Many {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-const BUFFER_BYTES: usize = 256 * 1024;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(BUFFER_BYTES));
-}
-
-/// Reads the clock and copies the fields.
-struct Floor;
-
-impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Floor {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        BUFFER.with_borrow_mut(|buffer| {
-            if buffer.len() > BUFFER_BYTES / 2 {
-                buffer.clear();
-            }
-            buffer.extend_from_slice(&ticks().to_le_bytes());
-            event.record(&mut Copy(buffer));
-        });
-    }
-}
-
-struct Copy<'a>(&'a mut Vec<u8>);
-
-impl Visit for Copy<'_> {
-    #[inline]
-    fn record_f64(&mut self, _: &Field, value: f64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-    #[inline]
-    fn record_i64(&mut self, _: &Field, value: i64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-    #[inline]
-    fn record_u64(&mut self, _: &Field, value: u64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-    #[inline]
-    fn record_bool(&mut self, _: &Field, value: bool) {
-        self.0.push(value.into());
-    }
-    #[inline]
-    fn record_str(&mut self, _: &Field, value: &str) {
-        self.0.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        self.0.extend_from_slice(value.as_bytes());
-    }
-    #[inline]
-    fn record_debug(&mut self, _: &Field, value: &dyn Debug) {
-        use std::io::Write as _;
-        // A vector takes all that is written to it.
-        let _ = write!(self.0, "{value:?}");
-    }
 }

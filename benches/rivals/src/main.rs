@@ -16,6 +16,8 @@ mod measure;
 mod readback;
 mod sample;
 mod table;
+#[path = "../../common/traced.rs"]
+mod traced;
 
 use std::path::PathBuf;
 use std::time::Duration;

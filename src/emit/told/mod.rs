@@ -6,6 +6,7 @@
 //!
 //! A statement is an event's or a span's: of a span, other records tell what it goes through.
 
+mod buffer;
 mod open;
 mod values;
 
@@ -131,10 +132,15 @@ impl Words {
 
     #[inline(always)]
     fn write(&self, out: &mut Cursor<'_>) {
-        let [first, rest @ ..] = self.words;
+        let [first, second, third] = self.words;
         if self.len > 0 {
             out.put(first.to_le_bytes());
-            rest.iter().take(self.len - 1).for_each(|word| out.put(word.to_le_bytes()));
+        }
+        if self.len > 1 {
+            out.put(second.to_le_bytes());
+        }
+        if self.len > 2 {
+            out.put(third.to_le_bytes());
         }
     }
 }
@@ -235,7 +241,6 @@ impl Statement {
     /// # Errors
     ///
     /// When there is no room for the definition: the event is to be counted as lost.
-    #[inline]
     pub(crate) fn record(
         &self,
         what: What,
@@ -243,21 +248,63 @@ impl Statement {
         push: impl FnOnce(ToldRecord<'_>),
     ) -> Result<(), NoRoom> {
         let defined = self.defined(values)?;
-        let (kind, mut flags, words) = what.parts();
-        let tells = what.tells();
+        let mut record = self.plain(what, defined, values.filled());
         if values.truncated {
-            flags |= FLAG_TRUNCATED;
+            record.flags |= FLAG_TRUNCATED;
         }
-        let level = self.always.level;
-        if values.is_like(defined) {
-            let (like, bytes) = (&*defined.like, &values.bytes[..]);
-            push(ToldRecord { id: defined.id, level, tells, kind, flags, words, like, bytes });
-        } else {
-            let bytes = &*values.telling(&defined.order);
-            let flags = flags | FLAG_DYNAMIC;
-            push(ToldRecord { id: defined.id, level, tells, kind, flags, words, like: &[], bytes });
+        let telling;
+        if !values.is_like(defined) {
+            record.flags |= FLAG_DYNAMIC;
+            telling = values.telling(&defined.order);
+            (record.like, record.bytes) = (&[], &*telling);
         }
+        push(record);
         Ok(())
+    }
+
+    /// The same for an event. One that is as the first was is handed to `write`, which may refuse
+    /// it: so its record, which nobody keeps, exists in registers alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Statement::record`].
+    #[cfg(feature = "tracing")]
+    #[inline(always)]
+    pub(crate) fn event(
+        &self,
+        span: u64,
+        values: &Values<'_>,
+        write: impl FnOnce(&ToldRecord<'_>) -> bool,
+        push: impl FnOnce(ToldRecord<'_>),
+    ) -> Result<(), NoRoom> {
+        if let Some(defined) = self.defined.get()
+            && values.is_like(defined)
+            && !values.truncated
+            && write(&self.plain(What::Placed { span }, defined, values.filled()))
+        {
+            return Ok(());
+        }
+        self.event_otherwise(span, values, push)
+    }
+
+    #[cfg(feature = "tracing")]
+    #[cold]
+    #[inline(never)]
+    fn event_otherwise(
+        &self,
+        span: u64,
+        values: &Values<'_>,
+        push: impl FnOnce(ToldRecord<'_>),
+    ) -> Result<(), NoRoom> {
+        self.record(What::Placed { span }, values, push)
+    }
+
+    /// The record of values that are as the definition has them.
+    #[inline(always)]
+    fn plain<'a>(&self, what: What, defined: &'a Defined, bytes: &'a [u8]) -> ToldRecord<'a> {
+        let (kind, flags, words) = what.parts();
+        let (id, level, tells, like) = (defined.id, self.always.level, what.tells(), &*defined.like);
+        ToldRecord { id, level, tells, kind, flags, words, like, bytes }
     }
 
     /// Hands the record of a step of a span to `push`; of a span that was not opened there is none.
@@ -309,6 +356,7 @@ impl Record for ToldRecord<'_> {
         clock::fast_ticks()
     }
 
+    #[inline(always)]
     fn ticks(&self) -> u64 {
         clock::ticks()
     }
