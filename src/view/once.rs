@@ -263,7 +263,10 @@ impl Lanes {
         let (_, limit, _) = used.select_nth_unstable(quarter);
         let limit = *limit;
         self.has_forgotten = true;
-        self.lanes.retain(|_, lane| lane.used > limit || lane.aside.is_some());
+        // So many lanes with losses that wait are no log's; they are as good as any.
+        let waiting = self.lanes.values().filter(|lane| lane.aside.is_some()).count();
+        let keeps = waiting < LANES_MAX / 2;
+        self.lanes.retain(|_, lane| lane.used > limit || keeps && lane.aside.is_some());
     }
 }
 
@@ -376,6 +379,20 @@ mod tests {
             lanes.lane((1, lane, 0)).bytes.add(0, 8);
         }
         assert!(lanes.lanes.len() <= LANES_MAX);
+        for lane in 0..2 * LANES_MAX as u32 {
+            lanes.lane((2, lane, 0)).set_aside(Aside {
+                head: run(1, 0, 0),
+                logger: Arc::default(),
+                file: PathBuf::new(),
+                segment: None,
+                anchors: Vec::new(),
+            });
+        }
+        assert!(lanes.lanes.len() <= LANES_MAX, "also of those with losses that wait");
+        let mut lanes = Lanes::default();
+        for lane in 0..LANES_MAX as u32 + 10 {
+            lanes.lane((1, lane, 0)).bytes.add(0, 8);
+        }
         assert!(lanes.lane((1, LANES_MAX as u32, 0)).bytes.overlaps(0, 8));
         assert!(!lanes.lane((1, 0, 0)).bytes.overlaps(0, 8));
     }
