@@ -387,6 +387,8 @@ fn s8_a_living_logger_makes_its_place_again() {
             place.join("owner").metadata().is_ok_and(|found| found.is_file())
                 && place.metadata().is_ok_and(|found| found.ino() != inode)
                 && place.join("lane-0").exists()
+                && outside::owners(&dir.path().join("logs"))
+                    .is_ok_and(|found| outside::snapshot(&found.0[0].owner).is_ok())
         });
         // What the same thread and a new one log now is in lanes that outlive the process.
         log(round * 100 + 10);
