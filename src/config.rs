@@ -28,6 +28,9 @@ pub enum Durability {
     EveryBlock,
 }
 
+/// A longer interval is this one: a clock reaches its end, and nobody waits for it.
+const INTERVAL_MAX: Duration = Duration::from_secs(366 * 86_400);
+
 /// Which segments are written past the page cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Direct {
@@ -287,7 +290,10 @@ impl Builder {
 
     /// Sets when events become durable; by default every second.
     pub fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
+        self.durability = match durability {
+            Durability::Interval(interval) => Durability::Interval(interval.min(INTERVAL_MAX)),
+            other => other,
+        };
         self
     }
 

@@ -69,7 +69,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// When the time runs out, or the logger has ended.
+    /// When the time runs out, or the logger has ended. Then nobody asks for it any more; what was
+    /// accepted goes its way all the same.
     pub fn flush(&self, timeout: Duration) -> Result<Flushed, Error> {
         self.wait(Ask::Flush, timeout)
     }
@@ -143,6 +144,11 @@ impl Handle {
     pub fn filter(&self) -> Filter {
         let off = || Filter::parse_lossy("off").0;
         self.here().map_or_else(off, |inner| Filter::clone(&inner.filter.current()))
+    }
+
+    /// Asks the filter of the moment, without a copy of it; false when the logger has ended.
+    pub(crate) fn filter_now(&self, ask: impl FnOnce(&Filter) -> bool) -> bool {
+        self.here().is_some_and(|inner| inner.filter.with(ask))
     }
 
     /// How long the filter of the moment stands before it falls back; `None` for good.
@@ -322,9 +328,18 @@ impl Future for FlushFuture {
         let Some((inner, ticket)) = &self.waits else {
             return Poll::Ready(Ok(Flushed { events: 0 }));
         };
-        match inner.progress.poll(*ticket, context.waker()) {
-            Some(answer) => Poll::Ready(answer.map(flushed).map_err(unanswered)),
-            None => Poll::Pending,
+        let answer = inner.progress.poll(*ticket, context.waker());
+        let Some(answer) = answer else { return Poll::Pending };
+        self.waits = None;
+        Poll::Ready(answer.map(flushed).map_err(unanswered))
+    }
+}
+
+impl Drop for FlushFuture {
+    fn drop(&mut self) {
+        // In a child, a thread that is not there may hold the lock.
+        if let Some((inner, ticket)) = self.waits.take().filter(|it| !it.0.lanes.is_parents()) {
+            inner.progress.abandon(ticket);
         }
     }
 }

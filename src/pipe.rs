@@ -77,15 +77,22 @@ impl Pipe {
     ///
     /// When the directory cannot be made or written to.
     pub fn open(dir: &Path, app: &str) -> Result<Self, Error> {
-        // A pipe waits for its disk as long as it takes: its writer waits with it.
+        // Every line is wanted, until somebody sets another filter from outside. And a pipe waits
+        // for its disk as long as it takes: its writer waits with it.
         let config = Builder::new(dir).app(app, "").filter("trace");
         let mut config = config.back_pressure(BackPressurePolicy::Block).env();
         config.utc_ticks = true;
         Ok(Self { logger: config.build()?, shapes: HashMap::new() })
     }
 
-    /// Logs one line; waits while the disk does.
+    /// Logs one line, unless a filter that was set since leaves it out; waits while the disk does.
     pub fn push(&mut self, line: Line) {
+        if self.logger.wants_line(&line) {
+            self.store(line);
+        }
+    }
+
+    fn store(&mut self, line: Line) {
         let names = line.fields.iter().map(|(name, _)| name.clone()).collect();
         let Some(id) = self.shape(line.level, names) else {
             return self.push_plain(line);
@@ -119,7 +126,7 @@ impl Pipe {
             line.message += &format!(" {name}={text}");
         }
         if self.shape(line.level, Vec::new()).is_some() {
-            self.push(line);
+            self.store(line);
         } else {
             self.logger.lose(line.level);
         }
@@ -250,6 +257,12 @@ impl Record for LineRecord {
 }
 
 impl Handle {
+    /// True when the filter of the moment keeps a line, which has no target.
+    fn wants_line(&self, line: &Line) -> bool {
+        let has = |name: &str| line.fields.iter().any(|(field, _)| field == name);
+        self.filter_now(|filter| filter.enabled_with("", line.level, has))
+    }
+
     fn push_record(&self, record: &LineRecord) {
         if let Some(lanes) = self.lanes() {
             handle::write_local(lanes, record);

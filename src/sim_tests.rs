@@ -448,3 +448,51 @@ fn r14_what_a_full_disk_costs_is_bounded_and_told() {
         }
     }
 }
+
+#[test]
+fn an_interval_that_no_clock_reaches_is_never() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = SimDisk::new(1, None);
+    let handle = start(dir.path(), &disk, Durability::Interval(Duration::MAX), Direct::Never);
+    for from in [0, 3] {
+        log(&handle, from, 3);
+        handle.flush(WAIT).expect("the scribe goes on");
+    }
+    assert_eq!(handle.sync(WAIT).expect("when it is asked for").events, 6);
+    handle.shutdown(WAIT).expect("an end");
+}
+
+#[test]
+fn who_asks_again_and_again_while_the_disk_refuses_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = SimDisk::new(1, None);
+    disk.set_room(Some((0, libc::ENOSPC)));
+    let handle = start_with(dir.path(), &disk, Direct::Never, |builder| {
+        let builder = builder.back_pressure(BackPressurePolicy::DropNewest);
+        builder.lanes_bytes_max(2 << 20).lane_bytes(1)
+    });
+    // Until staging and lane are full, so that nothing that is asked for comes to its turn.
+    let (mut n_logged, mut before, mut accepted) = (0, 1, 0);
+    while before != accepted {
+        for _ in 0..20 {
+            log(&handle, 0, 100);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        n_logged += 2000;
+        (before, accepted) = (accepted, n_logged - handle.stats().lost());
+    }
+    let progress = &handle.0.as_ref().expect("it logs").progress;
+    for _ in 0..200 {
+        handle.flush(Duration::ZERO).expect_err("nothing is written");
+        let mut flush = std::pin::pin!(handle.flush_async());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(std::future::Future::poll(flush.as_mut(), &mut context).is_pending());
+    }
+    let began = std::time::Instant::now();
+    while progress.n_kept() > 10 {
+        assert!(began.elapsed() < WAIT, "{} are kept", progress.n_kept());
+        handle.flush(Duration::from_millis(10)).expect_err("nothing is written");
+    }
+    disk.set_room(None);
+    handle.shutdown(WAIT).expect("an end");
+}

@@ -125,6 +125,8 @@ fn what_cannot_be_done_is_said_in_one_line() {
         (&["ctl", "level", "[span", "--dir", dir], 2, "bracket is not closed"),
         (&["ctl", "level", "info", "--for", "-5m", "--dir", dir], 2, ""),
         (&["ctl", "level", "info", "--for", "soon", "--dir", dir], 2, "--for"),
+        (&["ctl", "level", "info", "--for=-5m", "--dir", dir], 2, "30s, 5m, 2h"),
+        (&["ctl", "flush", "--timeout", "0s", "--dir", dir], 2, "from 1 ms up"),
         (&["ctl", "stats", "--pid", "1", "--dir", dir], 1, "process 1 does not log into"),
         (&["ctl", "flush", "--dir", "/nonexistent"], 1, "/nonexistent"),
         (&["ps", "/nonexistent"], 1, "/nonexistent"),
@@ -254,4 +256,42 @@ fn a_filter_is_explained() {
     let (code, _, err) = told(&ttlog(&unclosed));
     assert!(code == 2 && err.contains("a brace is not closed"), "{err}");
     assert_eq!(told(&ttlog(&["filter", "explain", "a", "b", "loud"])).0, 2);
+}
+
+#[test]
+fn what_is_recorded_follows_the_level_that_is_set_and_goes_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().to_str().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ttlog"))
+        .args(["record", dir])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut say = |line: &str| {
+        writeln!(input, "{line}").unwrap();
+        input.flush().unwrap();
+    };
+    let written = |n: u64| {
+        let stats = format!("written={n}");
+        let has = || told(&ttlog(&["ctl", "stats", "--dir", dir])).1.lines().any(|l| l == stats);
+        wait_until("a line to be written", has);
+    };
+    wait_until("its socket", || sockets(temp.path()).len() == 1);
+    say("level=debug msg=one");
+    written(1);
+    let (code, out, err) = told(&ttlog(&["ctl", "level", "warn,[{user}]=info", "--dir", dir]));
+    assert_eq!(code, 0, "{out}{err}");
+    say("level=info msg=left-out");
+    say("level=info msg=two user=7");
+    say("level=error msg=three");
+    written(3);
+    assert_eq!(told(&ttlog(&["ctl", "level", "trace", "--dir", dir])).0, 0);
+    say("level=trace msg=four");
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    let (_, out, _) = told(&ttlog(&["-o", "json", dir]));
+    let lines = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let messages: Vec<_> = lines.map(|line| line["message"].clone()).collect();
+    assert_eq!(messages, ["one", "two", "three", "four"], "{out}");
 }

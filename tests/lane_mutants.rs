@@ -39,7 +39,7 @@ const MODELS: &[(&str, &[&str])] = &[
     ("o1_a_record_is_taken_or_evicted_once", &["head_before_lock"]),
     ("o1_scribe_and_spiller_take_each_record_once", &["head_before_lock"]),
     ("o2_head_and_what_was_evicted_move_together", &["evicted_late"]),
-    ("o4_nobody_evicts_from_another_hand_out", &["close_open"]),
+    ("o4_nobody_evicts_from_another_hand_out", &["close_open", "close_untold"]),
     ("o4_a_spiller_takes_nothing_from_another_hand_out", &["close_open"]),
     (
         "o4_a_lane_is_exchanged_beside_scribe_and_spiller",

@@ -27,12 +27,16 @@ fn child() {
     request.record("status", 200);
     if how.ends_with("rolled") {
         handle.rotate().expect("a disk that answers");
-        // From here on staging, which outlives a kill, need not have what the first segment has.
+        // Staging outlives a kill: what it has of the first segment is given back behind a sync.
         handle.sync(LONG).expect("a disk that answers");
     }
     let _query = tracing::info_span!("query").entered();
     for n in 0..10_000 {
         tracing::info!(n, "second");
+        if how.ends_with("rolled") && n < 2 {
+            // Behind the first write the sync is over, with the second turn its staging is free.
+            handle.flush(LONG).expect("a disk that answers");
+        }
     }
     match how.split(' ').next() {
         Some("kill") => {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use recorded::{Shown, child, dumps, read, start, wait_until};
 use tracing_subscriber::prelude::*;
+use ttlog::store::segment::{FLAG_SPILL, SegmentReader};
 use ttlog::{BackPressurePolicy, Builder, Handle, Level};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -254,6 +255,82 @@ fn events_in_spans_of_ttlog_are_kept_with_them_and_spans_that_nobody_wants_are_n
     assert_eq!(numbers(&shown, Level::TRACE, 0), (0..10).collect::<Vec<_>>());
     assert!(shown.iter().all(|it| it.spans == ["request"]), "{shown:?}");
     logger.shutdown(LONG).unwrap();
+}
+
+/// What follows in the log on spans that were opened.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Then {
+    Stays,
+    Rolls,
+    /// The newest file is one that the spiller wrote.
+    Spills,
+}
+
+/// Floods until the newest file of the log is one that the spiller wrote.
+fn spill(logger: &Handle, dir: &Path) {
+    let text = "x".repeat(3000);
+    let log = || (0..2000).for_each(|_| ttlog::info!(logger: logger, text, "flood"));
+    let newest_is_spilled = || {
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let readers = files.filter_map(|path| SegmentReader::open(&path).ok());
+        let newest = readers.max_by_key(|reader| reader.header().number).expect("a segment");
+        newest.header().flags & FLAG_SPILL != 0
+    };
+    let spilled = || {
+        std::thread::scope(|scope| [(); 2].map(|()| scope.spawn(log)).map(drop));
+        logger.flush(LONG).unwrap();
+        newest_is_spilled()
+    };
+    assert!(wait_until(spilled), "the spiller writes no file that is the newest");
+}
+
+/// In earlier blocks and segments than anything else that stands in the dump, and closed in between.
+#[test]
+fn spans_that_were_opened_long_before_are_named_in_a_dump() {
+    for then in [Then::Stays, Then::Rolls, Then::Spills] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut builder = builder(dir.path(), 1 << 20);
+        if then == Then::Spills {
+            let policy = BackPressurePolicy::SpillToDisk(dir.path().to_owned());
+            builder = builder.lane_bytes(32 << 10).back_pressure(policy);
+        }
+        let logger = builder.build().unwrap();
+        let later = || {
+            logger.flush(LONG).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let _outer = ttlog::info_span!(logger: &logger, "outer").entered();
+        let inner = ttlog::info_span!(logger: &logger, "inner").entered();
+        let closed = ttlog::info_span!(logger: &logger, "closed").entered();
+        later();
+        drop(closed);
+        match then {
+            Then::Stays => {}
+            Then::Rolls => logger.rotate().unwrap(),
+            Then::Spills => spill(&logger, dir.path()),
+        }
+        later();
+        (0..10_u64).for_each(|n| ttlog::trace!(logger: &logger, t = 0_u64, n, "kept"));
+        let files = ["one", "two"].map(|name| dir.path().join(name).with_extension("ttdump"));
+        let snapshot = |file, n| {
+            let events = logger.snapshot(file).unwrap().events;
+            // Beside them may stand what the scribe still keeps of the flood.
+            assert!(events == n || then == Then::Spills && events > n, "{then:?}: {events}");
+        };
+        snapshot(&files[0], 10);
+        drop(inner);
+        ttlog::trace!(logger: &logger, t = 0_u64, n = 10_u64, "kept");
+        snapshot(&files[1], 11);
+        logger.shutdown(LONG).unwrap();
+        for (file, n) in files.iter().zip([10, 11]) {
+            let mut shown = read(file);
+            shown.retain(|it| it.level == Level::TRACE);
+            assert_eq!(numbers(&shown, Level::TRACE, 0), (0..n).collect::<Vec<_>>());
+            let spans =
+                |it: &Shown| if it.n == Some(10) { vec!["outer"] } else { vec!["outer", "inner"] };
+            assert!(shown.iter().all(|it| it.spans == spans(it)), "{then:?}: {shown:?}");
+        }
+    }
 }
 
 #[test]

@@ -113,6 +113,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/io/uring/wake.rs", "borrows the descriptor of a ring"),
     ("src/lane/common.rs", "attaches the producer that threads share"),
     ("src/lane/handle.rs", "attaches producers to the lanes of their thread"),
+    ("src/lane/lines.rs", "flushes cache lines"),
     ("src/lane/memory.rs", "maps files and lends the mapping out"),
     ("src/lane/memory_loom.rs", "the same for the model checker"),
     ("src/lane/models.rs", "calls under the model checker what the others may"),

@@ -320,8 +320,13 @@ fn complete(
     let staged = missing.iter().filter(|run| run.head.lane == LANE_RETOLD);
     let last_retold = staged.map(|run| run.head.generation).fold(retold, u32::max);
     let spans = segment::open_spans(&mut dead.segments)?;
-    missing.splice(0..0, segment::retelling(&spans, last_retold.saturating_add(1), &missing));
-    told.segment = Some(segment::write(disk, dir, owner, last.get() + 1, missing, &snapshot)?);
+    let retold = spans.as_run(last_retold.saturating_add(1), missing.iter());
+    missing.splice(0..0, retold);
+    let number = last.get().checked_add(1).ok_or_else(|| {
+        let what = "a file there bears the greatest number that a segment can have; move it away";
+        io::Error::other(format!("{}: {what}", dir.display()))
+    })?;
+    told.segment = Some(segment::write(disk, dir, owner, number, missing, &snapshot)?);
     Ok(true)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::crash::crash_point;
@@ -9,8 +10,7 @@ use crate::emit::clock;
 use crate::io::Disk;
 use crate::lane::outside::{self, Snapshot};
 use crate::lane::owner::Owner;
-use crate::record::compact::Decoder;
-use crate::record::{Definition, Definitions, Head, LANE_RETOLD, OpenSpans, RawRun, RunHead};
+use crate::record::{Definition, Definitions, Head, OpenSpans, RawRun};
 use crate::store::segment::{
     Entry, FLAG_SPILL, FLAG_SPILLED, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader,
 };
@@ -21,8 +21,8 @@ use crate::store::{Builder as SegmentBuilder, Reason, block, name};
 pub(super) struct Segment {
     path: PathBuf,
     pub(super) header: SegmentHeader,
-    /// Where the last block lies when it is not whole.
-    torn: Option<u64>,
+    /// Where the last block lies when it is not whole, and where the zeros behind it were cut.
+    torn: Option<Range<u64>>,
 }
 
 /// The files that bear the names of some loggers, from one look at their directory.
@@ -134,7 +134,8 @@ impl Segment {
                 };
             }
             let is_whole = |block| reader.read_block(&block, &mut Vec::new()).is_ok();
-            self.torn = last.filter(|(_, block)| !block.is_some_and(is_whole)).map(|(at, _)| at);
+            let torn = last.filter(|(_, block)| !block.is_some_and(is_whole));
+            self.torn = torn.map(|(at, _)| at..end);
             cut_bytes = std::fs::metadata(&self.path)?.len().saturating_sub(end);
             if let Some(file) = file.as_ref().filter(|_| cut_bytes > 0) {
                 file.truncate(end)?;
@@ -148,7 +149,7 @@ impl Segment {
     /// is durable elsewhere by now. A block that is torn for another reason stays, as damage. Returns
     /// how many bytes went.
     pub(super) fn cut_torn(&self, disk: Option<&dyn Disk>, owner: &Owner) -> io::Result<u64> {
-        let Some(offset) = self.torn else { return Ok(0) };
+        let Some(Range { start: offset, end }) = self.torn else { return Ok(0) };
         let salt = self.header.salt();
         let is_it = |bytes: &Vec<u8>| {
             let header = bytes.first_chunk().and_then(|b| block::parse_header(b, salt, offset));
@@ -158,13 +159,12 @@ impl Segment {
             })
         };
         if outside::staged_blocks(owner).unwrap_or_default().iter().any(is_it) {
-            let cut_bytes = std::fs::metadata(&self.path)?.len().saturating_sub(offset);
             if let Some(disk) = disk {
                 let file = disk.open(&self.path)?;
                 file.truncate(offset)?;
                 file.sync()?;
             }
-            return Ok(cut_bytes);
+            return Ok(end.saturating_sub(offset));
         }
         Ok(0)
     }
@@ -183,38 +183,15 @@ pub(super) fn open_spans(segments: &mut [Segment]) -> io::Result<OpenSpans> {
     // Each begins with those that were open then, but for one that was spilled.
     let is_whole = |segment: &Segment| segment.header.flags & FLAG_SPILL == 0;
     let from = segments.iter().rposition(is_whole).unwrap_or(0);
-    let (mut payload, mut records) = (Vec::new(), Vec::new());
     for segment in &segments[from..] {
         let mut reader = segment.open()?;
         while let Some(entry) = reader.next_entry()? {
-            let Entry::Block(found) = entry else { continue };
-            let is_events = found.header.kind == block::KIND_EVENTS;
-            if !is_events || reader.read_block(&found, &mut payload).is_err() {
-                continue;
-            }
-            let Some(sections) = block::sections(&payload, &found.header) else { continue };
-            let mut definitions = Definitions::default();
-            definitions.decode_all(sections.definitions);
-            let mut decoder = Decoder::new(sections.runs, &definitions);
-            while let Some(Ok(_)) = decoder.next_into(&mut records) {
-                spans.note(&records);
+            if let Entry::Block(found) = entry {
+                reader.note_spans(&found, &mut spans);
             }
         }
     }
     Ok(spans)
-}
-
-/// The run in which spans are told again, as if at the moment of the first record behind it.
-pub(super) fn retelling(spans: &OpenSpans, generation: u32, runs: &[RawRun]) -> Option<RawRun> {
-    let ticks = runs.iter().filter_map(|run| Some(Head::read(&run.bytes)?.ticks)).min()?;
-    let bytes = spans.retell(ticks);
-    let records = std::iter::successors(Some(&bytes[..]), |rest| {
-        Head::read(rest).map(|head| &rest[head.len()..])
-    });
-    let count = records.count() as u32 - 1;
-    let end = bytes.len() as u64;
-    let head = RunHead { lane: LANE_RETOLD, generation, end, count, ..RunHead::default() };
-    (count > 0).then_some(RawRun { head, bytes })
 }
 
 /// Writes runs into a new segment of the dead logger: data, then name. The caller syncs the

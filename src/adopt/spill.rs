@@ -75,17 +75,8 @@ mod tests {
         use crate::io::FileDisk;
         let (log, spill) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let owner = |dir: &Path| Owner {
-            logger: 7,
-            app: "app".into(),
-            version: String::new(),
-            boot: [0; 16],
-            clock: 1,
-            mount: 0,
-            pid: 1,
-            start_ns: 0,
-            log_dir: log.path().into(),
-            lanes: None,
             spill: Some(dir.canonicalize().unwrap_or_else(|_| dir.into())),
+            ..Owner::of_test(7, log.path())
         };
         let put = |dir: &Path| {
             let header =

@@ -39,6 +39,13 @@ pub(super) struct Target {
     later_links: Vec<(PathBuf, PathBuf)>,
 }
 
+impl Drop for Target {
+    fn drop(&mut self) {
+        // Not by closing: a child that another thread is just starting would keep it a moment.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
 impl Target {
     /// Makes the target, and clears what an interrupted run left in it.
     pub(super) fn open(path: &Path, source: &Path) -> io::Result<Self> {

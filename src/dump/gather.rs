@@ -7,10 +7,10 @@ use crate::emit::clock;
 use crate::error::{Error, Kind};
 use crate::lane::outside::{self, Snapshot};
 use crate::lane::owner::Owner;
-use crate::record::{Covered, Definitions, Head, LANE_RETOLD, RawRun, Timeline};
+use crate::record::{Covered, Definitions, FLAG_SPAN, Head, OpenSpans, RawRun, Timeline};
 use crate::store::block::{self, KIND_EVENTS};
 use crate::store::index::Entry;
-use crate::store::segment::{self, BlockRef, SegmentReader};
+use crate::store::segment::{self, BlockRef, FLAG_SPILL, SegmentReader};
 use crate::store::{name, spill};
 
 /// Bytes of records of the log that stand in a dump; the newest of them.
@@ -39,6 +39,32 @@ impl Gathered {
         snapshot.runs
     }
 
+    fn runs(&self) -> impl Iterator<Item = &RawRun> {
+        self.recorded.iter().chain(&self.ordinary)
+    }
+
+    /// True when a record names a span.
+    fn is_in_spans(&self) -> bool {
+        self.runs().any(|run| {
+            let mut rest = &run.bytes[..];
+            std::iter::from_fn(|| {
+                let head = Head::read(rest)?;
+                rest = rest.get(head.len()..)?;
+                Some(head.flags & FLAG_SPAN != 0)
+            })
+            .any(|is_in_span| is_in_span)
+        })
+    }
+
+    /// Tells spans again that were opened before all that is gathered.
+    fn retell(&mut self, spans: &OpenSpans) {
+        // Those of the log count from 1, and of two dumps none takes the other's for its own.
+        let heads = self.runs().filter_map(|run| Head::read(&run.bytes));
+        let first = heads.map(|head| head.ticks).min();
+        let generation = 1 << 31 | first.unwrap_or_default() as u32;
+        self.ordinary.extend(spans.as_run(generation, self.runs()));
+    }
+
     fn learn(&mut self, definitions: &Definitions) {
         for definition in definitions.iter() {
             self.definitions.add((**definition).clone());
@@ -64,7 +90,8 @@ pub(super) fn gather(owner: &Owner, dir: &Path) -> Result<Gathered, Error> {
         // It brackets the newest records.
         gathered.timeline.add(clock::anchor());
     }
-    let first = gathered.recorded.iter().filter_map(|run| Head::read(&run.bytes)).map(|head| head.ticks);
+    let first =
+        gathered.recorded.iter().filter_map(|run| Head::read(&run.bytes)).map(|head| head.ticks);
     let since_ns = first.min().map_or(i64::MIN, |ticks| gathered.timeline.wall_ns(ticks));
     add_files(owner, dir, since_ns.saturating_sub(SLACK_NS), &mut gathered);
     // What was on its way was read in two places.
@@ -74,35 +101,42 @@ pub(super) fn gather(owner: &Owner, dir: &Path) -> Result<Gathered, Error> {
     Ok(gathered)
 }
 
-/// Adds what segments and spill files have from this moment on.
+/// Adds what segments and spill files have from this moment on, and the spans that were open then.
 fn add_files(owner: &Owner, dir: &Path, since_ns: i64, gathered: &mut Gathered) {
     let mut left = ORDINARY_BYTES_MAX;
+    let mut spans = OpenSpans::default();
+    // Until a segment was met that told all open spans when it began.
+    let mut is_newest = true;
     for path in files(owner, dir) {
         // One that is gone was removed, or has another name by now.
         let Ok(mut reader) = SegmentReader::open(&path) else { continue };
         let is_before = |index: &[Entry]| index.iter().all(|entry| entry.last_wall_ns < since_ns);
-        if reader.index().is_some_and(is_before) {
+        if !is_newest && reader.index().is_some_and(is_before) {
             continue;
         }
         let blocks = blocks(&mut reader);
         let is_in = |block: &BlockRef| block.header.last_wall_ns >= since_ns;
-        let Some(first) = blocks.iter().position(is_in) else { continue };
-        for (nth, block) in blocks.iter().enumerate().rev() {
-            let is_in = nth >= first && left > 0;
-            // Spans that were open when the segment began are told in its first block.
-            if is_in || nth == 0 {
-                left = left.saturating_sub(u64::from(block.header.raw_len));
-                add_block(&reader, block, is_in, gathered);
-            }
+        let mut first = blocks.len();
+        let wanted = blocks.iter().position(is_in).unwrap_or(first);
+        while first > wanted && left > 0 {
+            first -= 1;
+            left = left.saturating_sub(u64::from(blocks[first].header.raw_len));
+            add_block(&reader, &blocks[first], gathered);
         }
+        // Blocks are read for them alone: not where nobody asks.
+        if (is_newest || first < blocks.len()) && gathered.is_in_spans() {
+            blocks[..first].iter().for_each(|block| reader.note_spans(block, &mut spans));
+        }
+        is_newest &= blocks.is_empty() || reader.header().flags & FLAG_SPILL != 0;
         if left == 0 {
-            return;
+            break;
         }
     }
+    gathered.retell(&spans);
 }
 
-/// Adds what a block holds, or of it the spans that are told again.
-fn add_block(reader: &SegmentReader, block: &BlockRef, all: bool, gathered: &mut Gathered) {
+/// Adds what a block holds.
+fn add_block(reader: &SegmentReader, block: &BlockRef, gathered: &mut Gathered) {
     let mut payload = Vec::new();
     // Damage is the log's own affair, which `ttlog verify` tells.
     if reader.read_block(block, &mut payload).is_err() {
@@ -111,8 +145,7 @@ fn add_block(reader: &SegmentReader, block: &BlockRef, all: bool, gathered: &mut
     if let Ok(contents) = block::contents(&payload, &block.header) {
         gathered.learn(&contents.definitions);
         contents.anchors.iter().for_each(|anchor| gathered.timeline.add(*anchor));
-        let is_in = |run: &RawRun| all || run.head.lane == LANE_RETOLD;
-        gathered.ordinary.extend(contents.runs.into_iter().filter(is_in));
+        gathered.ordinary.extend(contents.runs);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::record::{HEAD_BYTES, Head, Losses, RawRun, RunHead};
+use crate::record::{HEAD_BYTES, Head, LANE_RETOLD, Losses, RawRun, RunHead};
 
 /// Bytes of a piece, as a rule: small beside a block, so that blocks follow each other in time.
 const PIECE_BYTES: usize = 16 << 10;
@@ -47,8 +47,8 @@ pub(super) fn in_order<'a>(recorded: &'a [RawRun], ordinary: &'a [RawRun]) -> Ve
         cut(run, run.head.first_record, &losses, &mut pieces);
         *ticks = pieces.last().map_or(0, |piece| piece.ticks).max(*ticks);
     }
-    // Stable: what a lane has at one tick stays in its order.
-    pieces.sort_by_key(|piece| piece.ticks);
+    // Stable: what a lane has at one tick stays in its order. Spans are told before what is in them.
+    pieces.sort_by_key(|piece| (piece.ticks, piece.head.lane != LANE_RETOLD));
     pieces
 }
 
@@ -59,12 +59,7 @@ fn by_lane(runs: &[RawRun]) -> Vec<&RawRun> {
 }
 
 /// Cuts a run whose first record has this number; returns the number of the next.
-fn cut<'a>(
-    run: &'a RawRun,
-    mut number: u64,
-    losses: &Losses,
-    pieces: &mut Vec<Piece<'a>>,
-) -> u64 {
+fn cut<'a>(run: &'a RawRun, mut number: u64, losses: &Losses, pieces: &mut Vec<Piece<'a>>) -> u64 {
     let (mut position, mut rest) = (run.head.position, &run.bytes[..]);
     while let Some(first) = Head::read(rest).filter(|head| head.len() >= HEAD_BYTES) {
         let (mut len, mut count) = (0, 0);
@@ -125,7 +120,15 @@ mod tests {
         }
         let (position, end) = (4096, 4096 + bytes.len() as u64 + 8);
         let first_record = 7;
-        let head = RunHead { generation, position, end, first_record, count, losses, ..RunHead::default() };
+        let head = RunHead {
+            generation,
+            position,
+            end,
+            first_record,
+            count,
+            losses,
+            ..RunHead::default()
+        };
         RawRun { head, bytes }
     }
 

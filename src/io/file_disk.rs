@@ -5,21 +5,19 @@
 //! pushes the program's own files out of memory nor pays for fresh pages all the time.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, OFlags};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::Errno;
 
 use super::{Disk, DiskFile, IoFd};
 
 /// Writes of at least so many bytes do not stay in the page cache. Shorter ones are those of a
 /// quiet log, which is likely to be read soon.
 const UNCACHED_BYTES_MIN: usize = 64 << 10;
-/// `RWF_DONTCACHE` of linux/fs.h, which rustix does not name yet.
-const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 /// A page that is written in part is kept, or the next write would have to read it.
 const PAGE_BYTES: u64 = 4096;
 
@@ -76,8 +74,7 @@ impl PlainFile {
         let n_whole = whole.saturating_sub(offset) as usize;
         // ord: Relaxed, a hint that guards nothing.
         if n_whole >= UNCACHED_BYTES_MIN && self.may_uncache.load(Ordering::Relaxed) {
-            let part = [IoSlice::new(&bytes[..n_whole])];
-            match rustix::io::pwritev2(&self.file, &part, offset, DONTCACHE) {
+            match write_uncached(&self.file, &bytes[..n_whole], offset) {
                 // EINVAL, ENOSYS: before Linux 6.14 and 4.6; EOPNOTSUPP: not on this file system.
                 Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
                     // ord: Relaxed, as above.
@@ -88,6 +85,21 @@ impl PlainFile {
         }
         self.file.write_at(bytes, offset)
     }
+}
+
+/// One write whose pages are given back once they are on the disk.
+#[cfg(target_os = "linux")]
+fn write_uncached(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+    /// `RWF_DONTCACHE` of linux/fs.h, which rustix does not name yet.
+    const DONTCACHE: rustix::io::ReadWriteFlags =
+        rustix::io::ReadWriteFlags::from_bits_retain(0x80);
+    rustix::io::pwritev2(file, &[io::IoSlice::new(bytes)], offset, DONTCACHE)
+}
+
+/// Other systems have no such write.
+#[cfg(not(target_os = "linux"))]
+fn write_uncached(_file: &File, _bytes: &[u8], _offset: u64) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
 }
 
 /// Makes a file and says whether long writes to it leave no pages in the page cache, as segments are
@@ -153,10 +165,16 @@ impl DiskFile for PlainFile {
         held.dev() == named.dev() && held.ino() == named.ino()
     }
 
+    #[cfg(not(target_vendor = "apple"))]
     fn set_direct(&self, direct: bool) -> io::Result<()> {
         let mut flags = rustix::fs::fcntl_getfl(&self.file)?;
         flags.set(OFlags::DIRECT, direct);
         Ok(rustix::fs::fcntl_setfl(&self.file, flags)?)
+    }
+
+    #[cfg(target_vendor = "apple")]
+    fn set_direct(&self, _direct: bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn fd(&self) -> io::Result<IoFd> {

@@ -83,12 +83,9 @@ pub(crate) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record
     let thread = thread::id();
     let mut lane = lanes.common.lane();
     let limit = lanes.record_bytes_max(&lane) - HEAD_BYTES - 8;
-    let mut payload = record.payload_len();
+    let payload = record.payload_len();
     let cut = (payload > limit).then(|| record.cut(limit));
-    if let Some(cut) = &cut {
-        payload = cut.len();
-        lane.count_truncated();
-    }
+    let payload = cut.as_ref().map_or(payload, Vec::len);
     let len = HEAD_BYTES + 8 + payload.next_multiple_of(8);
     if len > lanes.record_bytes_max(&lane) {
         return lanes.common.count_loss(Cause::Full, level);
@@ -116,19 +113,22 @@ pub(crate) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record
         });
         match wrote {
             Some(Room::Open { marked }) => {
+                cut.iter().for_each(|_| lane.count_truncated());
                 if marked {
                     lanes.ready.set(0);
                 }
                 return;
             }
             // The holder is another thread, which writes one record: this thread's own frames below
-            // a signal handler were found out before.
+            // a signal handler were found out before. The lane need not be full.
             None if tries < TRIES => {
                 tries += 1;
                 std::thread::yield_now();
             }
+            None if attempts.wait_to_enter(lanes) => {}
+            None => break Cause::Full,
             // Others may take the room that this call makes, again and again.
-            None | Some(Room::Full) => {
+            Some(Room::Full) => {
                 tries += 1;
                 let has_room = attempts.make_room(lanes, &lane, head, len);
                 if !has_room || tries > TRIES && !attempts.may_wait(lanes) {

@@ -75,18 +75,39 @@ pub(super) struct Attempts {
     level: Level,
     /// Since when it waits, and how far the scribe had come then; the same for the spiller.
     since: [Option<(Instant, u64)>; 2],
+    /// Since when it waits for a thread that is inside the common lane.
+    outside_since: Option<Instant>,
     /// The same call would fare better, though the head has not moved.
     may_differ: bool,
 }
 
 impl Attempts {
     pub(super) fn new(level: Level) -> Self {
-        Self { level, since: [None; 2], may_differ: false }
+        Self { level, since: [None; 2], outside_since: None, may_differ: false }
     }
 
     /// True when the call may wait, however often others take the room that it found.
     pub(super) fn may_wait(&self, lanes: &Lanes) -> bool {
         lanes.on_full.steps(self.level).iter().any(|step| *step != Step::Evict)
+    }
+
+    /// Waits a moment for a thread that is inside the common lane; false when the call has done so
+    /// for as long as it may wait for room.
+    pub(super) fn wait_to_enter(&mut self, lanes: &Lanes) -> bool {
+        let limits = lanes.on_full.steps(self.level).iter().map(|step| match *step {
+            Step::Evict => Some(Duration::ZERO),
+            Step::Wait(limit) => limit,
+            Step::WaitForProgress(limit) | Step::Spill(limit) | Step::SpillForProgress(limit) => {
+                Some(limit)
+            }
+        });
+        let limit = limits.reduce(|sum, limit| sum?.checked_add(limit?)).unwrap_or(Some(Duration::ZERO));
+        let waited = self.outside_since.get_or_insert_with(Instant::now).elapsed();
+        if lanes.waits_in_vain() || limit.is_some_and(|limit| waited >= limit) {
+            return false;
+        }
+        std::thread::sleep(NAP);
+        true
     }
 
     /// The levels, a bit each, whose records are lost at once like this one, while the head stays
@@ -112,8 +133,7 @@ impl Attempts {
                 self.spill(lanes, lane, head, For::SpillerProgress(limit))
             }
             Step::WaitForProgress(limit) => {
-                !lanes.overflow.is_served()
-                    && self.wait(lanes, lane, head, For::Progress(limit))
+                !lanes.overflow.is_served() && self.wait(lanes, lane, head, For::Progress(limit))
             }
         })
     }
@@ -130,7 +150,11 @@ impl Attempts {
             let end = (tail | (capacity - 1)) + 1;
             // Behind the pad, when the record does not fit before the buffer's end.
             let start = if tail + len > end { end } else { tail };
-            let target = start + len - capacity;
+            let target = (start + len).saturating_sub(capacity);
+            if target <= head {
+                // Another thread has made room in the common lane.
+                return true;
+            }
             match lane.evict(target.max(head + capacity / EVICTED_PART), kept) {
                 Evicting::Done => return true,
                 // What is kept may lie behind what was evicted.
@@ -191,7 +215,7 @@ impl Attempts {
                 return false;
             }
             if lane.id == 0 {
-                // Several threads may wait for the common lane, and for one that is inside it.
+                // Several threads may wait for the common lane.
                 std::thread::sleep(left.min(NAP));
                 return true;
             }

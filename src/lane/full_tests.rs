@@ -102,7 +102,7 @@ pub(super) fn numbers(found: &[(Level, u64)]) -> Vec<u64> {
     found.iter().map(|(_, number)| *number).collect()
 }
 
-fn lost(lanes: &Lanes, cause: Cause) -> u64 {
+pub(super) fn lost(lanes: &Lanes, cause: Cause) -> u64 {
     Level::ALL.iter().map(|level| lanes.losses().0.get(cause, *level)).sum()
 }
 

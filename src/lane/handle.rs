@@ -409,13 +409,10 @@ pub(super) fn write_slowly(
         // A call that was late for its logger, whose producer serves the next one by now.
         return write_common(lanes, level, record);
     }
-    let mut payload = record.payload_len();
+    let payload = record.payload_len();
     let limit = lanes.record_bytes_limit() - HEAD_BYTES;
     let cut = (payload > limit).then(|| record.cut(limit));
-    if let Some(cut) = &cut {
-        payload = cut.len();
-        lane.count_truncated();
-    }
+    let payload = cut.as_ref().map_or(payload, Vec::len);
     let len = HEAD_BYTES + payload.next_multiple_of(8);
     let mut attempts = Attempts::new(level);
     loop {
@@ -432,8 +429,7 @@ pub(super) fn write_slowly(
         // its next turn.
         let is_burst = room == Room::Open { marked: true } && !lanes.is_scribe_awake();
         if is_burst && let Some(larger) = lanes.exchange(&lane, len, false) {
-            attach(producer, local, lanes, larger.clone());
-            lane = larger;
+            lane = attach(producer, local, lanes, larger);
             continue;
         }
         if let Room::Open { marked } = room {
@@ -445,14 +441,19 @@ pub(super) fn write_slowly(
                 lanes.ready.set(lane.id as usize);
             }
             if wrote {
-                return;
+                return cut.iter().for_each(|_| lane.count_truncated());
             }
-            // A signal handler has used up what was opened for this record.
+            // A signal handler has used up what was opened for this record, or the lane's file went.
+            if lane.is_stopped() && !lanes.is_closed() {
+                let Some(other) = first_lane(producer, local, lanes) else {
+                    return write_common(lanes, level, record);
+                };
+                lane = other;
+            }
             continue;
         }
         if let Some(larger) = lanes.exchange(&lane, len, too_small) {
-            attach(producer, local, lanes, larger.clone());
-            lane = larger;
+            lane = attach(producer, local, lanes, larger);
         } else if too_small {
             // No lane of its own will ever take it: the bound is reached.
             return write_common(lanes, level, record);
@@ -473,12 +474,11 @@ fn first_lane(producer: &Producer, local: bool, lanes: &Arc<Lanes>) -> Option<Ar
         lanes.set_laneless();
         return None;
     };
-    attach(producer, local, lanes, lane.clone());
-    Some(lane)
+    Some(attach(producer, local, lanes, lane))
 }
 
 /// Puts the producer to work on a new lane; the old one, if any, ends.
-fn attach(producer: &Producer, local: bool, lanes: &Lanes, lane: Arc<Lane>) {
+fn attach(producer: &Producer, local: bool, lanes: &Lanes, lane: Arc<Lane>) -> Arc<Lane> {
     let record_bytes_max = lanes.record_bytes_max(&lane) as u64;
     producer.detach();
     let old = KEPT.with(|kept| kept.set_lane(lanes.serial, local, lane.clone()));
@@ -490,5 +490,6 @@ fn attach(producer: &Producer, local: bool, lanes: &Lanes, lane: Arc<Lane>) {
     if let Some(old) = old {
         old.end();
     }
-    lanes.join(lane);
+    lanes.join(lane.clone());
+    lane
 }

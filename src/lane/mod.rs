@@ -45,6 +45,7 @@ without_loom! {
     pub(crate) mod handle;
     pub(crate) mod lanes;
     mod levels;
+    pub(crate) mod lines;
     pub(crate) mod living;
     pub mod outside;
     pub(crate) mod overflow;

@@ -15,6 +15,8 @@
 //! - **O4** Nobody gets the lock of an outlet that was closed: the memory may be in other hands. Only
 //!   an empty lane that has ended is closed. The scribe knows it to be empty when it closes it, since
 //!   nobody writes behind the end; who looks after a recorder's lanes finds out here.
+//! - **O5** Who evicts moves the head before it says that something was lost, both under the lock: a
+//!   lane that looks empty may have losses to tell until its lock was had.
 
 use super::memory::Memory;
 use super::ring::{EVICTED_WORDS, Evicted};
@@ -75,16 +77,18 @@ impl Outlet {
         (!self.is_closed() || mutant("close_open")).then_some(Taking { outlet: self, state })
     }
 
-    /// Closes the outlet of a lane that has ended, if nothing is left in it; false when there is, or
-    /// when another thread is its consumer.
-    pub(crate) fn close(&self) -> bool {
+    /// Closes the outlet of a lane that has ended, if nothing is left in it, and `is_told`, which is
+    /// asked under the lock, says so of what was lost (O5); false as well when another thread is its
+    /// consumer.
+    pub(crate) fn close(&self, is_told: impl FnOnce() -> bool) -> bool {
         let Some(state) = self.state.try_lock() else { return false };
         let is_empty = state.head == self.memory.tail() || mutant("close_full");
-        if is_empty {
+        let is_over = is_empty && (is_told() || mutant("close_untold"));
+        if is_over {
             // ord: Relaxed, the lock orders it.
             self.closed.store(true, Ordering::Relaxed);
         }
-        is_empty
+        is_over
     }
 
     /// True when the lane was emptied for good.
@@ -112,8 +116,8 @@ impl Outlet {
     /// moment.
     #[cfg(not(loom))]
     pub(crate) fn progress(&self) -> u64 {
-        // ord: Relaxed, a producer's own counter.
-        self.memory.head() - self.evicted_bytes.load(Ordering::Relaxed)
+        // ord: Relaxed, a producer's own counter; of the common lane another's, which may be ahead.
+        self.memory.head().wrapping_sub(self.evicted_bytes.load(Ordering::Relaxed))
     }
 }
 

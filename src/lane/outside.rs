@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use super::memory::HEADER_BYTES;
 use super::owner;
 pub use super::owner::Owner;
-use super::peek::{Bytes as _, TRIES, Words, lie, read_lane};
+use super::peek::{Bytes as _, TRIES, Words, lie, read_lane, read_recorder};
 use super::place::{self, CALLSITES_BYTES_MAX, LANE_PREFIX, RECORDER_PREFIX, anchors_word};
 use super::staging::{
     self, BUFFERS_MAX, SPILL_BUFFERS, SPILL_FIRST, STAGING_MAGIC, STAGING_VERSION,
@@ -74,10 +74,21 @@ pub fn owners(log_dir: &Path) -> io::Result<(Vec<Found>, Vec<String>)> {
             }
             Ok(_) => notes.push(format!("{}: not an owner file of ttlog", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => notes.push(format!("{}: {error}", path.display())),
+            Err(error) => notes.push(unread(&path, &error)),
         }
     }
     Ok((found, notes))
+}
+
+/// Says why an owner file is passed over, and what that may cost.
+fn unread(path: &Path, error: &io::Error) -> String {
+    let cost = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; what its process has only in memory cannot be seen: ask as the user that it runs as"
+        }
+        _ => "",
+    };
+    format!("{}: {error}{cost}", path.display())
 }
 
 /// Why a logger's lanes are not to be looked at, if so (S10).
@@ -199,11 +210,12 @@ pub fn recorded(owner: &Owner) -> io::Result<Option<Snapshot>> {
     }
     let mut snapshot = Snapshot::default();
     for name in names {
-        let read = place.lane(&name, &mut |run| snapshot.runs.push(run));
-        if let Err(error) = read
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            snapshot.notes.push(format!("{}: {error}", path.join(name).display()));
+        match place.recorder(&name) {
+            Ok(runs) => snapshot.runs.extend(runs),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                snapshot.notes.push(format!("{}: {error}", path.join(name).display()));
+            }
         }
     }
     snapshot.definitions = place.definitions()?;
@@ -275,6 +287,12 @@ impl Place<'_> {
         read_lane(&file, self.logger, each)
     }
 
+    /// The runs of a flight recorder's lane.
+    fn recorder(&self, name: &str) -> io::Result<Vec<RawRun>> {
+        let file = self.open(name)?;
+        if is_being_made(&file)? { Ok(Vec::new()) } else { read_recorder(&file, self.logger) }
+    }
+
     /// The committed runs of a staging buffer, encoded, and the segment that has them already.
     fn staging(&self, name: &str) -> io::Result<(Option<HeldBy>, Vec<u8>)> {
         let nothing = (None, Vec::new());
@@ -339,5 +357,18 @@ impl Place<'_> {
             }
         }
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_file_of_another_user_is_told_with_what_it_hides() {
+        let told = |kind: io::ErrorKind| unread(Path::new("logs/1.owner"), &kind.into());
+        let denied = told(io::ErrorKind::PermissionDenied);
+        assert!(denied.starts_with("logs/1.owner: permission denied; what its process"), "{denied}");
+        assert_eq!(told(io::ErrorKind::TimedOut), "logs/1.owner: timed out");
     }
 }

@@ -31,17 +31,9 @@ fn rig() -> Rig {
     let choice = LanesChoice::In(base.path().to_owned());
     let (place, _) = Place::create(&choice, LOGGER, 64 << 20, 1 << 20).unwrap();
     let owner = Owner {
-        logger: LOGGER,
-        app: "rig".into(),
-        version: String::new(),
         boot: [1; 16],
-        clock: 1,
-        mount: 0,
-        pid: 1,
-        start_ns: 0,
-        log_dir: base.path().to_owned(),
         lanes: place.hint().unwrap(),
-        spill: None,
+        ..Owner::of_test(LOGGER, base.path())
     };
     let mut definition = Vec::new();
     let text = String::new;

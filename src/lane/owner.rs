@@ -249,7 +249,11 @@ pub(crate) fn try_take_dir(dir: &Path) -> io::Result<Option<Lock>> {
 pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
     let file = open(path, OFlags::RDONLY)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
+        Ok(()) => {
+            // Not by closing: a child that another thread is just starting would keep it a moment.
+            let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
+            Ok(false)
+        }
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
         Err(error) => Err(error.into()),
     }
@@ -292,6 +296,26 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
         }
     }
     Some(out)
+}
+
+#[cfg(test)]
+impl Owner {
+    /// One of a test, without lanes.
+    pub(crate) fn of_test(logger: u64, log_dir: &Path) -> Self {
+        Self {
+            logger,
+            app: "app".into(),
+            version: String::new(),
+            boot: [0; 16],
+            clock: 1,
+            mount: 0,
+            pid: 1,
+            start_ns: 0,
+            log_dir: log_dir.to_owned(),
+            lanes: None,
+            spill: None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -352,6 +376,23 @@ mod tests {
         drop(file);
         assert!(matches!(try_take(&path).unwrap(), Taken::Free(_)));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// A child that another thread is starting has all descriptors until it runs its program.
+    #[test]
+    fn s8_a_lock_is_gone_with_its_owner_though_a_child_still_has_the_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.owner");
+        let lock = Lock::new(sample().publish(dir.path(), "x.owner").unwrap());
+        let of_a_child = lock.file().try_clone().unwrap();
+        drop(lock);
+        assert!(!is_held(&path).unwrap());
+        let Ok(Taken::Free(lock)) = try_take(&path) else { panic!("nobody has it") };
+        drop(of_a_child);
+        assert!(matches!(try_take(&path).unwrap(), Taken::Held));
+        // What a forked child has: the same open file, noted nowhere.
+        super::super::process::close_kept(lock.file().try_clone().unwrap());
+        assert!(matches!(try_take(&path).unwrap(), Taken::Held));
     }
 
     #[test]

@@ -19,6 +19,9 @@ const PIECE_BYTES: u64 = 1 << 20;
 const POSITION_MAX: u64 = 1 << 62;
 /// How often a lane that changes hands while it is read is read again.
 pub(super) const TRIES: usize = 8;
+/// The same for a lane of a flight recorder, which keeps nothing elsewhere: a thread that does nothing
+/// but record goes once around a small one in about the time that it takes to copy.
+const RECORDER_TRIES: usize = 200;
 /// How often a lane's header is read until it stands still: two reads are a microsecond apart.
 const HEADER_TRIES: usize = 1000;
 
@@ -68,6 +71,19 @@ pub(super) fn read_lane<B: Bytes + ?Sized>(
     }
     // It changes hands faster than it is read: it is not the lane's content that is in danger.
     Ok(())
+}
+
+/// The runs of a flight recorder's lane: of a thread that overtakes every try, what the last one got.
+pub(super) fn read_recorder<B: Bytes + ?Sized>(file: &B, logger: u64) -> io::Result<Vec<RawRun>> {
+    let mut runs = Vec::new();
+    for _ in 0..RECORDER_TRIES {
+        let Some(header) = LaneHeader::read_whole(file, logger)? else { break };
+        runs.clear();
+        if header.read(file, logger, &mut |run| runs.push(run))? {
+            break;
+        }
+    }
+    Ok(runs)
 }
 
 /// A header page, copied.
@@ -222,7 +238,12 @@ impl LaneHeader {
     }
 
     /// The head of a run that tells all losses, or those alone that other runs have told before.
-    fn run_head(&self, (position, end): (u64, u64), (first_record, count): (u64, u32), all: bool) -> RunHead {
+    fn run_head(
+        &self,
+        (position, end): (u64, u64),
+        (first_record, count): (u64, u32),
+        all: bool,
+    ) -> RunHead {
         RunHead {
             lane: self.lane,
             generation: self.generation,
@@ -261,7 +282,8 @@ impl LaneHeader {
             if after.head > position {
                 (position, number) = (after.head, after.n_taken);
             }
-            if position > end {
+            if position > end || position == end && end < self.tail {
+                // All of the piece is gone, and there is another behind it.
                 continue;
             }
             let piece = &bytes[(position - start) as usize..];
@@ -311,4 +333,107 @@ fn whole_records(chunk: &[u8], at_end: bool, is_cut: bool) -> io::Result<(u32, u
         count += 1;
     }
     Ok((count, len))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const CAPACITY: u64 = 4096;
+    const RECORD: u64 = 16;
+
+    /// A full lane whose consumer takes all up to here while its first piece is copied.
+    struct Moving {
+        head: Cell<u64>,
+        moves_to: u64,
+        tail: u64,
+    }
+
+    /// A full lane whose thread goes around it so many times, each while a piece is copied.
+    struct Overtaking {
+        head: Cell<u64>,
+        rounds: Cell<u64>,
+    }
+
+    impl Bytes for Overtaking {
+        fn len(&self) -> io::Result<u64> {
+            Ok(HEADER_BYTES as u64 + CAPACITY)
+        }
+
+        fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+            let head = self.head.get();
+            Moving { head: Cell::new(head), moves_to: head, tail: head + CAPACITY }
+                .read_exact_at(bytes, offset)?;
+            if offset > 0 && self.rounds.get() > 0 {
+                self.rounds.set(self.rounds.get() - 1);
+                self.head.set(head + CAPACITY + RECORD);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_recorder_that_overtakes_its_reader_again_and_again_is_read_in_the_end() {
+        for rounds in [0, 1, 50] {
+            let lane = Overtaking { head: Cell::new(CAPACITY / 2), rounds: Cell::new(rounds) };
+            let runs = read_recorder(&lane, 0).unwrap();
+            let first = (CAPACITY / 2 + rounds * (CAPACITY + RECORD)) / RECORD;
+            assert_eq!(runs.first().map(|run| run.head.first_record), Some(first));
+            let count: u64 = runs.iter().map(|run| u64::from(run.head.count)).sum();
+            assert_eq!(count, CAPACITY / RECORD, "all of it, once: {rounds}");
+        }
+    }
+
+    impl Bytes for Moving {
+        fn len(&self) -> io::Result<u64> {
+            Ok(HEADER_BYTES as u64 + CAPACITY)
+        }
+
+        fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+            if offset == 0 {
+                let version = LANE_VERSION | (HEADER_BYTES as u64) << 32;
+                let head = self.head.get();
+                let words = [
+                    (word::MAGIC, LANE_MAGIC),
+                    (word::VERSION, version),
+                    (word::CAPACITY, CAPACITY),
+                    (word::GENERATION, 1),
+                    (word::HEAD, head),
+                    (word::TAIL, self.tail),
+                    (word::SLOTS[0], head),
+                    (word::SLOTS[0] + 1, head / RECORD),
+                ];
+                bytes.fill(0);
+                for (at, word) in words {
+                    bytes[at * 8..][..8].copy_from_slice(&word.to_le_bytes());
+                }
+            } else {
+                for record in bytes.chunks_mut(RECORD as usize) {
+                    record[..8].copy_from_slice(&Head::word(1, 0, 0, 0).to_le_bytes());
+                    record[8..].fill(0);
+                }
+                self.head.set(self.moves_to.max(self.head.get()));
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_head_that_moves_to_any_place_while_a_lane_is_copied_leaves_what_is_behind_it() {
+        // Across the buffer's end, where the head stands at its very end among others.
+        let (head, tail) = (CAPACITY / 2, CAPACITY * 3 / 2);
+        for moves_to in (head..=tail).step_by(RECORD as usize) {
+            let lane = Moving { head: Cell::new(head), moves_to, tail };
+            let mut found = Vec::new();
+            read_lane(&lane, 0, &mut |run| {
+                let first = run.head.first_record;
+                found.extend(first..first + u64::from(run.head.count));
+            })
+            .unwrap();
+            let left: Vec<u64> = (moves_to / RECORD..tail / RECORD).collect();
+            assert_eq!(found, left, "the head at {moves_to}");
+        }
+    }
 }

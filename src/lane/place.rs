@@ -311,6 +311,8 @@ impl Place {
         let (Some(path), Some(dir)) = (&self.path, &old.dir) else { return Ok(()) };
         // What is left of it is in the way, and would be nobody's.
         remove_opened(&dir.fd, path);
+        // So is what a try left that failed half-way, say for want of room.
+        let _ = remove_unfinished(path);
         let new = Arc::new(Self::fill(Self::make_dir(path)?)?);
         let new_dir = new.dir.as_ref().expect("it was just made");
         // Held until the new table takes its place, so that no definition falls between.

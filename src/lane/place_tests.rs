@@ -1,8 +1,8 @@
 //! A place from its making to its end.
 
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, PermissionsExt};
 
-use super::owner::LanesHint;
+use super::owner::{LanesHint, Owner};
 use super::place::{ANCHORS_MAX, LanesChoice, Place, name, open_hinted, remove, remove_unfinished};
 use super::places;
 use crate::record::Anchor;
@@ -110,4 +110,26 @@ fn s10_a_place_that_was_taken_for_a_leftover_is_made_once_more() {
     drop(held);
     std::fs::write(path.join("owner"), "").unwrap();
     assert!(places::lock_empty(&path).unwrap().is_none(), "it is not empty");
+}
+
+#[test]
+fn s8_a_place_is_made_again_behind_a_try_that_failed_half_way() {
+    let base = tempfile::tempdir().unwrap();
+    let choice = LanesChoice::In(base.path().to_owned());
+    let (place, _) = Place::create(&choice, 5, 64 << 20, 1 << 20).unwrap();
+    let mut owner = Owner { lanes: place.hint().unwrap(), ..Owner::of_test(5, base.path()) };
+    place.publish(&owner).unwrap();
+    place.define(b"a definition").unwrap();
+    let path = place.path().unwrap().to_owned();
+    let table = std::fs::File::options().write(true).open(path.join("callsites")).unwrap();
+    remove(&path);
+    assert!(place.is_removed());
+    // Fails when the new directory has its first files, as it does where there is no room for all.
+    table.set_len(0).unwrap();
+    assert!(place.make_again(&mut owner).is_err() && place.gone().is_some());
+    table.write_all_at(b"a definition", 0).unwrap();
+    place.make_again(&mut owner).unwrap();
+    assert!(!place.is_removed() && place.gone().is_none());
+    assert_eq!(owner.lanes, place.hint().unwrap());
+    assert_eq!(std::fs::read(path.join("callsites")).unwrap(), b"a definition");
 }

@@ -18,6 +18,8 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use rustix::fs::FlockOperation;
+
 use crate::record::{CAUSES, Cause, LEVELS, Level, Losses};
 
 /// Locks that a child must not keep, at most.
@@ -61,17 +63,22 @@ pub(crate) fn keep_from_children(file: &File) {
     }
 }
 
-/// Forgets a descriptor that is about to be closed.
-fn forget_kept(fd: RawFd) {
-    for kept in &KEPT {
+/// Forgets a descriptor that is about to be closed; false when it was not noted.
+fn forget_kept(fd: RawFd) -> bool {
+    let forget = |kept: &AtomicI32| {
         // ord: Relaxed, as above.
-        let _ = kept.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed);
-    }
+        kept.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    };
+    KEPT.iter().filter(|kept| forget(kept)).count() > 0
 }
 
-/// Closes a lock, which lets go of it.
+/// Lets go of a lock and closes it. Closing alone would leave it, for a moment, to a child that
+/// another thread is just starting: that has the descriptor until it runs its program.
 pub(crate) fn close_kept(file: File) {
-    forget_kept(file.as_raw_fd());
+    // In a forked child none is noted any more: a lock that it did not take stays its parent's.
+    if forget_kept(file.as_raw_fd()) {
+        let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
+    }
     drop(file);
 }
 

@@ -109,7 +109,7 @@ impl Recorder {
             {
                 taking.evict(u64::MAX, |_| Some(0));
             }
-            let is_gone = lane.outlet.close();
+            let is_gone = lane.outlet.close(|| true);
             bytes -= if is_gone { lane.memory().data_len() as u64 } else { 0 };
             is_gone
         };

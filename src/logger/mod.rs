@@ -233,8 +233,13 @@ impl Inner {
         }
         std::mem::forget(guard);
         let header = segment_header(&owner);
-        let owner =
-            Arc::new(OwnerLock { owner: Mutex::new(owner), dir: dir.clone(), name, file: Mutex::new(Some(file)) });
+        let owner = Arc::new(OwnerLock {
+            owner: Mutex::new(owner),
+            dir: dir.clone(),
+            name,
+            file: Mutex::new(Some(file)),
+            is_stale: AtomicBool::new(false),
+        });
         if choice == LanesChoice::Private {
             reason = None;
         } else if let Some(reason) = &reason {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::identity::make_dir;
 use crate::control;
@@ -17,6 +18,8 @@ pub(crate) struct OwnerLock {
     pub(super) dir: PathBuf,
     pub(super) name: String,
     pub(super) file: Mutex<Option<File>>,
+    /// It does not say yet where the place was made again.
+    pub(super) is_stale: AtomicBool,
 }
 
 impl OwnerLock {
@@ -41,15 +44,21 @@ impl OwnerLock {
             }
             made.is_ok()
         };
+        if moved {
+            // ord: Relaxed, under the locks.
+            self.is_stale.store(true, Ordering::Relaxed);
+        }
         let path = self.dir.join(&self.name);
         let named = file.as_ref().is_none_or(|file| owner::still_named(file, &path));
-        let is_there = named && !moved;
-        if is_there {
+        // ord: Relaxed, as above.
+        if named && !self.is_stale.load(Ordering::Relaxed) {
             return;
         }
         let _ = make_dir(&self.dir);
         if let Ok(new) = owner.publish(&self.dir, &self.name) {
             process::keep_from_children(&new);
+            // ord: Relaxed, as above.
+            self.is_stale.store(false, Ordering::Relaxed);
             if let Some(old) = file.replace(new) {
                 process::close_kept(old);
             }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::*;
 use crate::io::sim_disk::SimDisk;
+use crate::lane::owner::Owner;
 
 thread_local! {
     /// The disk of the next logger that this thread starts.
@@ -35,5 +36,24 @@ fn a_start_whose_threads_cannot_be_started_leaves_nothing() {
     }
     REFUSED.set("");
     let handle = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap();
+    handle.shutdown(Duration::from_secs(60)).unwrap();
+}
+
+#[test]
+fn s8_an_owner_file_that_could_not_follow_its_place_follows_later() {
+    let (dir, lanes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let handle = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap();
+    let inner = handle.0.as_ref().unwrap();
+    let (owner, place) = (&inner.owner, &inner.lanes.place);
+    let told = || Owner::read(&owner.dir().join(&owner.name)).unwrap().unwrap().lanes;
+    // The log directory takes no new file under the name that it gets first.
+    let in_the_way = dir.path().join(format!(".{}.{}", owner.name, std::process::id()));
+    std::fs::create_dir(&in_the_way).unwrap();
+    place::remove(place.path().unwrap());
+    owner.check(&inner.lanes);
+    assert!(!place.is_removed() && told() != place.hint().unwrap());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    owner.check(&inner.lanes);
+    assert_eq!(told(), place.hint().unwrap());
     handle.shutdown(Duration::from_secs(60)).unwrap();
 }

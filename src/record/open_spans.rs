@@ -10,8 +10,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    FLAG_RETOLD, FLAG_THREAD, HEAD_BYTES, Head, Prefix, RECORD_SPAN_CLOSE, RECORD_SPAN_OPEN,
-    RECORD_SPAN_VALUES,
+    FLAG_RETOLD, FLAG_THREAD, HEAD_BYTES, Head, LANE_RETOLD, Prefix, RECORD_SPAN_CLOSE,
+    RECORD_SPAN_OPEN, RECORD_SPAN_VALUES, RawRun, RunHead,
 };
 
 /// Bytes that are told again, at most, and so kept: of spans beyond that events show the id alone.
@@ -142,6 +142,24 @@ impl OpenSpans {
             at += head.len();
         }
         all
+    }
+
+    /// The run in which they are told again, as if at the moment of the first record of these runs;
+    /// `None` when none is open, or there is no record.
+    pub(crate) fn as_run<'a>(
+        &self,
+        generation: u32,
+        runs: impl Iterator<Item = &'a RawRun>,
+    ) -> Option<RawRun> {
+        let ticks = runs.filter_map(|run| Some(Head::read(&run.bytes)?.ticks)).min()?;
+        let bytes = self.retell(ticks);
+        let records = std::iter::successors(Some(&bytes[..]), |rest| {
+            Head::read(rest).map(|head| &rest[head.len()..])
+        });
+        let count = records.count() as u32 - 1;
+        let end = bytes.len() as u64;
+        let head = RunHead { lane: LANE_RETOLD, generation, end, count, ..RunHead::default() };
+        (count > 0).then_some(RawRun { head, bytes })
     }
 }
 

@@ -14,8 +14,8 @@ pub(super) fn event(event: &Event<'_>, renderer: &mut Renderer, out: &mut Vec<u8
     paint(renderer, colour(event.level()), out);
     out.extend_from_slice(name(event.level()).as_bytes());
     unpaint(renderer, out);
-    out.push(b' ');
     if !event.shape.text_target.is_empty() {
+        out.push(b' ');
         paint(renderer, DIM, out);
         out.extend_from_slice(&event.shape.text_target);
         out.push(b':');

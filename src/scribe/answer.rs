@@ -15,6 +15,15 @@ pub(super) struct Pending {
 }
 
 impl Scribe {
+    /// Lets go of requests whose callers have: while a disk hangs more and more of them come.
+    pub(super) fn forget_abandoned(&mut self) {
+        let progress = &self.setup.progress;
+        self.pending.retain(|pending| {
+            let may_go = matches!(pending.ask, Ask::Flush | Ask::Sync);
+            !(may_go && progress.take_abandoned(pending.ticket))
+        });
+    }
+
     /// Answers requests whose lanes are drained; returns the request for the end.
     pub(super) fn answer(&mut self) -> Option<(Ticket, Ask)> {
         let intakes = &self.intakes;

@@ -62,8 +62,7 @@ impl Scribe {
             std::thread::sleep(Duration::from_millis(1));
         }
         let is_drained = self.setup.spill.as_ref().is_none_or(|spill| spill.is_drained());
-        let all_written =
-            self.setup.progress.written().blocks == self.n_blocks && is_drained;
+        let all_written = self.setup.progress.written().blocks == self.n_blocks && is_drained;
         if !all_written {
             return if stopped { End::Left } else { End::Busy };
         }
@@ -110,7 +109,7 @@ impl Scribe {
             _ => !(lane.is_ended() || lane.is_stopped()),
         };
         let (left, gone): (Vec<_>, Vec<_>) =
-            self.intakes.iter().partition(|intake| may_log(&intake.lane) || !intake.is_empty());
+            self.intakes.iter().partition(|intake| may_log(&intake.lane) || !intake.is_emptied());
         for intake in gone.iter().filter(|intake| intake.lane.id != 0) {
             self.setup.lanes.remove(&intake.lane);
         }

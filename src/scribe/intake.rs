@@ -6,6 +6,7 @@ use super::batch::Batch;
 use super::tap::Tap;
 use crate::lane::catalog::CatalogView;
 use crate::lane::hand_out::Lane;
+use crate::lane::lines::Lines;
 use crate::lane::outlet::Taking;
 use crate::lane::park;
 use crate::record::compact::Encoder;
@@ -54,14 +55,23 @@ pub(crate) struct Intake {
     before: Option<Arc<Lane>>,
     /// How often that may be done.
     n_ends_left: u32,
+    lines: Lines,
 }
 
 impl Intake {
     pub(crate) fn new(lane: Arc<Lane>) -> Self {
         let noted = Noted { version: 0, losses: Losses::NONE, at: 0 };
         let before = lane.before();
-        let n_ends_left = ENDS_MAX;
-        Self { lane, noted, losses_version: 0, lost: 0, tap: None, before, n_ends_left }
+        Self {
+            lane,
+            noted,
+            losses_version: 0,
+            lost: 0,
+            tap: None,
+            before,
+            n_ends_left: ENDS_MAX,
+            lines: Lines::default(),
+        }
     }
 
     /// The same, with copies for a console.
@@ -76,7 +86,18 @@ impl Intake {
 
     /// True when nothing is left that is committed now, and no loss is untold.
     pub(crate) fn is_empty(&self) -> bool {
-        self.head() == self.lane.memory().tail() && self.losses_version == self.lane.losses_version()
+        self.head() == self.lane.memory().tail()
+            && self.losses_version == self.lane.losses_version()
+    }
+
+    /// The same for sure: while no other thread is the lane's consumer (O5 of outlet).
+    pub(crate) fn is_emptied(&self) -> bool {
+        self.lane.outlet.try_take().is_some_and(|_taking| self.is_empty())
+    }
+
+    /// Closes a lane that has ended, if it is empty for sure.
+    pub(crate) fn close(&self) -> bool {
+        self.lane.outlet.close(|| self.is_empty())
     }
 
     /// True when there is nothing to take, and the lane cannot be taken back either.
@@ -132,6 +153,9 @@ impl Intake {
         codec: u8,
     ) -> Taken {
         let capacity = self.lane.memory().data_len() as u64;
+        // Beside a producer that goes on; behind a burst nobody waits for lines.
+        let is_flood = until.saturating_sub(self.head()) > capacity / 4;
+        let mut has_looked = !is_flood;
         while self.head() < until || self.has_news() {
             // For one stride: a producer that wants to evict something gets in between.
             let Some(mut taking) = try_take(&self.lane) else { return Taken::Busy };
@@ -148,6 +172,10 @@ impl Intake {
                 let pad = committed.len() as u64;
                 taking.give_back(pad, 0);
                 continue;
+            }
+            if !has_looked {
+                self.lines.look(committed);
+                has_looked = true;
             }
             let stride = &committed[..committed.len().min(stride_end(committed))];
             let told = taking.told();
@@ -176,6 +204,9 @@ impl Intake {
             self.lost += lost;
             if stride.is_empty() {
                 self.losses_version = self.noted.version;
+            }
+            if is_flood {
+                self.lines.give_up(&stride[..encoded.consumed]);
             }
             if lost > 0 {
                 taking.set_told(losses);

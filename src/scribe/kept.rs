@@ -10,11 +10,9 @@ use crate::lane::staging::Buffer;
 
 /// Blocks of up to so many bytes are copied.
 const COPIED_BYTES_MAX: usize = 64 << 10;
-/// A sync begins when so much is kept: half of what may be.
-const KEPT_BYTES_DUE: usize = 8 << 20;
-/// The same where blocks go on being written beside a sync: what those take is kept meanwhile, and
-/// both lie in staging.
-const KEPT_BYTES_DUE_BESIDE: usize = 4 << 20;
+/// A sync begins when so much is kept. As much again is written beside it, or fills up behind it,
+/// and both lie in staging, whose memory costs more to touch first than a sync of so much.
+const KEPT_BYTES_DUE: usize = 4 << 20;
 
 /// Blocks that are written and not durable.
 #[derive(Debug, Default)]
@@ -61,9 +59,9 @@ impl Kept {
         buffer
     }
 
-    /// True when it is time to sync; `beside` says whether blocks are written meanwhile.
-    pub(super) fn is_due(&self, beside: bool) -> bool {
-        self.bytes >= if beside { KEPT_BYTES_DUE_BESIDE } else { KEPT_BYTES_DUE }
+    /// True when it is time to sync.
+    pub(super) fn is_due(&self) -> bool {
+        self.bytes >= KEPT_BYTES_DUE
     }
 
     /// Adds blocks that were written after these.

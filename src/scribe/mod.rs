@@ -219,6 +219,7 @@ impl Scribe {
             self.setup.lanes.place.add_anchor(now);
             self.follow_place();
             self.meet_new_lanes();
+            self.forget_abandoned();
         }
         for (ticket, ask) in asked {
             let tails = self.intakes.iter().map(|i| (i.lane.generation, i.lane.memory().tail()));
@@ -479,7 +480,7 @@ impl Scribe {
         if !self.intakes.iter().any(is_done) {
             return;
         }
-        let is_done = |intake: &Intake| is_done(intake) && intake.lane.outlet.close();
+        let is_done = |intake: &Intake| is_done(intake) && intake.close();
         let (done, kept) = std::mem::take(&mut self.intakes).into_iter().partition(is_done);
         self.intakes = kept;
         // Their numbers change; all lanes were looked at in this turn.

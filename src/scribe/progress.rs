@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::monitor::{Condvar, Mutex};
+use crate::monitor::{Condvar, Guard, Mutex};
 use crate::ring::{BackPressurePolicy, LockFreeRingBuffer};
 
 /// Requests that fit before those who ask wait for the scribe, which takes all in each turn.
@@ -43,7 +43,7 @@ struct State {
     goals: HashMap<Ticket, Goal>,
     /// Tickets whose callers went away before they had a goal.
     abandoned: HashSet<Ticket>,
-    wakers: Vec<Waker>,
+    wakers: HashMap<Ticket, Waker>,
     written: Mark,
     durable: Mark,
     /// Events in spill files, and those of them that are durable.
@@ -143,13 +143,35 @@ impl Progress {
         }
     }
 
+    /// True once for a ticket whose caller went away before it had a goal.
+    pub(crate) fn take_abandoned(&self, ticket: Ticket) -> bool {
+        self.state.lock().abandoned.remove(&ticket)
+    }
+
+    /// What is kept for callers, and what there is left of those that went away.
+    #[cfg(test)]
+    pub(crate) fn n_kept(&self) -> usize {
+        let state = self.state.lock();
+        state.goals.len() + state.abandoned.len() + state.wakers.len()
+    }
+
+    /// Nobody waits for the answer to this ticket any more.
+    pub(crate) fn abandon(&self, ticket: Ticket) {
+        let mut state = self.state.lock();
+        state.abandon(ticket);
+        let waker = state.wakers.remove(&ticket);
+        // Not under the lock: what it leads to is the program's affair.
+        drop(state);
+        drop(waker);
+    }
+
     /// Says which blocks answer a ticket.
     pub(crate) fn set_goal(&self, ticket: Ticket, blocks: u64, durable: bool) {
         let mut state = self.state.lock();
         if !state.abandoned.remove(&ticket) {
             state.goals.insert(ticket, Goal { blocks, durable });
         }
-        self.tell(&mut state);
+        self.tell(state);
     }
 
     /// Waits until a ticket is answered; returns the number of events written (or durable).
@@ -169,9 +191,7 @@ impl Progress {
             };
             if out {
                 return state.answer(ticket).unwrap_or_else(|| {
-                    if state.goals.remove(&ticket).is_none() {
-                        state.abandoned.insert(ticket);
-                    }
+                    state.abandon(ticket);
                     Err(Unanswered::Timeout)
                 });
             }
@@ -188,11 +208,16 @@ impl Progress {
 
     /// The answer to a ticket, if it is there; else `waker` is called when something changes.
     pub(crate) fn poll(&self, ticket: Ticket, waker: &Waker) -> Option<Result<Mark, Unanswered>> {
+        let waker = waker.clone();
         let mut state = self.state.lock();
         let answer = state.answer(ticket);
-        if answer.is_none() && !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
-        }
+        let replaced = match answer {
+            None => state.wakers.insert(ticket, waker),
+            Some(_) => state.wakers.remove(&ticket),
+        };
+        // As in `abandon`.
+        drop(state);
+        drop(replaced);
         answer
     }
 
@@ -202,7 +227,7 @@ impl Progress {
         state.written.blocks += 1;
         state.written.events += events;
         state.bytes_written += bytes;
-        self.tell(&mut state);
+        self.tell(state);
     }
 
     /// The spiller has written one more block.
@@ -210,7 +235,7 @@ impl Progress {
         let mut state = self.state.lock();
         state.spilled += events;
         state.bytes_written += bytes;
-        self.tell(&mut state);
+        self.tell(state);
     }
 
     /// Everything in spill files is durable.
@@ -221,7 +246,7 @@ impl Progress {
             return;
         }
         state.spilled_durable = state.spilled;
-        self.tell(&mut state);
+        self.tell(state);
     }
 
     /// Events in spill files, and those of them that are durable.
@@ -234,7 +259,7 @@ impl Progress {
     pub(crate) fn set_durable(&self, mark: Mark) {
         let mut state = self.state.lock();
         state.durable = mark;
-        self.tell(&mut state);
+        self.tell(state);
     }
 
     /// What is written.
@@ -300,7 +325,7 @@ impl Progress {
         let mut state = self.state.lock();
         state.n_errors += 1;
         state.suspect = Some(why);
-        self.tell(&mut state);
+        self.tell(state);
     }
 
     /// The same of a sync of a spill file, also for what the log's own disk has.
@@ -325,19 +350,26 @@ impl Progress {
         self.refuse_asks();
         let mut state = self.state.lock();
         state.ended = true;
-        self.tell(&mut state);
         self.rolled.notify_all();
+        self.tell(state);
     }
 
-    fn tell(&self, state: &mut State) {
+    fn tell(&self, mut state: Guard<'_, State>) {
         self.changed.notify_all();
-        for waker in state.wakers.drain(..) {
-            waker.wake();
-        }
+        let wakers = std::mem::take(&mut state.wakers);
+        // What they do is the program's affair, and may be to ask here.
+        drop(state);
+        wakers.into_values().for_each(Waker::wake);
     }
 }
 
 impl State {
+    fn abandon(&mut self, ticket: Ticket) {
+        if self.goals.remove(&ticket).is_none() && !self.ended {
+            self.abandoned.insert(ticket);
+        }
+    }
+
     fn answer(&mut self, ticket: Ticket) -> Option<Result<Mark, Unanswered>> {
         if let Some(goal) = self.goals.get(&ticket) {
             let mark = if goal.durable { self.durable } else { self.written };
@@ -417,5 +449,48 @@ mod tests {
         for ticket in [sync, late] {
             assert_eq!(progress.wait(ticket, Duration::ZERO), Err(Unanswered::Ended));
         }
+    }
+
+    /// A waker that asks how far it has come, and counts.
+    #[derive(Debug, Default)]
+    struct Asks(Progress, std::sync::atomic::AtomicU64);
+
+    impl std::task::Wake for Asks {
+        fn wake(self: std::sync::Arc<Self>) {
+            // ord: Relaxed, a counter.
+            self.1.fetch_add(self.0.written().blocks, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_waker_may_ask_how_far_it_has_come() {
+        let asks = std::sync::Arc::new(Asks::default());
+        let (woken, told) = std::sync::mpsc::channel();
+        let of_thread = asks.clone();
+        std::thread::spawn(move || {
+            let ticket = of_thread.0.ask(Ask::Flush);
+            assert_eq!(of_thread.0.poll(ticket, &of_thread.clone().into()), None);
+            of_thread.0.add_written(3, 100);
+            // ord: Relaxed, a counter.
+            woken.send(of_thread.1.load(std::sync::atomic::Ordering::Relaxed)).unwrap();
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok(1), "it waits for itself");
+    }
+
+    #[test]
+    fn nothing_is_kept_for_who_went_away() {
+        let progress = Progress::default();
+        for has_goal in [false, true] {
+            let ticket = progress.ask(Ask::Flush);
+            assert_eq!(progress.take_asked(), [(ticket, Ask::Flush)]);
+            if has_goal {
+                progress.set_goal(ticket, 1, false);
+            }
+            assert_eq!(progress.poll(ticket, Waker::noop()), None);
+            progress.abandon(ticket);
+            assert_eq!(progress.n_kept(), usize::from(!has_goal));
+            assert_eq!(progress.take_abandoned(ticket), !has_goal);
+        }
+        assert_eq!(progress.n_kept(), 0);
     }
 }

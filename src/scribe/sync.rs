@@ -91,14 +91,13 @@ impl Writer {
 
     /// Syncs when much is kept for the case that a sync fails.
     pub(super) fn sync_if_much(&mut self) {
-        let beside = self.can_sync_beside();
-        if !self.kept.is_due(beside) {
+        if !self.kept.is_due() {
             return;
         }
-        if beside {
+        if self.can_sync_beside() {
             self.sync_when_written(0);
             // As much again was written meanwhile.
-            while self.beside.is_some() && self.kept.is_due(beside) {
+            while self.beside.is_some() && self.kept.is_due() {
                 self.land(None);
             }
         } else {

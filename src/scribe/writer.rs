@@ -157,6 +157,13 @@ impl Writer {
     }
 
     fn begin(&mut self, path: PathBuf, header: SegmentHeader) {
+        // One that was not sealed, since its name went away: it may have another.
+        if self.setup.durability == Durability::Never {
+            let left = self.current.take();
+            left.into_iter().for_each(|left| self.sync_later(left.file));
+        } else if self.current.is_some() {
+            self.sync();
+        }
         let file = self.insist("could not make a segment", &path, |writer| {
             match writer.setup.disk.create(&path) {
                 // A try that failed half-way left the name.
@@ -409,11 +416,16 @@ impl Writer {
         }
         let Some(current) = self.current.take() else { return };
         if !sync {
-            self.unsynced.push(current.file);
-            if self.unsynced.len() > UNSYNCED_MAX {
-                // Under `Durability::Never` the kernel writes back in its own time.
-                self.unsynced.remove(0);
-            }
+            self.sync_later(current.file);
+        }
+    }
+
+    /// Keeps a file for a sync that is asked for; under [`Durability::Never`] the kernel writes back
+    /// in its own time.
+    fn sync_later(&mut self, file: Box<dyn DiskFile>) {
+        self.unsynced.push(file);
+        if self.unsynced.len() > UNSYNCED_MAX {
+            self.unsynced.remove(0);
         }
     }
 

@@ -23,6 +23,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -102,10 +103,42 @@ pub(crate) fn split_item(payload: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u32::from_le_bytes(*len) as usize)
 }
 
+/// A file whose lock is let go with this: at once, though another thread may just be starting a
+/// child, which has the descriptor until it runs its program. A forked child, which has a copy of
+/// this, does not let go of its parent's lock.
+#[derive(Debug)]
+struct Locked {
+    file: File,
+    /// The process that locked it.
+    pid: u32,
+}
+
+impl Locked {
+    fn is_mine(&self) -> bool {
+        self.pid == std::process::id()
+    }
+}
+
+impl Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if self.is_mine() {
+            let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+        }
+    }
+}
+
 /// A spill file of a ring, locked for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct ItemFile {
-    file: File,
+    file: Locked,
     path: PathBuf,
     salt: Salt,
     /// When it was made; later than every file that its ring has taken up, and its earlier ones.
@@ -174,7 +207,7 @@ impl ItemFile {
         mut header: SegmentHeader,
         first: u64,
     ) -> io::Result<Self> {
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let Some(file) = try_lock(file)? else { return Err(io::ErrorKind::WouldBlock.into()) };
         let metadata = file.metadata()?;
         let now_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
         header.created_ns = now_ns.max(header.created_ns.saturating_add(1));
@@ -192,9 +225,12 @@ impl ItemFile {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
         let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
         let mut copy = [0; COPY_BYTES];
-        if !file.metadata()?.is_file() || !lock(&file, path)? {
+        if !file.metadata()?.is_file() {
             return Ok(None);
         }
+        let Some(file) = try_lock(file)?.filter(|file| is_named(file, path)) else {
+            return Ok(None);
+        };
         let mut header = None;
         for at in [0, COPY_BYTES as u64] {
             let whole = read_at(&file, &mut copy, at)? == COPY_BYTES;
@@ -339,9 +375,9 @@ impl ItemFile {
         self.file.set_len(FIRST_BLOCK)
     }
 
-    /// Removes the file, if its name still is its own.
+    /// Removes the file, if its name still is its own; a forked child lets its parent's be.
     pub(crate) fn remove(&self) {
-        if is_named(&self.file, &self.path) {
+        if self.file.is_mine() && is_named(&self.file, &self.path) {
             // One that cannot be removed is found empty, and removed, by the next ring.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -374,16 +410,19 @@ pub(crate) fn find(dir: &Path) -> io::Result<Vec<PathBuf>> {
 fn remove_leftover(path: &Path) {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
     let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return };
-    if lock(&file, path).unwrap_or(false) {
+    if let Ok(Some(file)) = try_lock(file)
+        && is_named(&file, path)
+    {
         let _ = std::fs::remove_file(path);
     }
 }
 
-/// Takes the lock, if nobody has it and the path still names this file (S8).
-fn lock(file: &File, path: &Path) -> io::Result<bool> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(is_named(file, path)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+/// Takes the lock, if nobody has it; then it is to be seen whether the path still names this file
+/// (S8).
+fn try_lock(file: File) -> io::Result<Option<Locked>> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Locked { file, pid: std::process::id() })),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -52,6 +52,39 @@ fn items_are_read_back_by_another_ring_of_their_type_alone() {
     assert!(left.file.next_block(second.next, left.end, &mut payload).is_none());
 }
 
+/// A child that another thread is starting has all descriptors until it runs its program.
+#[test]
+fn a_lock_is_gone_with_the_file_though_a_child_still_has_the_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = ItemFile::create(dir.path(), 5, 0, "text", 10, 0).unwrap();
+    let path = made.path.clone();
+    let of_a_child = made.file.try_clone().unwrap();
+    drop(made);
+    assert!(ItemFile::take_up(&path, "other").unwrap().is_none());
+    let left = ItemFile::take_up(&path, "text").unwrap().unwrap();
+    drop(of_a_child);
+    assert!(ItemFile::take_up(&path, "text").unwrap().is_none(), "it is locked");
+    drop(left);
+    let found = ItemFile::take_up(&path, "text").unwrap().unwrap();
+    assert_eq!((found.taken, found.end_item), (10, 10));
+}
+
+#[test]
+fn a_forked_child_lets_its_parents_file_and_lock_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = ItemFile::create(dir.path(), 5, 0, "text", 10, 0).unwrap();
+    let path = made.path.clone();
+    // What a child has: the same open file, and a note of another process's number.
+    let file = Locked { file: made.file.try_clone().unwrap(), pid: std::process::id() + 1 };
+    let copy = ItemFile { file, path: path.clone(), ..made };
+    copy.remove();
+    drop(copy);
+    assert!(path.exists());
+    assert!(ItemFile::take_up(&path, "text").unwrap().is_none(), "it is locked");
+    drop(made.file);
+    assert!(ItemFile::take_up(&path, "text").unwrap().is_some());
+}
+
 #[test]
 fn the_greater_mark_holds_and_a_damaged_one_leaves_the_other() {
     let dir = tempfile::tempdir().unwrap();

@@ -15,6 +15,8 @@ use super::block::{self, BlockHeader, HEADER_BYTES, KIND_EVENTS, KIND_INDEX, Sal
 use super::scan::{Next, scan, tail_of};
 use super::segment::{COPY_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::{Damage, Error, Reason, index, zipped};
+use crate::record::compact::Decoder;
+use crate::record::{Definitions, OpenSpans};
 
 /// Bytes at the end of an unsealed segment that a living writer may not have finished: so many
 /// blocks of the usual size are written at a time at most.
@@ -198,6 +200,21 @@ impl SegmentReader {
             if let Some(entry) = self.block(header, len)? {
                 return Ok(Some(entry));
             }
+        }
+    }
+
+    /// Follows what a block tells of spans; one that is damaged tells nothing.
+    pub(crate) fn note_spans(&self, block: &BlockRef, spans: &mut OpenSpans) {
+        let (mut payload, mut records) = (Vec::new(), Vec::new());
+        if block.header.kind != KIND_EVENTS || self.read_block(block, &mut payload).is_err() {
+            return;
+        }
+        let Some(sections) = block::sections(&payload, &block.header) else { return };
+        let mut definitions = Definitions::default();
+        definitions.decode_all(sections.definitions);
+        let mut decoder = Decoder::new(sections.runs, &definitions);
+        while let Some(Ok(_)) = decoder.next_into(&mut records) {
+            spans.note(&records);
         }
     }
 

@@ -168,7 +168,9 @@ impl Lane {
 
     /// Lets losses wait; of several the last, which says what those before it say.
     pub(super) fn set_aside(&mut self, aside: Aside) {
-        let is_later = |held: &Aside| aside.head.position >= held.head.position;
+        // At one place, say of a lane and in staging of what was taken from it, the one that says more.
+        let told = |head: &RunHead| (head.position, head.losses.total());
+        let is_later = |held: &Aside| told(&aside.head) >= told(&held.head);
         if self.aside.as_deref().is_none_or(is_later) {
             self.aside = Some(Box::new(aside));
         }
@@ -372,6 +374,22 @@ mod tests {
         assert_eq!(lanes.missing((1, 0, 0), &start), 0, "it may have been forgotten");
     }
 
+    fn aside(head: RunHead) -> Aside {
+        let (logger, file) = (Arc::default(), PathBuf::new());
+        Aside { head, logger, file, segment: None, anchors: Vec::new() }
+    }
+
+    #[test]
+    fn of_losses_that_wait_those_that_say_most_are_told() {
+        let mut heads = [run(4, 0, 7), run(4, 0, 9), run(3, 0, 5)];
+        for _ in 0..heads.len() {
+            let mut lane = Lane::default();
+            heads.iter().for_each(|head| lane.set_aside(aside(head.clone())));
+            assert_eq!(lane.aside.unwrap().head, run(4, 0, 9));
+            heads.rotate_left(1);
+        }
+    }
+
     #[test]
     fn lanes_that_were_quiet_for_longest_are_forgotten() {
         let mut lanes = Lanes::default();
@@ -380,13 +398,7 @@ mod tests {
         }
         assert!(lanes.lanes.len() <= LANES_MAX);
         for lane in 0..2 * LANES_MAX as u32 {
-            lanes.lane((2, lane, 0)).set_aside(Aside {
-                head: run(1, 0, 0),
-                logger: Arc::default(),
-                file: PathBuf::new(),
-                segment: None,
-                anchors: Vec::new(),
-            });
+            lanes.lane((2, lane, 0)).set_aside(aside(run(1, 0, 0)));
         }
         assert!(lanes.lanes.len() <= LANES_MAX, "also of those with losses that wait");
         let mut lanes = Lanes::default();

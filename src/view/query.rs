@@ -88,7 +88,9 @@ impl Query {
         self
     }
 
-    pub(super) fn wants(&self, level: Level, target: &str) -> bool {
+    /// True for the level and the target of an event that this query keeps.
+    #[must_use]
+    pub fn wants(&self, level: Level, target: &str) -> bool {
         let by_target = || self.targets.iter().any(|pattern| matches(pattern, target));
         !self.check && self.levels & bit(level) != 0 && (self.targets.is_empty() || by_target())
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::record::compact::Decoder;
 use crate::record::{
-    Definitions, FLAG_RETOLD, Head, LANE_RETOLD, Losses, RECORD_EVENT, RECORD_SPAN_CLOSE, RECORD_SPAN_OPEN,
-    RunHead,
+    Definitions, FLAG_RETOLD, Head, LANE_RETOLD, Losses, RECORD_EVENT, RECORD_SPAN_CLOSE,
+    RECORD_SPAN_OPEN, RunHead,
 };
 use crate::render::Shape;
 use crate::store::block::{BlockHeader, sections};

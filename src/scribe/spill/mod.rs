@@ -97,14 +97,29 @@ impl Spill {
     /// Starts what is to be started; the scribe calls it each turn.
     pub(super) fn look(self: &Arc<Self>) {
         let overflow = &self.setup.lanes.overflow;
-        if overflow.take_wanted() && !overflow.is_refused() {
-            let mut state = self.state.lock();
-            let may_try = state.retry_at.is_none_or(|at| Instant::now() >= at);
-            if !state.is_spilling && !state.is_ending && may_try {
-                let this = self.clone();
-                let run = Box::new(move || Spiller::run(this));
-                state.is_spilling = (self.setup.start)("ttlog-spill", run);
-            }
+        if !overflow.take_wanted() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.is_spilling || state.is_ending {
+            return;
+        }
+        // Where the system refused it its thread, nobody else makes room within the quota.
+        self.start_drainer(&mut state);
+        let may_try = state.retry_at.is_none_or(|at| Instant::now() >= at);
+        if !overflow.is_refused() && may_try {
+            let this = self.clone();
+            let run = Box::new(move || Spiller::run(this));
+            state.is_spilling = (self.setup.start)("ttlog-spill", run);
+        }
+    }
+
+    /// Starts the drainer if there is something for it.
+    fn start_drainer(self: &Arc<Self>, state: &mut State) {
+        if !state.files.is_empty() && !state.is_draining {
+            let this = self.clone();
+            let run = Box::new(move || this.drain_all());
+            state.is_draining = (self.setup.start)("ttlog-drain", run);
         }
     }
 
@@ -161,11 +176,7 @@ impl Spill {
         let mut state = self.state.lock();
         state.staging = Some(staging);
         state.is_spilling = false;
-        if !state.files.is_empty() && !state.is_draining {
-            let this = self.clone();
-            let run = Box::new(move || this.drain_all());
-            state.is_draining = (self.setup.start)("ttlog-drain", run);
-        }
+        self.start_drainer(&mut state);
         drop(state);
         self.setup.lanes.ready.wake();
     }
@@ -181,31 +192,24 @@ impl Spill {
                 return;
             };
             drop(state);
-            match drain(&FileDisk, &path, &self.setup.plan.log_dir) {
-                Ok(_) => {
-                    let mut state = self.state.lock();
-                    state.files.remove(0);
-                    state.bytes -= len;
-                    if !state.is_ending {
-                        self.setup.lanes.overflow.set_refused(false);
-                    }
+            // Where it is gone somebody removed it: nothing is left to drain.
+            if let Err(error) = drain(&FileDisk, &path, &self.setup.plan.log_dir)
+                && path.exists()
+            {
+                let name = path.display();
+                seldom.say(|| format!("could not move {name} into the log: {error}; trying again"));
+                if !self.pause() {
+                    self.state.lock().is_draining = false;
+                    return;
                 }
-                // Somebody removed it: nothing is left to drain.
-                Err(_) if !path.exists() => {
-                    let mut state = self.state.lock();
-                    state.files.remove(0);
-                    state.bytes -= len;
-                }
-                Err(error) => {
-                    let name = path.display();
-                    seldom.say(|| {
-                        format!("could not move {name} into the log: {error}; trying again")
-                    });
-                    if !self.pause() {
-                        self.state.lock().is_draining = false;
-                        return;
-                    }
-                }
+                continue;
+            }
+            let mut state = self.state.lock();
+            state.files.remove(0);
+            state.bytes -= len;
+            // There is room within the quota again.
+            if !state.is_ending {
+                self.setup.lanes.overflow.set_refused(false);
             }
         }
     }
@@ -224,5 +228,70 @@ impl Spill {
 
     fn dir(&self) -> &Path {
         &self.setup.plan.dir
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Durability;
+    use crate::lane::full::OnFull;
+    use crate::lane::lanes::{FIRST_BYTES, LanesSetup};
+    use crate::lane::place::{LanesChoice, Place};
+    use crate::store::segment::SegmentHeader;
+
+    /// Spill files between two directories.
+    fn spill(dir: &Path, log_dir: &Path) -> Arc<Spill> {
+        let (place, _) = Place::create(&LanesChoice::Private, 5, 64 << 20, 0).unwrap();
+        let on_full = OnFull::default();
+        let lanes = LanesSetup { serial: 1, logger: 5, place, lane_bytes: FIRST_BYTES, on_full };
+        let plan = SpillPlan {
+            dir: dir.to_owned(),
+            log_dir: log_dir.to_owned(),
+            header: SegmentHeader::default(),
+            quota: 1 << 20,
+            numbers: Arc::default(),
+            durability: Durability::Never,
+        };
+        Spill::new(SpillSetup {
+            lanes: Arc::new(Lanes::new(lanes).unwrap().0),
+            catalog: Arc::default(),
+            progress: Arc::default(),
+            plan,
+            start: |_, work| {
+                std::thread::spawn(work);
+                true
+            },
+            now: Anchor::default,
+            spans: Arc::default(),
+            tap: None,
+        })
+    }
+
+    #[test]
+    fn the_quota_is_free_again_when_a_spill_file_is_drained_or_was_removed() {
+        let (dir, log_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for is_removed in [false, true] {
+            let spill = spill(dir.path(), log_dir.path());
+            let path = dir.path().join("app-20261121T100000Z-0123456789abcdef-3.ttspill");
+            if !is_removed {
+                std::fs::write(&path, "it").unwrap();
+            }
+            {
+                let mut state = spill.state.lock();
+                (state.files, state.bytes) = (vec![(path, 1 << 20)], 1 << 20);
+            }
+            // As it is where the spiller has ended and the drainer got no thread.
+            spill.setup.lanes.overflow.set_refused(true);
+            spill.setup.lanes.overflow.want();
+            spill.look();
+            let began = Instant::now();
+            while !spill.is_drained() || spill.state.lock().is_draining {
+                assert!(began.elapsed() < Duration::from_secs(60), "nobody drains it");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(spill.state.lock().bytes, 0);
+            assert!(!spill.setup.lanes.overflow.is_refused(), "removed {is_removed}");
+        }
     }
 }

@@ -125,9 +125,10 @@ impl Spiller {
     fn is_out_of_quota(&self) -> bool {
         let spill = &self.spill;
         let open = self.file.as_ref().map_or(0, SpillFile::len);
-        let is_out =
-            spill.state.lock().bytes + open + BUFFER_BYTES as u64 > spill.setup.plan.quota;
+        let state = spill.state.lock();
+        let is_out = state.bytes + open + BUFFER_BYTES as u64 > spill.setup.plan.quota;
         if is_out {
+            // Under the lock: the drainer, which takes it back, comes before or behind.
             spill.setup.lanes.overflow.set_refused(true);
         }
         is_out

@@ -233,8 +233,11 @@ fn signals(args: &Args) {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    // As a program does that has work left: the flush runs meanwhile.
-    std::thread::sleep(Duration::from_millis(args.number("linger", 500)));
+    // As a program does that has work left: the flush runs meanwhile, if there is one.
+    let (began, linger) = (Instant::now(), Duration::from_millis(args.number("linger", 500)));
+    while began.elapsed() < linger && logger.stats().written < 1000 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
     // SAFETY: as above.
     unsafe { libc::_exit(5) };
 }
