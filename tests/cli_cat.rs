@@ -248,9 +248,17 @@ fn a_segment_is_read_from_standard_input() {
     let mut lane = Lane::new(0, "main");
     lane.number(0, 77);
     let path = Writer::new(1).write(dir.path(), &[vec![lane.all()]]);
-    let input = std::fs::File::open(path).unwrap();
+    let input = std::fs::File::open(&path).unwrap();
     let (out, _, code) = split(ttlog(&["-"]).stdin(input).output().unwrap());
     assert_eq!((out.contains("n=77"), code), (true, Some(0)));
+    for (verb, part) in [("info", ""), ("verify", "no damage"), ("cat", "")] {
+        let input = std::fs::File::open(&path).unwrap();
+        let (out, err, code) = split(ttlog(&[verb, "-"]).stdin(input).output().unwrap());
+        assert!(code == Some(0) && err.contains(part), "{verb}: {err}");
+        assert!(!out.contains("/proc") && !err.contains("/proc"), "{verb}: {out}{err}");
+    }
+    let (_, err, code) = output(&["-"]);
+    assert!(err.contains("standard input: the file is empty") && code == Some(1), "{err}");
 }
 
 #[test]
@@ -285,6 +293,54 @@ fn following_shows_what_is_written_later() {
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(interrupt.unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn following_ends_when_nobody_reads_it_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    sample(dir.path());
+    let mut child = ttlog(&["-f"]).arg(dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut lines, &mut String::new()).unwrap();
+    // Nothing is logged any more, so that no write could tell.
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_has_no_target_begins_where_targets_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = ttlog(&["record"]).arg(dir.path()).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"{\"level\":\"error\",\"msg\":\"boom\",\"n\":1}\n")
+        .unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    let (out, _, code) = output(&[dir.path().to_str().unwrap()]);
+    assert_eq!((&out[26..], code), (" ERROR boom n=1\n", Some(0)), "{out}");
+}
+
+#[test]
+fn a_window_that_holds_no_time_is_a_wrong_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    sample(dir.path());
+    for verb in ["cat", "gaps", "spans"] {
+        let args = [verb, "-S", "-5m", "-U", "-10m", dir.path().to_str().unwrap()];
+        let (out, err, code) = output(&args);
+        assert_eq!((out.as_str(), err.lines().count(), code), ("", 1, Some(2)), "{verb}: {err}");
+        assert!(err.contains("--since is not before --until"), "{verb}: {err}");
+    }
+}
+
+#[test]
+fn a_name_that_could_be_a_verb_s_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, is_told) in [("verfy", true), ("./verfy", false), ("logs/today", false)] {
+        let output = ttlog(&[name]).current_dir(&dir).output().unwrap();
+        let (_, err, code) = split(output);
+        assert_eq!((err.lines().count(), code), (1, Some(1)), "{err}");
+        assert_eq!(err.contains("`ttlog help` lists"), is_told, "{err}");
+    }
 }
 
 /// A dead logger's place with lanes of 64 MiB each, all of it records.

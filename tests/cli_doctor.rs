@@ -54,5 +54,14 @@ fn a_directory_that_cannot_be_used_is_bad() {
     let missing = dir.path().join("not-yet");
     let output = doctor(&["-o", "json", missing.to_str().unwrap()]);
     assert!(output.status.success() && !missing.exists(), "{output:?}");
+    // A logger makes those above it too.
+    let deep = dir.path().join("not-yet/\x1b[2J/deep");
+    for mode in ["json", "text"] {
+        let output = doctor(&["-o", mode, deep.to_str().unwrap()]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains("deep: will be made"), "{text}");
+        let hidden = |c| c != '\n' && ttlog::render::escape::is_hidden(c);
+        assert!(!text.contains(hidden) && !missing.exists(), "{text}");
+    }
     assert_eq!(doctor(&["-o", "yaml"]).status.code(), Some(2));
 }

@@ -77,6 +77,10 @@ fn what_is_whole_in_a_damaged_file_is_recovered() {
     let sum = "200 events in 2 whole blocks; 1 damaged places, which cost 100 events";
     assert!(err.contains(fixed.to_str().unwrap()) && err.contains(sum), "{err}");
     assert_eq!(std::fs::read(&path).unwrap(), before, "it is only read");
+    let (out, err, code) =
+        run(&["recover"], &[dir.path(), "-O".as_ref(), &other.path().join("new.ttl")]);
+    assert_eq!((out.as_str(), err.lines().count(), code), ("", 1, Some(2)), "{err}");
+    assert!(err.contains("is a directory") && err.contains("leave -O out"), "{err}");
 
     // Nothing is wrong in it, and it goes on telling what is missing.
     let (out, _, code) = run(&["verify"], &[&fixed]);

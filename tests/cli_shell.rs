@@ -79,3 +79,75 @@ fn the_manual_has_a_page_for_each_verb() {
     assert!(told.contains("a file") && told.contains("name a directory"), "{told}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
 }
+
+/// Every verb, and every verb of a verb.
+const PAGES: [&str; 29] = [
+    "",
+    "archive",
+    "cat",
+    "completions",
+    "ctl",
+    "ctl dump",
+    "ctl flush",
+    "ctl level",
+    "ctl rotate",
+    "ctl stats",
+    "doctor",
+    "du",
+    "dump",
+    "filter",
+    "filter explain",
+    "gaps",
+    "info",
+    "man",
+    "prune",
+    "ps",
+    "record",
+    "recover",
+    "spans",
+    "spill",
+    "spill cat",
+    "spill ls",
+    "spill replay",
+    "spill verify",
+    "verify",
+];
+
+/// The help of a verb on a terminal of so many columns.
+fn help(page: &str, columns: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ttlog"));
+    command.args(page.split_whitespace()).arg("--help").env("COLUMNS", columns);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{page}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn every_help_has_examples_that_a_terminal_of_80_columns_does_not_break() {
+    for page in PAGES {
+        let [wide, narrow] = ["200", "80"].map(|columns| {
+            let help = help(page, columns);
+            let (before, examples) =
+                help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{page}: no examples"));
+            let examples = examples.split("\n\n").next().unwrap().to_owned();
+            (before.to_owned(), examples)
+        });
+        assert_eq!(wide.1, narrow.1, "{page}");
+        assert!(wide.1.lines().all(|line| line.starts_with("  ")), "{page}");
+        let too_wide = narrow.0.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(too_wide, None, "{page}");
+    }
+}
+
+#[test]
+fn a_paragraph_of_a_help_is_broken_by_the_terminal_alone() {
+    // Wide enough for any paragraph: one that is broken there was broken by hand.
+    for page in ["archive", "dump", "prune", "record", "recover"] {
+        let help = help(page, "2000");
+        let prose = help.split_once("Print help\n\n").unwrap().1;
+        let prose = prose.split_once("Examples:\n").unwrap().0.trim_end();
+        for paragraph in prose.split("\n\n") {
+            assert_eq!(paragraph.lines().count(), 1, "{page}: {paragraph}");
+        }
+    }
+}

@@ -104,6 +104,51 @@ fn a_tree_shows_events_below_their_spans() {
 
     let (out, _, code) = output(&["--tree", "-g", "slow", "--exit-status", path]);
     assert_eq!((out.matches("slow").count(), out.contains("began"), code), (2, false, Some(0)));
+    // Of spans that are not of the level themselves, the ends are known all the same, and spans
+    // without an event that is asked for are not shown.
+    for asked in [&["-l", "warn"][..], &["-g", "slow"], &["-l", "warn", "-t", "cli_spans"]] {
+        let (out, _, code) = output(&[&["--tree", path][..], asked].concat());
+        let shapes: Vec<_> = out.lines().map(shape).collect();
+        let expected = [1, 2].map(|id| {
+            let request = request(id);
+            [request[0].clone(), request[2].clone(), request[3].clone()]
+        });
+        assert_eq!((shapes, code), (expected.concat(), Some(0)), "{asked:?}: {out}");
+    }
+    let (out, _, code) = output(&["--tree", "-t", "elsewhere", "--exit-status", path]);
+    assert_eq!((out.as_str(), code), ("", Some(3)));
     let (_, err, code) = output(&["--tree", "-o", "json", path]);
     assert!(err.contains("--tree is for people") && code == Some(2), "{err}");
+}
+
+#[test]
+fn a_pattern_finds_what_a_line_shows_of_spans() {
+    let dir = tempfile::tempdir().expect("a directory");
+    sample(dir.path());
+    let path = dir.path().to_str().expect("text");
+    for (pattern, events) in [("id=2", 3), ("table=orders", 2), ("^query$", 2), ("port=80", 1)] {
+        let (out, err, code) = output(&["-g", pattern, path]);
+        assert_eq!((out.lines().count(), code), (events, Some(0)), "{pattern}: {out}{err}");
+    }
+    let (out, _, _) = output(&["-g", "port|id=", "-v", path]);
+    assert_eq!((out.lines().count(), out.contains("in none")), (1, true), "{out}");
+}
+
+#[test]
+fn a_span_without_events_is_shown_unless_only_some_are_asked_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (layer, handle) = ttlog::layer(dir.path()).build().expect("a logger");
+    let default = tracing_subscriber::registry().with(layer).set_default();
+    drop(info_span!("idle"));
+    handle.shutdown(Duration::from_secs(60)).expect("a disk that answers");
+    drop(default);
+    let path = dir.path().to_str().expect("text");
+    let tree = |asked: &[&str]| output(&[&["--tree", path][..], asked].concat()).0;
+    // A time that is told from now on is no choice of events.
+    for asked in [&[][..], &["-S", "-1h"], &["-l", "trace"]] {
+        assert!(tree(asked).starts_with("idle busy "), "{asked:?}: {}", tree(asked));
+    }
+    for asked in [["-l", "error"], ["-t", "nobody"], ["-g", "nothing"]] {
+        assert_eq!(tree(&asked), "", "{asked:?}");
+    }
 }

@@ -73,5 +73,30 @@ fn without_spill_files_that_is_said() {
         assert_eq!((out.as_str(), err.as_str()), ("", "ttlog: no spill files\n"), "{verb}");
         assert_eq!(code, Some(0));
     }
+    // What cannot be read is one line, without a second one that says nothing was there.
+    for verb in ["ls", "cat", "verify"] {
+        let (out, err, code) = spill(verb, &dir.path().join("missing"));
+        assert_eq!((out.as_str(), err.lines().count(), code), ("", 1, Some(1)), "{verb}: {err}");
+    }
     assert_eq!(spill("replay", Path::new("/nowhere")).2, Some(2));
+}
+
+#[test]
+fn replay_takes_the_directory_that_is_meant_without_any() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("logs")).unwrap();
+    sample(&dir.path().join("logs"));
+    let replay = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ttlog"));
+        command.args(["spill", "replay"]).current_dir(&dir).env_remove("TTLOG_DIR");
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let output = replay();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.contains("1 spill files stay"), "no owner file names it: {err}");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    std::fs::remove_dir_all(dir.path().join("logs")).unwrap();
+    let output = replay();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && err.contains("give a path"), "{err}");
 }

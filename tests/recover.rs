@@ -14,6 +14,7 @@ use std::time::Duration;
 use rig::mounts::{in_namespace, mount, tmpfs};
 use rig::read::{command, read_back};
 use rig::{Random, Rig, Running, Tally, by_thread, compare, number, wait_until};
+use ttlog::store::segment::{Entry, SegmentReader};
 
 /// Two threads that log in bursts until they are killed.
 const LOGS: &str = "do=end how=sigkill threads=2 events=0 burst=50 pause=500";
@@ -145,6 +146,64 @@ fn what_killed_processes_left_is_taken_up_and_a_dry_run_says_so_before_and_chang
     assert_eq!(again.notes, "ttlog: nothing to take up\n");
     assert!(files(&rig.dir()) == was);
     println!("{before:?}, of which {held} were in segments");
+}
+
+/// Tears the last block of a segment, as a death in the middle of its write does, with zeros behind
+/// that were preallocated; false when there is none.
+fn tear_last_block(segment: &Path) -> bool {
+    let mut reader = SegmentReader::open(segment).expect("a segment");
+    let mut last = None;
+    while let Ok(Some(entry)) = reader.next_entry() {
+        last = if let Entry::Block(block) = entry { Some(block) } else { last };
+    }
+    let Some(last) = last else { return false };
+    let end = last.offset + last.header.padded_len(reader.header().align());
+    let file = std::fs::File::options().write(true).open(segment).expect("a file");
+    let half = u64::from(last.header.stored_len) / 2;
+    file.set_len(end - half).expect("cut");
+    file.set_len(end + 100_000).expect("zeros");
+    true
+}
+
+#[test]
+fn a_dry_run_counts_a_torn_block_and_the_zeros_behind_it_once() {
+    wait_until("a torn block of which staging has the whole", || {
+        let mut rig = Rig::new();
+        let runs = kill(&mut rig, 1, 20_000);
+        let mut segments = files(&rig.dir()).into_keys();
+        let segment = segments.rfind(|path| path.extension().is_some_and(|x| x == "ttlog"));
+        if !segment.is_some_and(|segment| tear_last_block(&segment)) {
+            return false;
+        }
+        let (planned, done) = (recover(&rig.dir(), &["--dry-run"]), recover(&rig.dir(), &[]));
+        for key in ["events", "lost", "cut_bytes", "damaged"] {
+            assert_eq!(done.sum(key), planned.sum(key), "{key}");
+        }
+        let was_whole = done.sum("damaged") == 0;
+        if was_whole {
+            assert!(done.sum("cut_bytes") > 100_000);
+            check(&rig, runs);
+        }
+        was_whole
+    });
+}
+
+#[test]
+fn a_foreign_file_with_the_greatest_number_is_told_and_costs_nothing() {
+    let mut rig = Rig::new();
+    let runs = kill(&mut rig, 1, 5_000);
+    let owner =
+        files(&rig.dir()).into_keys().find(|path| path.extension().is_some_and(|x| x == "owner"));
+    let owner = owner.expect("an owner file");
+    let logger = owner.file_stem().expect("a name").to_string_lossy();
+    let name = format!("x-20261121T100000Z-{logger}-{}.ttlog", u64::MAX);
+    std::fs::write(rig.dir().join(&name), "not a segment").expect("a file");
+    let told = recover(&rig.dir(), &[]);
+    assert_eq!(told.code, Some(1), "{}", told.notes);
+    assert!(told.notes.contains("greatest number") && told.notes.contains("move it away"));
+    std::fs::remove_file(rig.dir().join(name)).expect("its removal");
+    recover(&rig.dir(), &[]).took(1);
+    check(&rig, runs);
 }
 
 #[test]

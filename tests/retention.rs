@@ -233,6 +233,12 @@ fn du_adds_up_what_each_app_takes() {
     let (out, _, _) = run(&["du", "-o", "json"], dir.path());
     let line: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((line["bytes"].as_u64(), line["segments"].as_u64()), (Some(bytes), Some(3)));
+    let empty = tempfile::tempdir().unwrap();
+    let (out, err, code) = run(&["du"], empty.path());
+    assert_eq!((out.as_str(), err.lines().count(), code), ("", 1, Some(0)), "{err}");
+    assert!(err.contains("no segments in this directory"), "{err}");
+    let (_, err, code) = run(&["prune", "--max-age", "1d"], &dir.path().join("missing"));
+    assert_eq!((err.lines().count(), code), (1, Some(1)), "{err}");
     let (_, err, code) = run(&["du"], &dir.path().join("missing"));
     assert!(err.contains("missing") && code == Some(1), "{err}");
 }

@@ -161,3 +161,21 @@ fn ids_of_another_layer_are_carried_from_the_first_time_that_a_span_is_entered()
     assert_eq!(fields[1]["span_id"].as_str().map(str::len), Some(16));
     assert_eq!(fields[3], serde_json::json!({}));
 }
+
+#[test]
+fn following_a_trace_begins_with_its_own_last_events() {
+    let dir = tempfile::tempdir().unwrap();
+    sample(dir.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ttlog"));
+    command.args(["-f", "-n", "2", "--trace", ONE]).arg(dir.path()).env_remove("TTLOG_DIR");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
+    for message in ["deep", "behind"] {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        assert!(line.contains(&format!(": {message}")), "{line}");
+    }
+    // It ends when nobody reads any more.
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

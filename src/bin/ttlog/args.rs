@@ -1,5 +1,6 @@
 //! Args: the command line as it is typed.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,16 +29,16 @@ const ZSTD_LEVEL: i32 = 3;
 
 const EXAMPLES: &str = "\
 Examples:
-  ttlog logs                           everything in ./logs, oldest first
-  ttlog -n 50 logs                     the last 50 events, also of a process that was killed
-  ttlog -f -l warn -t 'app::db*'       follow warnings and errors of app::db
-  ttlog -S -15m -g timeout -o json     the last quarter of an hour, as JSON lines
-  ttlog --tree logs                    events below their spans
-  ttlog --trace 4bf92f3577b34da6 logs  events of a trace, whichever process logged them
-  ttlog -S '2026-11-21 10:00' -U '15 min ago' logs
-  ttlog verify logs && echo clean      look for damage
-  ttlog recover logs                   write down what killed processes left in memory
-  other-program | ttlog record logs    store the lines of any program
+  ttlog logs                      everything in ./logs, oldest first
+  ttlog -n 50 logs                last 50, also of a process that was killed
+  ttlog -f -l warn -t 'app::db*'  follow warnings and errors of app::db
+  ttlog -S -15m -g timeout        what timed out in the last quarter of an hour
+  ttlog --tree logs               events below their spans
+  ttlog --trace 4bf92f3577 logs   events of a trace, whichever process it was
+  ttlog -S '2026-11-21 10:00' -U '15 min ago' -o json logs
+  ttlog verify logs && echo clean
+  ttlog recover logs              write down what killed processes left
+  other-program | ttlog record logs
 
 Exit status: 0 ok, 1 error or damage, 2 usage, 3 nothing matched (--exit-status), 130 interrupted.";
 
@@ -61,6 +62,9 @@ pub(crate) enum Verb {
     )]
     Gaps(GapsArgs),
     /// Looks at spill files, or takes up those of processes that are gone
+    #[command(
+        after_help = "Examples:\n  ttlog spill ls logs\n  ttlog spill cat -l warn logs\n  ttlog spill replay logs"
+    )]
     Spill(SpillArgs),
     /// Takes up what processes left that were killed: lanes, spill files, unfinished segments
     Recover(crate::recover::RecoverArgs),
@@ -96,10 +100,10 @@ pub(crate) enum Verb {
 }
 
 const ARCHIVE_HELP: &str = "\
-What stands under its name in DST is complete, synced, and has the mode and times of its source (as
-root also its owner); the checksums of segments are compared. A run that was interrupted is begun
-again by the same command, which copies what is missing or was changed. Segments that are being
-written are left out; with --all, owner files are, which say whose lanes are whose.
+What stands under its name in DST is complete, synced, and has the mode and times of its source \
+(as root also its owner); the checksums of segments are compared. A run that was interrupted is \
+begun again by the same command, which copies what is missing or was changed. Segments that are \
+being written are left out; with --all, owner files are, which say whose lanes are whose.
 
 Examples:
   ttlog archive logs /mnt/backup/logs
@@ -107,16 +111,16 @@ Examples:
   ttlog archive --all --in-flight 1024 /srv /mnt/backup/srv";
 
 const PRUNE_HELP: &str = "\
-The oldest go first, until every limit holds. What is being written, or was left by a process that
-died and is not taken up yet, stays; so do spill files and files that are not ttlog's.
+The oldest go first, until every limit holds. What is being written, or was left by a process \
+that died and is not taken up yet, stays; so do spill files and files that are not ttlog's.
 
 Examples:
-  ttlog prune --max-size 2G --max-age 7d logs           says what would go
-  ttlog prune --max-files 100 --app orders --apply logs removes it";
+  ttlog prune --max-size 2G --max-age 7d logs            says what would go
+  ttlog prune --max-files 100 --app orders --apply logs  removes it";
 
 const RECORD_HELP: &str = "\
-JSON objects and logfmt keep their fields; time (time, timestamp, ts), level (level, severity) and
-message (message, msg) are understood. Any other line is a message.
+JSON objects and logfmt keep their fields; time (time, timestamp, ts), level (level, severity) \
+and message (message, msg) are understood. Any other line is a message.
 
 Examples:
   journalctl -o cat -f | ttlog record logs
@@ -131,6 +135,13 @@ pub(crate) struct PathArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DirArgs {
+    /// Log directories [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
+    #[arg(value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SpillArgs {
     #[command(subcommand)]
     pub(crate) verb: SpillVerb,
@@ -139,14 +150,18 @@ pub(crate) struct SpillArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SpillVerb {
     /// A line for each spill file: bytes, events, times, levels, process
+    #[command(after_help = "Examples:\n  ttlog spill ls logs")]
     Ls(PathArgs),
     /// Shows the events in spill files alone, as `ttlog cat` does
+    #[command(after_help = "Examples:\n  ttlog spill cat -l warn logs")]
     Cat(CatArgs),
     /// Tells damage in spill files, a line each; exit status 1 when there is any
+    #[command(after_help = "Examples:\n  ttlog spill verify logs && echo clean")]
     Verify(PathArgs),
     /// Makes the spill files of processes that are gone part of their log, as the next start in the
     /// directory would; exit status 1 when some stay
-    Replay(PathArgs),
+    #[command(after_help = "Examples:\n  ttlog spill replay logs")]
+    Replay(DirArgs),
 }
 
 #[derive(Debug, Args)]
@@ -208,9 +223,8 @@ fn in_flight() -> RangedI64ValueParser<u16> {
 
 #[derive(Debug, Args)]
 pub(crate) struct DuArgs {
-    /// Directories [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
-    #[arg(value_name = "DIR")]
-    pub(crate) dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) dirs: DirArgs,
     /// How it is told: lines, or one JSON object each
     #[arg(short, long, value_enum, default_value_t = Report::Text, value_name = "MODE")]
     pub(crate) output: Report,
@@ -218,9 +232,8 @@ pub(crate) struct DuArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// Directories [default: $TTLOG_DIR, else ./logs, else . if it holds logs]
-    #[arg(value_name = "DIR")]
-    pub(crate) dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) dirs: DirArgs,
     /// Segments and spill files of a directory take at most this: 500M, 2G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_size: Option<u64>,
@@ -252,7 +265,7 @@ pub(crate) struct RecordArgs {
 pub(crate) struct SpansArgs {
     #[command(flatten)]
     pub(crate) paths: PathArgs,
-    /// From this time on, as for cat
+    /// From this time on, as for `cat`
     #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) since: Option<String>,
     /// Up to this time, not included
@@ -310,7 +323,7 @@ pub(crate) struct CatArgs {
     /// A target and those below it, or a glob: 'app::db*'; may be repeated
     #[arg(short, long, value_name = "GLOB")]
     pub(crate) target: Vec<String>,
-    /// Events whose message or fields match; any case unless RE has a capital
+    /// Events whose message, fields or spans match; any case unless RE has a capital
     #[arg(short, long, value_name = "RE")]
     pub(crate) grep: Option<String>,
     /// Any case, whatever RE holds
@@ -378,10 +391,16 @@ impl std::str::FromStr for Lines {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let explain = |_| "use a number such as 50, or +50 for the first 50".to_owned();
+        let explain =
+            |_: ParseIntError| "use a number such as 50, or +50 for the first 50".to_owned();
+        // More than there can be is all there is.
+        let number = |text: &str| match text.parse::<u64>() {
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => Ok(u64::MAX),
+            parsed => parsed.map_err(explain),
+        };
         match text.strip_prefix('+') {
-            Some(first) => first.parse().map(Self::First).map_err(explain),
-            None => text.parse().map(Self::Last).map_err(explain),
+            Some(first) => number(first).map(Self::First),
+            None => number(text).map(Self::Last),
         }
     }
 }
@@ -434,6 +453,7 @@ mod tests {
         assert!(levels("loud").unwrap_err().contains("examples"));
         assert_eq!("+5".parse(), Ok(Lines::First(5)));
         assert_eq!("5".parse(), Ok(Lines::Last(5)));
+        assert_eq!("99999999999999999999".parse(), Ok(Lines::Last(u64::MAX)));
         assert!("-5".parse::<Lines>().is_err());
     }
 }

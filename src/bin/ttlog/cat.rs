@@ -17,6 +17,8 @@ use crate::{EXIT_ERROR, EXIT_NONE, Failure, clock, follow, paths, tree};
 pub(crate) struct Shower {
     pub(crate) renderer: Renderer,
     pub(crate) grep: Option<Grep>,
+    /// Levels and targets, when what is read holds spans of others too.
+    pub(crate) only: Option<Query>,
     pub(crate) trace: Option<Trace>,
     pub(crate) n_matched: u64,
     pub(crate) failed: bool,
@@ -24,7 +26,9 @@ pub(crate) struct Shower {
 
 /// Shows the events that the command line asks for.
 pub(crate) fn run(args: &CatArgs) -> Result<u8, Failure> {
-    let query = query(args)?;
+    let (since, until) = (args.since.as_deref(), args.until.as_deref());
+    let window = clock::window(Query::new(), since, until, args.utc)?;
+    let query = narrowed(window.clone(), args);
     if args.tree && matches!(args.output, Mode::Json | Mode::Logfmt) {
         let why = "--tree is for people; with -o json each event has its spans";
         return Err(Failure::Usage(why.into()));
@@ -39,13 +43,16 @@ pub(crate) fn run(args: &CatArgs) -> Result<u8, Failure> {
     let grep = Grep::new(args)?;
     let input = paths::open(&args.paths.paths)?;
     let trace = args.trace.clone().map(|id| Trace::find(id, &input.source));
-    let mut shower = Shower { renderer, grep, trace, n_matched: 0, failed: input.failed };
+    let mut shower =
+        Shower { renderer, grep, only: None, trace, n_matched: 0, failed: input.failed };
     let mut out = Output::new();
     if input.source.is_empty() {
         return Ok(EXIT_ERROR);
     }
     if args.tree {
-        tree::show(input.source.query(&query.spans()), &mut shower, &mut out)?;
+        // Spans of every level and target: an event's may be others than its own.
+        shower.only = (query != window).then_some(query);
+        tree::show(input.source.query(&window.spans()), &mut shower, &mut out)?;
         out.flush()?;
         return Ok(shower.exit_code(args.exit_status));
     }
@@ -71,18 +78,12 @@ pub(crate) fn run(args: &CatArgs) -> Result<u8, Failure> {
     Ok(shower.exit_code(args.exit_status))
 }
 
-fn query(args: &CatArgs) -> Result<Query, Failure> {
-    let mut query = Query::new();
+/// What is asked for of what a query gives.
+fn narrowed(mut query: Query, args: &CatArgs) -> Query {
     if let Some(levels) = args.level {
         query = query.levels(levels.0, levels.1);
     }
-    if let Some(since) = &args.since {
-        query = query.since_ns(clock::parse_flag("--since", since, args.utc)?);
-    }
-    if let Some(until) = &args.until {
-        query = query.until_ns(clock::parse_flag("--until", until, args.utc)?);
-    }
-    Ok(args.target.iter().fold(query, |query, target| query.target(target)))
+    args.target.iter().fold(query, |query, target| query.target(target))
 }
 
 /// Shows items as they come, up to `n` events.
@@ -151,10 +152,22 @@ impl Shower {
 
     /// True when the event is to be seen; it counts as a match then.
     pub(crate) fn wants(&mut self, event: &Event<'_>) -> bool {
-        let wants = self.trace.as_mut().is_none_or(|trace| trace.wants(event))
-            && self.grep.as_mut().is_none_or(|grep| grep.wants(event));
+        let wants = self.would_want(event);
         self.n_matched += u64::from(wants);
         wants
+    }
+
+    /// The same, and nothing is counted.
+    pub(crate) fn would_want(&mut self, event: &Event<'_>) -> bool {
+        let target = &event.shape.definition.target;
+        self.only.as_ref().is_none_or(|only| only.wants(event.level(), target))
+            && self.trace.as_mut().is_none_or(|trace| trace.wants(event))
+            && self.grep.as_mut().is_none_or(|grep| grep.wants(event))
+    }
+
+    /// True when spans are to be seen only around events that are.
+    pub(crate) const fn is_selective(&self) -> bool {
+        self.only.is_some() || self.grep.is_some()
     }
 
     /// True when a span is to be seen with its events.

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
+use ttlog::view::Query;
 
 use crate::Failure;
 
@@ -21,7 +22,7 @@ pub(crate) fn now_ns() -> i64 {
 }
 
 /// The moment that a flag's text means, in nanoseconds since 1970.
-pub(crate) fn parse_flag(flag: &str, text: &str, utc: bool) -> Result<i64, Failure> {
+fn parse_flag(flag: &str, text: &str, utc: bool) -> Result<i64, Failure> {
     let zone = if utc { TimeZone::UTC } else { TimeZone::system() };
     parse(text, &Timestamp::now().to_zoned(zone)).ok_or_else(|| {
         Failure::Usage(format!(
@@ -30,6 +31,30 @@ pub(crate) fn parse_flag(flag: &str, text: &str, utc: bool) -> Result<i64, Failu
             ttlog::render::escape::printable(text)
         ))
     })
+}
+
+/// Keeps what lies between two times as flags give them, where they are given.
+pub(crate) fn window(
+    mut query: Query,
+    since: Option<&str>,
+    until: Option<&str>,
+    utc: bool,
+) -> Result<Query, Failure> {
+    let time = |flag, text: Option<&str>| text.map(|text| parse_flag(flag, text, utc)).transpose();
+    let (since_ns, until_ns) = (time("--since", since)?, time("--until", until)?);
+    if let (Some(since_ns), Some(until_ns)) = (since_ns, until_ns)
+        && since_ns >= until_ns
+    {
+        let why = "--since is not before --until, so that no time lies between them";
+        return Err(Failure::Usage(why.into()));
+    }
+    if let Some(since_ns) = since_ns {
+        query = query.since_ns(since_ns);
+    }
+    if let Some(until_ns) = until_ns {
+        query = query.until_ns(until_ns);
+    }
+    Ok(query)
 }
 
 fn parse(text: &str, now: &Zoned) -> Option<i64> {

@@ -34,24 +34,32 @@ pub(crate) struct CtlArgs {
 #[derive(Debug, Subcommand)]
 enum CtlVerb {
     /// Changes which events are logged, in RUST_LOG's syntax
+    #[command(
+        after_help = "Examples:\n  ttlog ctl level 'info,app::db=debug' --for 5m --pid 4242\n  \
+                            ttlog ctl level info --dir /var/log/app"
+    )]
     Level {
         /// Directives as in RUST_LOG
         directives: String,
         /// Falls back after this long: 30s, 5m, 2h [default: stands until it is changed]
-        #[arg(long = "for", value_name = "TIME")]
-        ttl: Option<SignedDuration>,
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+        ttl: Option<Duration>,
     },
     /// Waits until everything that was accepted is in segments
+    #[command(after_help = "Examples:\n  ttlog ctl flush --timeout 30s --pid 4242")]
     Flush {
         /// How long
-        #[arg(long, value_name = "TIME", default_value = "5s")]
-        timeout: SignedDuration,
+        #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+        timeout: Duration,
     },
     /// Begins a new segment
+    #[command(after_help = "Examples:\n  ttlog ctl rotate --pid 4242")]
     Rotate,
     /// Has the flight recorder dumped beside the log; `ttlog dump` needs no answer of the process
+    #[command(after_help = "Examples:\n  ttlog ctl dump --pid 4242 --dir /var/log/app")]
     Dump,
     /// Shows counters, troubles and the filter
+    #[command(after_help = "Examples:\n  ttlog ctl stats\n  ttlog ctl stats --dir /var/log/app")]
     Stats,
 }
 
@@ -89,23 +97,23 @@ pub(crate) fn run(args: &CtlArgs) -> Result<u8, Failure> {
     Ok(code)
 }
 
+/// Reads a time as people write it, of a millisecond at least.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = text.parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
+    time.filter(|time| time.as_millis() > 0)
+        .ok_or_else(|| "use a time from 1 ms up: 30s, 5m, 2h".into())
+}
+
 /// The request's line, and how long its work may take.
 fn request(verb: &CtlVerb) -> Result<(String, Duration), Failure> {
-    let ms = |flag: &str, time: &SignedDuration| {
-        let time = Duration::try_from(*time).ok().filter(|time| time.as_millis() > 0);
-        time.ok_or_else(|| Failure::Usage(format!("{flag}: use a time from 1 ms up, as in 5m")))
-    };
     Ok(match verb {
         CtlVerb::Level { directives, ttl } => {
             // Said here, where the reader of the message is.
             Filter::parse(directives).map_err(|error| Failure::Usage(error.to_string()))?;
-            let ttl = ttl.as_ref().map(|ttl| ms("--for", ttl)).transpose()?.unwrap_or_default();
+            let ttl = ttl.unwrap_or_default();
             (format!("level {} {directives}", ttl.as_millis()), Duration::ZERO)
         }
-        CtlVerb::Flush { timeout } => {
-            let timeout = ms("--timeout", timeout)?;
-            (format!("flush {}", timeout.as_millis()), timeout)
-        }
+        CtlVerb::Flush { timeout } => (format!("flush {}", timeout.as_millis()), *timeout),
         CtlVerb::Rotate => ("rotate".into(), Duration::ZERO),
         CtlVerb::Dump => ("dump".into(), Duration::from_secs(10)),
         CtlVerb::Stats => ("stats".into(), Duration::ZERO),
@@ -129,7 +137,7 @@ fn meant(dir: &Path, pid: Option<u32>) -> Result<Vec<Found>, Failure> {
     pids.dedup();
     match pids.as_slice() {
         [_] => Ok(living),
-        [] => Err(Failure::Other(format!("nobody logs into {shown} at the moment"))),
+        [] => Err(Failure::Other(ps::nobody(dir))),
         _ => Err(Failure::Usage(format!(
             "several processes log into {shown}: {pids:?}; choose one with --pid"
         ))),

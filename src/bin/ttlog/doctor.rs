@@ -9,6 +9,7 @@ use ttlog::io::{self, IoChoice};
 
 use crate::args::{DoctorArgs, Report};
 use crate::output::Output;
+use crate::ps::shown;
 use crate::{EXIT_ERROR, Failure};
 
 /// How a thing is.
@@ -198,11 +199,11 @@ fn probe_path(dir: &Path) -> PathBuf {
 
 fn permissions(dir: &Path) -> Finding {
     let what = "directory";
-    let shown = dir.display();
+    let shown = shown(dir);
     match dir.metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-            match tempfile_in(parent.unwrap_or(Path::new("."))) {
+            // A logger makes the directories above it too.
+            match tempfile_in(existing(dir)) {
                 Ok(()) => Finding::new(what, State::Ok, format!("{shown}: will be made"), ""),
                 Err(error) => {
                     let why = format!("{error}; make it, or give its parent write permission");
@@ -237,12 +238,15 @@ fn permissions(dir: &Path) -> Finding {
     }
 }
 
+/// The directory, or the nearest above it that is there.
+fn existing(dir: &Path) -> &Path {
+    dir.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."))
+}
+
 /// How files of that directory can be written, by trying.
 fn file_mode(dir: &Path) -> Finding {
     let what = "file mode";
-    let dir = if dir.is_dir() { dir } else { dir.parent().unwrap_or(Path::new(".")) };
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    let path = probe_path(dir);
+    let path = probe_path(existing(dir));
     let tried = io::writes_uncached(&path);
     // Whatever was made goes again.
     let _ = std::fs::remove_file(&path);
@@ -265,8 +269,7 @@ fn file_mode(dir: &Path) -> Finding {
 
 fn room(dir: &Path) -> Finding {
     let what = "room";
-    let existing = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    match rustix::fs::statvfs(existing) {
+    match rustix::fs::statvfs(existing(dir)) {
         Err(error) => Finding::new(what, State::Worse, "unknown", error.to_string()),
         Ok(stat) => {
             let free = stat.f_bavail * stat.f_frsize;

@@ -12,6 +12,7 @@ use ttlog::store::retention::{Stored, list};
 
 use crate::args::{DuArgs, Report};
 use crate::output::Output;
+use crate::ps::shown;
 use crate::{EXIT_ERROR, Failure, output, paths};
 
 /// What the files of one app add up to.
@@ -38,12 +39,15 @@ impl Sum {
 pub(crate) fn run(args: &DuArgs) -> Result<u8, Failure> {
     let mut out = Output::new();
     let mut failed = false;
-    for dir in paths::given_or_default(&args.dirs)? {
+    for dir in paths::given_or_default(&args.dirs.dirs)? {
         match list(&dir) {
+            Ok(stored) if stored.is_empty() => {
+                output::note(&format!("{}: no segments in this directory", shown(&dir)));
+            }
             Ok(stored) => tell(&dir, &stored, args.output, &mut out.buffer)?,
             Err(error) => {
                 failed = true;
-                output::note(&format!("{}: {error}", printable(&dir.to_string_lossy())));
+                output::note(&format!("{}: {error}", shown(&dir)));
             }
         }
         out.flush()?;

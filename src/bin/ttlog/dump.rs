@@ -13,8 +13,8 @@ use crate::{EXIT_ERROR, Failure, ps};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What the log has of the same time stands beside it. Without --output the file lies beside the log,
-and its name is printed; `ttlog FILE` shows it.
+What the log has of the same time stands beside it. Without --output the file lies beside the \
+log, and its name is printed; `ttlog FILE` shows it.
 
 Examples:
   ttlog dump 4242

@@ -11,6 +11,9 @@ use crate::output::Output;
 use crate::{EXIT_NONE, Failure};
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ttlog filter explain 'info,app::db=debug' app::db::pool debug"
+)]
 pub(crate) struct FilterArgs {
     #[command(subcommand)]
     verb: FilterVerb,

@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use ttlog::view::{Item, Query, Source};
 
 use crate::args::Lines;
@@ -12,7 +13,7 @@ use crate::output::{self, Output};
 use crate::{Failure, clock};
 
 const LINES: u64 = 10;
-const POLL: Duration = Duration::from_millis(50);
+const POLL_NS: i64 = 50_000_000;
 /// How long an event waits for older ones of other threads.
 const HOLD_NS: i64 = 150_000_000;
 
@@ -53,7 +54,7 @@ pub(crate) fn run(
                 output::note(&note);
             }
         }
-        std::thread::sleep(POLL);
+        wait()?;
         items.refresh(clock::now_ns().saturating_sub(HOLD_NS));
         for item in items.by_ref() {
             if let Err(error) = &item
@@ -67,6 +68,22 @@ pub(crate) fn run(
     }
 }
 
+/// Waits a while; fails when nobody reads the output any more, which only a write would tell.
+fn wait() -> Result<(), Failure> {
+    let out = std::io::stdout();
+    let mut out = [PollFd::new(&out, PollFlags::empty())];
+    let timeout = Timespec { tv_sec: 0, tv_nsec: POLL_NS };
+    match rustix::event::poll(&mut out, Some(&timeout)) {
+        Ok(_) if out[0].revents().contains(PollFlags::ERR) => Err(Failure::Closed),
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
+        // There is something else about it, for which nothing waits here.
+        _ => {
+            std::thread::sleep(Duration::from_nanos(POLL_NS.unsigned_abs()));
+            Ok(())
+        }
+    }
+}
+
 /// The time of the `n`th last event that matches.
 fn start(source: &Source, query: &Query, n: u64, shower: &mut Shower) -> i64 {
     let mut left = n;
@@ -76,7 +93,7 @@ fn start(source: &Source, query: &Query, n: u64, shower: &mut Shower) -> i64 {
     }
     for item in source.query(&query.clone().reverse()) {
         let Ok(Item::Record(record)) = item else { continue };
-        if shower.grep.as_mut().is_none_or(|grep| grep.wants(&record.event())) {
+        if shower.would_want(&record.event()) {
             start_ns = record.time_ns();
             left -= 1;
             if left == 0 {

@@ -48,13 +48,8 @@ struct Gaps {
 
 /// Tells where events are missing.
 pub(crate) fn run(args: &GapsArgs) -> Result<u8, Failure> {
-    let mut query = Query::new();
-    if let Some(since) = &args.since {
-        query = query.since_ns(clock::parse_flag("--since", since, args.utc)?);
-    }
-    if let Some(until) = &args.until {
-        query = query.until_ns(clock::parse_flag("--until", until, args.utc)?);
-    }
+    let (since, until) = (args.since.as_deref(), args.until.as_deref());
+    let query = clock::window(Query::new(), since, until, args.utc)?;
     let input = paths::open(&args.paths.paths)?;
     let mut failed = input.failed;
     let mut gaps = Gaps::default();

@@ -1,8 +1,9 @@
-//! Grep: events by a pattern in their message or fields.
+//! Grep: events by a pattern in their message, fields or spans.
 
 use std::fmt::Write as _;
 
 use regex::{Regex, RegexBuilder};
+use ttlog::record::Value;
 use ttlog::render::{self, Event};
 
 use crate::Failure;
@@ -31,12 +32,17 @@ impl Grep {
 
     /// True when the event is wanted.
     pub(crate) fn wants(&mut self, event: &Event<'_>) -> bool {
-        let found = self.pattern.is_match(event.message(&mut self.text)) || self.in_fields(event);
+        let found = self.pattern.is_match(event.message(&mut self.text))
+            || self.in_pairs(event.fields())
+            || event
+                .spans
+                .iter()
+                .any(|span| self.pattern.is_match(&span.name) || self.in_pairs(span.values()));
         found != self.invert
     }
 
-    fn in_fields(&mut self, event: &Event<'_>) -> bool {
-        for (name, value) in event.fields() {
+    fn in_pairs<'v>(&mut self, pairs: impl Iterator<Item = (&'v str, Value<'v>)>) -> bool {
+        for (name, value) in pairs {
             self.text.clear();
             // A string takes all that is written to it.
             let _ = write!(self.text, "{name}=");

@@ -12,6 +12,7 @@ use ttlog::store::segment::{BlockRef, Entry, SegmentReader};
 
 use crate::args::PathArgs;
 use crate::output::Output;
+use crate::ps::shown;
 use crate::{EXIT_ERROR, Failure, output, paths};
 
 /// What the blocks of a file add up to.
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &PathArgs) -> Result<u8, Failure> {
             Ok(whole) => failed |= !whole,
             Err(error) => {
                 failed = true;
-                output::note(&format!("{}: {error}", printable(&path.to_string_lossy())));
+                output::note(&format!("{}: {error}", shown(&path)));
             }
         }
         out.flush()?;
@@ -62,12 +63,12 @@ fn tell(path: &Path, out: &mut Vec<u8>) -> Result<bool, ttlog::store::Error> {
     let header = reader.header();
     let state = if reader.is_sealed() { "sealed" } else { "not sealed" };
     // A vector takes all that is written to it.
-    let _ = writeln!(out, "{}", printable(&path.to_string_lossy()));
+    let _ = writeln!(out, "{}", paths::named(&shown(path)));
     let mut line = |name: &str, text: String| {
         let _ = writeln!(out, "  {name:<10} {}", printable(&text));
     };
     let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    line("program", format!("{} {}", header.app, header.version));
+    line("program", format!("{} {}", header.app, header.version).trim().into());
     line("process", format!("{} of user {} on {}", header.pid, header.uid, header.host));
     line("logger", format!("{:016x}, segment {}, {state}", header.logger, header.number));
     line("made", iso(header.created_ns));

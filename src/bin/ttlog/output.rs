@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use crate::args::Colour;
+use crate::paths;
 
 const PIECE_BYTES: usize = 64 << 10;
 /// A line does not wait longer than this for others.
@@ -46,7 +47,7 @@ impl Output {
 /// Says something on standard error.
 pub(crate) fn note(message: &str) {
     // When nobody listens there either, nothing can be done.
-    let _ = writeln!(io::stderr().lock(), "ttlog: {message}");
+    let _ = writeln!(io::stderr().lock(), "ttlog: {}", paths::named(message));
 }
 
 /// True when output is to be coloured: flag, then `NO_COLOR`, `CLICOLOR_FORCE`, the terminal.

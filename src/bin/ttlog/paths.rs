@@ -1,13 +1,18 @@
 //! Paths: what the command reads when it is told, and when it is not.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use ttlog::view::Source;
 
 use crate::{Failure, output, temp};
+
+/// What standard input is read as, once it is; it stands so in what is told of it.
+static STDIN: OnceLock<String> = OnceLock::new();
 
 /// The logs to read, and what keeps standard input readable.
 #[derive(Debug)]
@@ -26,15 +31,35 @@ pub(crate) fn open(given: &[PathBuf]) -> Result<Input, Failure> {
         if path == Path::new("-") && stdin.is_none() {
             let file =
                 spool().map_err(|error| Failure::Other(format!("standard input: {error}")))?;
-            *path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+            *path = PathBuf::from(STDIN.get_or_init(|| name));
             stdin = Some(file);
         }
     }
     let (source, errors) = Source::open_all(&paths);
     for error in &errors {
-        output::note(&error.to_string());
+        let hint = if looks_like_verb(error.path()) {
+            "; it is no command either, which `ttlog help` lists"
+        } else {
+            ""
+        };
+        output::note(&format!("{error}{hint}"));
     }
     Ok(Input { source, failed: !errors.is_empty(), _stdin: stdin })
+}
+
+/// True for a name that is not there, and that a verb could have.
+fn looks_like_verb(path: &Path) -> bool {
+    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase());
+    path.to_str().is_some_and(is_word) && !path.exists()
+}
+
+/// A text about paths, with standard input under its own name.
+pub(crate) fn named(text: &str) -> Cow<'_, str> {
+    match STDIN.get() {
+        Some(stdin) if text.contains(&**stdin) => text.replace(&**stdin, "standard input").into(),
+        _ => text.into(),
+    }
 }
 
 /// The log directory that was given, or the one that is meant without any.

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &PruneArgs) -> Result<u8, Failure> {
     let app = args.app.as_deref();
     let mut out = Output::new();
     let (mut failed, mut files, mut bytes) = (false, 0, 0);
-    for dir in paths::given_or_default(&args.dirs)? {
+    for dir in paths::given_or_default(&args.dirs.dirs)? {
         let (gone, refused) = match prune(&dir, app, &keep, args.apply) {
             Ok(pruned) => pruned,
             Err(error) => {
@@ -41,6 +41,8 @@ pub(crate) fn run(args: &PruneArgs) -> Result<u8, Failure> {
     }
     let size = BinaryBytes(bytes);
     output::note(&match (files, args.apply) {
+        // What failed has been told, and may be all that there is.
+        (0, _) if failed => return Ok(EXIT_ERROR),
         (0, _) => "everything is within these limits".into(),
         (n, true) => format!("removed {n} segments, {size}"),
         (n, false) => format!("would remove {n} segments, {size}; --apply does it"),

@@ -1,6 +1,6 @@
 //! `ttlog ps`: the loggers of a directory that live.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,6 +53,10 @@ pub(crate) fn run(args: &PsArgs) -> Result<u8, Failure> {
         }
     }
     out.flush()?;
+    // For people: who asks from a script looks at the output, or at the exit status.
+    if living.is_empty() && std::io::stderr().is_terminal() {
+        output::note(&nobody(&dir));
+    }
     Ok(if args.exit_status && living.is_empty() { EXIT_NONE } else { 0 })
 }
 
@@ -64,6 +68,11 @@ pub(crate) fn living(dir: &Path) -> Result<Vec<Found>, Failure> {
     found.retain(|found| found.alive);
     found.sort_by_key(|found| found.owner.start_ns);
     Ok(found)
+}
+
+/// Says that no logger of a directory lives.
+pub(crate) fn nobody(dir: &Path) -> String {
+    format!("nobody logs into {} at the moment", shown(dir))
 }
 
 pub(crate) fn shown(path: &Path) -> String {

@@ -33,20 +33,20 @@ pub(crate) struct RecoverArgs {
 }
 
 const HELP: &str = "\
-What killed processes left in shared memory is written into a segment beside theirs, their spill
-files become segments, the unfinished ends of segments are cut; then their lanes go. Processes that
-live are left alone. Whoever is killed in between, or runs it beside another, loses and doubles
-nothing: the next one goes on. `ttlog` shows the same events before and after.
+What killed processes left in shared memory is written into a segment beside theirs, their spill \
+files become segments, the unfinished ends of segments are cut; then their lanes go. Processes \
+that live are left alone. Whoever is killed in between, or runs it beside another, loses and \
+doubles nothing: the next one goes on. `ttlog` shows the same events before and after.
 
-With -O every whole block of a damaged file is written to a new one, which still tells how many
-events are missing; each damaged stretch is told, with what it cost where that is known. The damaged
-file stays as it is.
+With -O every whole block of a damaged file is written to a new one, which still tells how many \
+events are missing; each damaged stretch is told, with what it cost where that is known. The \
+damaged file stays as it is.
 
 Exit status: 0 when everything was taken up, 1 when something stays or is damaged.
 
 Examples:
-  ttlog recover --dry-run logs      says what there is
-  ttlog recover logs                before /dev/shm goes with the container, or the logs move
+  ttlog recover --dry-run logs  says what there is
+  ttlog recover logs            before a container goes, or the logs move
   ttlog recover && ttlog verify
   ttlog recover broken.ttlog -O fixed.ttlog";
 
@@ -87,6 +87,9 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<u8, Failure> {
         0 => String::new(),
         held => format!("; {held} live, or are being taken up, and were left alone"),
     };
+    if n == 0 && held == 0 && failed {
+        return Ok(EXIT_ERROR);
+    }
     output::note(&match (n, args.dry_run) {
         (0, _) => format!("nothing to take up{lives}"),
         (n, false) => format!("took up {n} processes{lives}"),

@@ -13,6 +13,13 @@ use crate::{EXIT_ERROR, Failure};
 /// Writes the new file; tells damage, a line each as `ttlog verify` does, and the sum on standard
 /// error.
 pub(crate) fn run(from: &Path, to: &Path) -> Result<u8, Failure> {
+    if from.is_dir() {
+        let from = shown(from);
+        return Err(Failure::Usage(format!(
+            "{from} is a directory, and -O takes what is whole in one file; name a segment in it, or \
+             leave -O out to take up what killed processes left"
+        )));
+    }
     let mut reader = SegmentReader::open(from)
         .map_err(|error| Failure::Other(format!("{}: {error}", shown(from))))?;
     let mut out = Output::new();

@@ -72,14 +72,9 @@ fn highest(step: usize) -> u64 {
 
 /// Shows a line for each name, the one that took most time first.
 pub(crate) fn run(args: &SpansArgs) -> Result<u8, Failure> {
-    let mut query = Query::new().spans();
-    if let Some(since) = &args.since {
-        query = query.since_ns(clock::parse_flag("--since", since, args.utc)?);
-    }
-    if let Some(until) = &args.until {
-        query = query.until_ns(clock::parse_flag("--until", until, args.utc)?);
-    }
-    query = args.target.iter().fold(query, |query, target| query.target(target));
+    let (since, until) = (args.since.as_deref(), args.until.as_deref());
+    let query = clock::window(Query::new().spans(), since, until, args.utc)?;
+    let query = args.target.iter().fold(query, |query, target| query.target(target));
     let input = paths::open(&args.paths.paths)?;
     let mut failed = input.failed;
     let mut fail = |message: &str| {
@@ -113,6 +108,7 @@ pub(crate) fn run(args: &SpansArgs) -> Result<u8, Failure> {
     names.sort_by(|(a, x), (b, y)| y.closed.sum.cmp(&x.closed.sum).then_with(|| a.cmp(b)));
     let mut out = Output::new();
     match args.output {
+        Report::Text if names.is_empty() && failed => {}
         Report::Text => text(&names, &mut out)?,
         Report::Json => json(&names, &mut out)?,
     }

@@ -9,8 +9,9 @@ use ttlog::render::escape::printable;
 use ttlog::store::segment::{Entry, SegmentReader};
 use ttlog::store::spill::segment_name;
 
-use crate::args::{CatArgs, PathArgs, SpillVerb};
+use crate::args::{CatArgs, DirArgs, PathArgs, SpillVerb};
 use crate::output::Output;
+use crate::ps::shown;
 use crate::{EXIT_ERROR, Failure, cat, output, paths, recover, verify};
 
 /// Does what the command line asks for.
@@ -41,7 +42,9 @@ fn spills(args: &PathArgs) -> Result<(Vec<PathBuf>, bool), Failure> {
 }
 
 fn none(failed: bool) -> u8 {
-    output::note("no spill files");
+    if !failed {
+        output::note("no spill files");
+    }
     worse(0, failed)
 }
 
@@ -103,29 +106,28 @@ fn iso(time_ns: i64) -> String {
 }
 
 /// Takes up what dead processes left in a log directory, their spill files first of all.
-fn replay(args: &PathArgs) -> Result<u8, Failure> {
+fn replay(args: &DirArgs) -> Result<u8, Failure> {
     let mut failed = false;
     let mut left = 0;
-    for dir in &args.paths {
+    for dir in paths::given_or_default(&args.dirs)? {
         if !dir.is_dir() {
-            let name = dir.display().to_string();
-            return Err(Failure::Usage(format!(
-                "{}: not a directory; give the log directory",
-                printable(&name)
-            )));
+            let why = "not a directory; give the log directory";
+            return Err(Failure::Usage(format!("{}: {why}", shown(&dir))));
         }
-        match ttlog::__private::take_up(dir) {
+        match ttlog::__private::take_up(&dir) {
             Ok(report) => failed |= recover::notes(&report),
             Err(error) => {
                 failed = true;
-                output::note(&format!("{}: {error}", printable(&dir.to_string_lossy())));
+                output::note(&format!("{}: {error}", shown(&dir)));
             }
         }
-        let (paths, bad) = spills(&PathArgs { paths: vec![dir.clone()] })?;
+        let (paths, bad) = spills(&PathArgs { paths: vec![dir] })?;
         failed |= bad;
         left += paths.len();
     }
-    if left > 0 {
+    if left == 0 && !failed {
+        output::note("no spill files are left");
+    } else if left > 0 {
         output::note(&format!(
             "{left} spill files stay: their processes live, or somebody else's directory holds them"
         ));

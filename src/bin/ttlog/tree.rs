@@ -9,7 +9,7 @@ use ttlog::view::{Item, Items, Span};
 use crate::Failure;
 use crate::cat::Shower;
 use crate::output::Output;
-use crate::spans::shown;
+use crate::spans;
 
 /// An outermost span: its process and id.
 type Root = (u32, u64);
@@ -17,6 +17,8 @@ type Root = (u32, u64);
 /// The trees whose outermost span has not closed yet.
 #[derive(Debug, Default)]
 struct Trees {
+    /// Leaves spans out that no event is shown in.
+    selective: bool,
     roots: HashMap<Root, Vec<Node>>,
     /// In the order in which they began.
     order: Vec<Root>,
@@ -40,7 +42,7 @@ enum Below {
 
 /// Shows all items as trees: each when its outermost span has closed, the others at the end.
 pub(crate) fn show(mut items: Items, shower: &mut Shower, out: &mut Output) -> Result<(), Failure> {
-    let mut trees = Trees::default();
+    let mut trees = Trees { selective: shower.is_selective(), ..Trees::default() };
     for item in &mut items {
         match item {
             Ok(Item::Record(record)) if record.spans().is_empty() => {
@@ -116,26 +118,48 @@ impl Trees {
     fn close(&mut self, root: Root, out: &mut Output) -> Result<(), Failure> {
         self.order.retain(|other| *other != root);
         if let Some(nodes) = self.roots.remove(&root) {
-            put(&nodes, 0, 0, out)?;
+            let shown = if self.selective { with_lines(&nodes) } else { vec![true; nodes.len()] };
+            put(&nodes, &shown, 0, 0, out)?;
         }
         Ok(())
     }
 }
 
-fn put(nodes: &[Node], index: usize, depth: usize, out: &mut Output) -> Result<(), Failure> {
+/// Which nodes have an event in them or below; a node stands behind that which it is below.
+fn with_lines(nodes: &[Node]) -> Vec<bool> {
+    let mut has = vec![false; nodes.len()];
+    for (index, node) in nodes.iter().enumerate().rev() {
+        has[index] = node.below.iter().any(|below| match below {
+            Below::Line(_) => true,
+            Below::Span(index) => has[*index],
+        });
+    }
+    has
+}
+
+fn put(
+    nodes: &[Node],
+    shown: &[bool],
+    index: usize,
+    depth: usize,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    if !shown[index] {
+        return Ok(());
+    }
     let node = &nodes[index];
     let indent = "  ".repeat(depth);
     out.buffer.extend_from_slice(indent.as_bytes());
     Renderer::spans(std::slice::from_ref(&node.span), &mut out.buffer);
     match node.times_ns {
         Some((busy, idle)) => {
-            writeln!(out.buffer, " busy {} idle {}", shown(busy), shown(idle))?;
+            writeln!(out.buffer, " busy {} idle {}", spans::shown(busy), spans::shown(idle))?;
         }
         None => writeln!(out.buffer, " open")?,
     }
     for below in &node.below {
         match below {
-            Below::Span(index) => put(nodes, *index, depth + 1, out)?,
+            Below::Span(index) => put(nodes, shown, *index, depth + 1, out)?,
             Below::Line(line) => {
                 out.buffer.extend_from_slice(indent.as_bytes());
                 out.buffer.extend_from_slice(b"  ");

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ttlog::view::Item;
 
 use crate::args::PathArgs;
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &PathArgs) -> Result<u8, Failure> {
             Ok(Item::Damage(damage)) => {
                 n_damages += 1;
                 bar.suspend(|| {
-                    writeln!(out.buffer, "{damage}")?;
+                    writeln!(out.buffer, "{}", paths::named(&damage.to_string()))?;
                     out.flush()
                 })?;
             }
@@ -39,11 +39,11 @@ pub(crate) fn run(args: &PathArgs) -> Result<u8, Failure> {
         failed = true;
         output::note(&note);
     }
-    let mib = items.progress().1 >> 20;
+    let size = BinaryBytes(items.progress().1);
     match n_damages {
         0 if failed => {}
-        0 => output::note(&format!("no damage in {mib} MiB")),
-        n => output::note(&format!("{n} damaged places in {mib} MiB")),
+        0 => output::note(&format!("no damage in {size}")),
+        n => output::note(&format!("{n} damaged places in {size}")),
     }
     Ok(if failed || n_damages > 0 { EXIT_ERROR } else { 0 })
 }
