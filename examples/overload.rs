@@ -205,38 +205,56 @@ fn paced(logger: &Handle, long: Duration, a_second: f64) -> Vec<u32> {
     all
 }
 
+/// Runs `work` while the disk is frozen for so long of each time, again and again.
+fn while_it_stalls<R: Send>(
+    dirs: &Dirs,
+    [frozen, free]: [Duration; 2],
+    work: impl FnOnce() -> R + Send,
+) -> R {
+    std::thread::scope(|scope| {
+        let work = scope.spawn(work);
+        while !work.is_finished() {
+            let guard = Frozen::new(&dirs.disk);
+            std::thread::sleep(frozen);
+            drop(guard);
+            std::thread::sleep(free);
+        }
+        work.join().expect("a thread")
+    })
+}
+
 /// Two million calls a second while the disk answers, or stalls for 200 ms each second.
 fn stalling(dirs: &Dirs, builder: Builder, stalls: bool) -> [u32; 3] {
     let logger = builder.build().expect("a logger");
-    let long = Duration::from_secs(5);
-    let all = std::thread::scope(|scope| {
-        let calls = scope.spawn(|| paced(&logger, long, 2e6));
-        while stalls && !calls.is_finished() {
-            let frozen = Frozen::new(&dirs.disk);
-            std::thread::sleep(Duration::from_millis(200));
-            drop(frozen);
-            std::thread::sleep(Duration::from_millis(800));
-        }
-        calls.join().expect("a thread")
-    });
+    let calls = || paced(&logger, Duration::from_secs(5), 2e6);
+    let all = match stalls {
+        true => while_it_stalls(dirs, [200, 800].map(Duration::from_millis), calls),
+        false => calls(),
+    };
     end(&logger);
     percentiles(all)
 }
 
-/// The default policy under twice what gets onto the disk.
+/// The default policy under twice what gets onto the disk, which stalls most of the time, as far as
+/// two threads come to that beside the scribe.
 fn overload(dirs: &Dirs) {
+    let slow = [190, 10].map(Duration::from_millis);
     let blocking =
         builder(dirs).back_pressure(BackPressurePolicy::Block).build().expect("a logger");
     let began = Instant::now();
-    each_ns(&blocking, 2, 10 * CALLS, || true);
-    blocking.flush(LONG).expect("a flush");
+    while_it_stalls(dirs, slow, || {
+        each_ns(&blocking, 2, 10 * CALLS, || true);
+        blocking.flush(LONG).expect("a flush");
+    });
     let sustained = 20.0 * CALLS as f64 / began.elapsed().as_secs_f64();
     end(&blocking);
-    let logger = builder(dirs).build().expect("a logger");
-    let long = Duration::from_secs(3);
-    let all: Vec<u32> = std::thread::scope(|scope| {
-        let threads = [(); 2].map(|()| scope.spawn(|| paced(&logger, long, sustained)));
-        threads.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect()
+    let logger = builder(dirs).spill_quota(4 << 30).build().expect("a logger");
+    let long = Duration::from_secs(5);
+    let all: Vec<u32> = while_it_stalls(dirs, slow, || {
+        std::thread::scope(|scope| {
+            let threads = [(); 2].map(|()| scope.spawn(|| paced(&logger, long, sustained)));
+            threads.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect()
+        })
     });
     let reached = all.len() as f64 / long.as_secs_f64() / sustained;
     let [p50, p99, p999] = percentiles(all);

@@ -11,6 +11,7 @@ mod event;
 #[path = "../../common/floor.rs"]
 mod floor;
 mod layers;
+mod line;
 mod logger;
 mod measure;
 mod readback;

@@ -11,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::ticks;
 use crate::event::{Event, Mixed, OneStr, OneU64, Structured, Values, Workload};
+use crate::line;
 use crate::logger::{self, Logger, Name, Producer};
 use crate::readback;
 use crate::sample::{Measure, Output, Percentiles, Sample, Times};
@@ -70,6 +71,7 @@ impl Task {
 
     fn with_event<L: Logger, E: Event>(&self) -> Result<Sample> {
         let dir = tempfile::Builder::new().prefix("rivals-").tempdir_in(&self.dir)?;
+        let line_round_trip = line::round_trip_ns();
         let (events_per_thread, times) = match self.measure {
             Measure::Call => self.call::<L, E>(dir.path())?,
             Measure::Sustained => self.sustained::<L, E>(dir.path())?,
@@ -86,6 +88,7 @@ impl Task {
             workload: self.workload,
             threads: self.threads,
             events: events_per_thread * self.threads,
+            line_round_trip,
             times,
             output,
         })

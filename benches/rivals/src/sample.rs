@@ -26,6 +26,9 @@ pub struct Sample {
     pub threads: u64,
     /// Calls made, warm-up included.
     pub events: u64,
+    /// What a cache line cost from one processor to another and back just before.
+    #[serde(default)]
+    pub line_round_trip: f64,
     #[serde(flatten)]
     pub times: Times,
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
