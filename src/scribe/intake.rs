@@ -34,11 +34,18 @@ pub(crate) enum Taken {
 }
 
 /// Losses as of the last look, and the position behind which they came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Noted {
     version: u64,
-    losses: Losses,
+    /// As a rule there are none, and lanes are many.
+    losses: Option<Box<Losses>>,
     at: u64,
+}
+
+impl Noted {
+    fn losses(&self) -> &Losses {
+        self.losses.as_deref().unwrap_or(&Losses::NONE)
+    }
 }
 
 /// The scribe's end of one lane.
@@ -60,11 +67,10 @@ pub(crate) struct Intake {
 
 impl Intake {
     pub(crate) fn new(lane: Arc<Lane>) -> Self {
-        let noted = Noted { version: 0, losses: Losses::NONE, at: 0 };
         let before = lane.before();
         Self {
             lane,
-            noted,
+            noted: Noted::default(),
             losses_version: 0,
             lost: 0,
             tap: None,
@@ -115,7 +121,8 @@ impl Intake {
     pub(crate) fn look(&mut self) -> u64 {
         let (lane, version) = (&self.lane, self.lane.losses_version());
         if version != self.noted.version {
-            self.noted = Noted { version, losses: lane.losses(), at: lane.lost_at() };
+            let losses = Some(Box::new(lane.losses()));
+            self.noted = Noted { version, losses, at: lane.lost_at() };
         }
         lane.memory().tail()
     }
@@ -179,7 +186,7 @@ impl Intake {
             }
             let stride = &committed[..committed.len().min(stride_end(committed))];
             let told = taking.told();
-            let before = if stride.is_empty() { &self.noted.losses } else { &told };
+            let before = if stride.is_empty() { self.noted.losses() } else { &told };
             let losses = before.with(Cause::Evicted, &self.lane.losses());
             let lost = losses.since(&told).total();
             let head = run_head(&self.lane, (taking.head(), taking.n_taken(), losses));

@@ -34,7 +34,6 @@ mod writer;
 #[cfg(test)]
 mod writer_tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,8 +107,8 @@ pub(crate) struct Scribe {
     is_behind: bool,
     /// Turns in a row in which nobody called.
     quiet_turns: u32,
-    /// Indices of the intakes by the bit with which their producers call.
-    by_bit: HashMap<usize, Vec<usize>>,
+    /// The bit with which its producer calls, and the index, of each intake, in order.
+    by_bit: Vec<(usize, usize)>,
     loss_notice: LossNotice,
     n_joined: u64,
     /// The place's round that lanes and staging were brought to.
@@ -152,7 +151,7 @@ impl Scribe {
             called: Vec::new(),
             is_behind: false,
             quiet_turns: 0,
-            by_bit: HashMap::new(),
+            by_bit: Vec::new(),
             loss_notice: LossNotice::default(),
             n_joined: 0,
             round: 0,
@@ -318,18 +317,20 @@ impl Scribe {
         self.quiet_turns = 0;
         self.setup.lanes.prepare_spares(2);
         self.meet_new_lanes();
-        self.called.extend(bits.iter().filter_map(|bit| self.by_bit.get(bit)).flatten());
+        for bit in bits {
+            let first = self.by_bit.partition_point(|&(other, _)| other < bit);
+            let from = &self.by_bit[first..];
+            self.called.extend(from.iter().take_while(|it| it.0 == bit).map(|it| it.1));
+        }
         self.called.sort_unstable();
         self.called.dedup();
     }
 
     /// Finds intakes by their bits again, after some came or went.
     fn index_intakes(&mut self) {
-        self.by_bit.clear();
-        for (index, intake) in self.intakes.iter().enumerate() {
-            let bit = intake.lane.id as usize % Ready::SLOTS;
-            self.by_bit.entry(bit).or_default().push(index);
-        }
+        let bits = self.intakes.iter().map(|intake| intake.lane.id as usize % Ready::SLOTS);
+        self.by_bit = bits.zip(0..).collect();
+        self.by_bit.sort_unstable();
     }
 
     /// Drains the lanes that called, or all; false when staging ran out, or a producer was in the
