@@ -311,3 +311,28 @@ fn losses_that_no_run_has_told_stand_behind_the_records_that_filled_the_lane() {
     assert_eq!(runs.iter().map(|(count, _)| count).sum::<u32>(), 3, "{runs:?}");
     assert_eq!(runs.last().map(|(_, lost)| *lost), Some(1), "{runs:?}");
 }
+
+#[test]
+fn staging_that_nobody_needs_is_given_back_one_after_the_other_but_for_the_last() {
+    let Rig { _base, owner, lanes, mut staging } = rig();
+    let place = owner.lanes.unwrap().path;
+    let is_staging = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("staging-");
+    let n_files = || {
+        let entries = std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.filter(is_staging).count()
+    };
+    let used = lanes.place.bytes_used();
+    let taken: Vec<_> = (0..4).map(|_| staging.take(&lanes).unwrap()).collect();
+    taken.into_iter().for_each(|buffer| staging.give_back(buffer));
+    staging.trim(&lanes);
+    assert_eq!(n_files(), 4, "all of them were needed since the last look");
+    for left in [3, 2, 2] {
+        let two = [staging.take(&lanes).unwrap(), staging.take(&lanes).unwrap()];
+        two.into_iter().for_each(|buffer| staging.give_back(buffer));
+        staging.trim(&lanes);
+        assert_eq!(n_files(), left);
+    }
+    (0..3).for_each(|_| staging.trim(&lanes));
+    assert_eq!((n_files(), lanes.place.bytes_used()), (1, used));
+    assert!(staging.take(&lanes).is_some());
+}

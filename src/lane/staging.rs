@@ -209,7 +209,10 @@ impl Sealed {
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub(crate) struct Staging {
+    /// The last is taken first, so that those which are hardly needed stand at the front.
     free: Vec<Buffer>,
+    /// The fewest that were free at once since the last `trim`.
+    n_unused: usize,
     /// Buffers that there are, and numbers that were given.
     n_made: u64,
     n_numbered: u64,
@@ -230,7 +233,7 @@ impl Staging {
         n_numbered: u64,
     ) -> io::Result<Self> {
         let n_max = n_max.max(2) as u64;
-        let mut staging = Self { free: Vec::new(), n_made: 0, n_numbered, n_max };
+        let mut staging = Self { free: Vec::new(), n_unused: 0, n_made: 0, n_numbered, n_max };
         let first = staging.make(lanes)?;
         staging.free.push(first);
         Ok(staging)
@@ -240,7 +243,9 @@ impl Staging {
     pub(crate) fn take(&mut self, lanes: &super::lanes::Lanes) -> Option<Buffer> {
         let round = lanes.place.round();
         let mut buffer = loop {
-            match self.free.pop() {
+            let next = self.free.pop();
+            self.n_unused = self.n_unused.min(self.free.len());
+            match next {
                 Some(buffer) if buffer.round == round => break buffer,
                 // Its file went with the place that was there before.
                 Some(_) => {
@@ -259,14 +264,38 @@ impl Staging {
         self.free.push(buffer);
     }
 
+    /// Gives a buffer back to the system that nobody needed since the last call, if there is one:
+    /// what a burst took goes little by little, and soon comes again with the next one.
+    pub(crate) fn trim(&mut self, lanes: &super::lanes::Lanes) {
+        // One stays, as it may not come again where memory is short.
+        if self.n_unused > 0 && self.n_made > 1 {
+            let buffer = self.free.remove(0);
+            if buffer.round == lanes.place.round() {
+                // ord: Relaxed, this is the only writer (B1).
+                let number = buffer.memory.word(word::NUMBER).load(Ordering::Relaxed);
+                lanes.place.forget(&file_name(number), BUFFER_BYTES);
+            } else {
+                lanes.place.release(BUFFER_BYTES);
+            }
+            self.n_made -= 1;
+        }
+        self.n_unused = self.free.len();
+    }
+
     fn make(&mut self, lanes: &super::lanes::Lanes) -> io::Result<Buffer> {
         if self.n_made == self.n_max {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let round = lanes.place.round();
         let number = self.n_numbered;
-        let memory = lanes.place.memory(&format!("staging-{number}"), BUFFER_BYTES, 4)?;
+        let memory = lanes.place.memory(&file_name(number), BUFFER_BYTES, 4)?;
         (self.n_made, self.n_numbered) = (self.n_made + 1, number + 1);
         Ok(Buffer::new(memory, round, lanes.logger, number))
     }
+}
+
+/// Name of a buffer's file within its place.
+#[cfg(not(loom))]
+fn file_name(number: u64) -> String {
+    format!("staging-{number}")
 }

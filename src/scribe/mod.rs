@@ -222,8 +222,7 @@ impl Scribe {
         }
         for (ticket, ask) in asked {
             let tails = self.intakes.iter().map(|i| (i.lane.generation, i.lane.memory().tail()));
-            let tails = tails.collect();
-            self.pending.push(Pending { ticket, ask, tails, spilled: None });
+            self.pending.push(Pending { ticket, ask, tails: tails.collect(), spilled: None });
         }
         self.hear_ready();
         if let Some(spill) = &self.setup.spill {
@@ -472,6 +471,7 @@ impl Scribe {
         if now >= self.next_check {
             self.next_check = now + CHECK_EVERY;
             self.setup.queue.push_if_idle(Op::Check);
+            self.setup.staging.trim(&self.setup.lanes);
         }
     }
 
@@ -482,13 +482,13 @@ impl Scribe {
             return;
         }
         let is_done = |intake: &Intake| is_done(intake) && intake.close();
-        let (done, kept) = std::mem::take(&mut self.intakes).into_iter().partition(is_done);
+        let intakes = std::mem::take(&mut self.intakes).into_iter();
+        let (done, kept): (Vec<_>, _) = intakes.partition(is_done);
         self.intakes = kept;
         // Their numbers change; all lanes were looked at in this turn.
         self.called.clear();
         self.index_intakes();
-        let done: Vec<Intake> = done;
-        let lanes: Vec<Arc<Lane>> = done.into_iter().map(|intake| intake.lane).collect();
+        let lanes: Vec<_> = done.into_iter().map(|intake| intake.lane).collect();
         self.setup.lanes.take_back(&lanes);
     }
 

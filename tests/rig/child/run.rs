@@ -184,7 +184,7 @@ fn thousand(args: &Args) {
     std::thread::sleep(idle);
     let used = cpu_us() - before;
     let share = used as f64 / began.elapsed().as_micros() as f64 * 100.0;
-    tell(&format!("idle_cpu_percent={share:.4}"));
+    tell(&format!("idle_cpu_percent={share:.4} rss_kib={}", field(status, "VmRSS:")));
     if args.number("busy", 0) == 1 {
         // Each burst passes the mark of this thread's lane, and so is a turn of the scribe.
         let idle_ns = scribe_ns() - scribe_before;
