@@ -151,3 +151,18 @@ fn a_paragraph_of_a_help_is_broken_by_the_terminal_alone() {
         }
     }
 }
+
+#[test]
+fn every_verb_that_wants_a_log_directory_says_what_to_give_where_there_is_none() {
+    let verbs = "cat info verify gaps spans du ps dump recover spill:ls prune:--max-size:1G \
+                 ctl:stats:--dir";
+    for verb in verbs.split_whitespace() {
+        let args: Vec<_> = verb.split(':').chain(["/no/such/log"]).collect();
+        let output = ttlog(&args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.stdout.is_empty() && output.status.code() == Some(1), "{verb}: {said}");
+        for part in ["/no/such/log: No such file", "; give the directory"] {
+            assert!(said.contains(part), "{verb}: {said}");
+        }
+    }
+}

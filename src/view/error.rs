@@ -24,6 +24,12 @@ impl Error {
         Self { path: path.to_owned(), cause: Cause::Store(error) }
     }
 
+    /// What the system said when it was to be opened; shown with what helps against it.
+    #[must_use]
+    pub fn io(path: &Path, error: std::io::Error) -> Self {
+        Self::new(path, store::Error::Io(error))
+    }
+
     pub(super) fn no_logs(path: &Path) -> Self {
         Self { path: path.to_owned(), cause: Cause::NoLogs }
     }

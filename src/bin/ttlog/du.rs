@@ -9,6 +9,7 @@ use serde_json::json;
 use ttlog::render::Calendar;
 use ttlog::render::escape::printable;
 use ttlog::store::retention::{Stored, list};
+use ttlog::view;
 
 use crate::args::{DuArgs, Report};
 use crate::output::Output;
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &DuArgs) -> Result<u8, Failure> {
             Ok(stored) => tell(&dir, &stored, args.output, &mut out.buffer)?,
             Err(error) => {
                 failed = true;
-                output::note(&format!("{}: {error}", shown(&dir)));
+                output::note(&view::Error::io(&dir, error).to_string());
             }
         }
         out.flush()?;

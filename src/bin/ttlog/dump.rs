@@ -7,6 +7,7 @@ use clap::Args;
 use ttlog::dump::{dump, loggers_of};
 use ttlog::lane::outside::{self, Owner};
 use ttlog::render::escape::printable;
+use ttlog::view;
 
 use crate::output::{self, Output};
 use crate::{EXIT_ERROR, Failure, ps};
@@ -80,7 +81,7 @@ fn meant(target: &Path) -> Result<Vec<(Owner, PathBuf)>, Failure> {
         None => {
             let shown = ps::shown(target);
             let (found, notes) = outside::owners(target)
-                .map_err(|error| Failure::Other(format!("{shown}: {error}")))?;
+                .map_err(|error| Failure::Other(view::Error::io(target, error).to_string()))?;
             notes.iter().for_each(|note| output::note(&printable(note)));
             (found.into_iter().map(|found| (found.owner, target.to_owned())).collect(), shown)
         }

@@ -7,6 +7,7 @@ use ttlog::Keep;
 use ttlog::render::escape::printable;
 use ttlog::store::retention::{Doomed, Why};
 use ttlog::upkeep::prune;
+use ttlog::view;
 
 use crate::args::PruneArgs;
 use crate::output::Output;
@@ -23,7 +24,7 @@ pub(crate) fn run(args: &PruneArgs) -> Result<u8, Failure> {
             Ok(pruned) => pruned,
             Err(error) => {
                 failed = true;
-                output::note(&format!("{}: {error}", printable(&dir.to_string_lossy())));
+                output::note(&view::Error::io(&dir, error).to_string());
                 continue;
             }
         };

@@ -10,6 +10,7 @@ use ttlog::control::{self, Answer};
 use ttlog::lane::outside::{self, Found};
 use ttlog::render::Calendar;
 use ttlog::render::escape::printable;
+use ttlog::view;
 
 use crate::args::Report;
 use crate::output::{self, Output};
@@ -62,8 +63,8 @@ pub(crate) fn run(args: &PsArgs) -> Result<u8, Failure> {
 
 /// The loggers of a directory whose owner files are held, oldest first.
 pub(crate) fn living(dir: &Path) -> Result<Vec<Found>, Failure> {
-    let (mut found, notes) =
-        outside::owners(dir).map_err(|error| Failure::Other(format!("{}: {error}", shown(dir))))?;
+    let (mut found, notes) = outside::owners(dir)
+        .map_err(|error| Failure::Other(view::Error::io(dir, error).to_string()))?;
     notes.iter().for_each(|note| output::note(&printable(note)));
     found.retain(|found| found.alive);
     found.sort_by_key(|found| found.owner.start_ns);

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 use ttlog::__private::{Report as Recovered, TakenUp, look, take_up};
 use ttlog::render::escape::printable;
+use ttlog::view;
 
 use crate::args::Report;
 use crate::output::Output;
@@ -71,7 +72,7 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<u8, Failure> {
             Ok(report) => report,
             Err(error) => {
                 failed = true;
-                output::note(&format!("{}: {error}", shown(&dir)));
+                output::note(&view::Error::io(&dir, error).to_string());
                 continue;
             }
         };
