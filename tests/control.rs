@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use ttlog::{Builder, Handle, debug, info};
@@ -187,6 +188,29 @@ fn a_client_that_says_nonsense_or_nothing_gets_an_error_and_holds_up_nobody_for_
     assert_eq!(logger.flush(LONG).unwrap().events, 1);
     drop(silent);
     logger.shutdown(LONG).unwrap();
+}
+
+#[test]
+fn a_client_that_never_ends_its_line_holds_up_nobody_for_long() {
+    let temp = tempfile::tempdir().unwrap();
+    let _logger = start(temp.path());
+    let socket = sockets(temp.path()).remove(0);
+    let (over, is_over) = channel::<()>();
+    std::thread::scope(|scope| {
+        // Goes with this closure, however it ends.
+        let _over = over;
+        let mut slow = UnixStream::connect(&socket).unwrap();
+        scope.spawn(move || {
+            // Each byte comes well within the time that one may take to come.
+            let soon = Duration::from_millis(100);
+            while slow.write_all(b"x").is_ok()
+                && is_over.recv_timeout(soon) == Err(RecvTimeoutError::Timeout)
+            {}
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        let answer = ttlog::control::ask(&socket, "stats", LONG).unwrap();
+        assert!(matches!(answer, ttlog::control::Answer::Ok(text) if text.contains("written=")));
+    });
 }
 
 #[test]

@@ -2,9 +2,8 @@
 //!
 //! ```text
 //!  set_filter(…, ttl) ──┐ wake      ┌─► the filter falls back
-//!  signals ─────────────┼──► poll ──┼─► flush, then the signal's own effect
-//!  socket <id>.sock ────┘           ├─► one request, one answer
-//!                                   └─► what rate limits left out is told
+//!                       ├──► poll ──┼─► one request, one answer
+//!  socket <id>.sock ────┘           └─► what rate limits left out is told
 //! ```
 //!
 //! The scribe and the program's threads never wait for it. It serves one connection after another,

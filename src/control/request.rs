@@ -1,9 +1,9 @@
 //! Request: one line that a logger is asked, and its answer.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::socket;
 use crate::error::Error;
@@ -16,7 +16,7 @@ const FLUSH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a dump is waited for; it goes on behind that.
 const DUMP_WAIT: Duration = Duration::from_secs(10);
 /// The longest request, and the longest answer.
-const BYTES_MAX: u64 = 64 << 10;
+const BYTES_MAX: usize = 64 << 10;
 
 /// What a logger said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn ask(path: &Path, request: &str, timeout: Duration) -> io::Result<Answer> 
     stream.set_write_timeout(Some(CLIENT_WAIT))?;
     stream.write_all(format!("{}\n", request.replace('\n', " ")).as_bytes())?;
     let mut text = String::new();
-    stream.take(BYTES_MAX).read_to_string(&mut text)?;
+    stream.take(BYTES_MAX as u64).read_to_string(&mut text)?;
     let text = text.trim_end_matches('\n');
     match text.split_once(' ').unwrap_or((text, "")) {
         ("ok", rest) => Ok(Answer::Ok(rest.to_owned())),
@@ -49,12 +49,10 @@ pub fn ask(path: &Path, request: &str, timeout: Duration) -> io::Result<Answer> 
 
 /// Answers one client; what it does not take in time is dropped.
 pub(super) fn serve(handle: &Handle, stream: &UnixStream) {
-    let _ = stream.set_read_timeout(Some(CLIENT_WAIT));
     let _ = stream.set_write_timeout(Some(CLIENT_WAIT));
-    let mut line = String::new();
-    let answer = match BufReader::new(stream.take(BYTES_MAX)).read_line(&mut line) {
-        Ok(_) if line.ends_with('\n') => answer(handle, line.trim()),
-        _ => Err("no line, or one that is too long or not text".into()),
+    let answer = match read_line(stream, Instant::now() + CLIENT_WAIT) {
+        Some(line) => answer(handle, line.trim()),
+        None => Err("no line, or one that is too long or not text".into()),
     };
     let text = match answer {
         Ok(text) => format!("ok {text}\n"),
@@ -62,6 +60,29 @@ pub(super) fn serve(handle: &Handle, stream: &UnixStream) {
     };
     let mut stream = stream;
     let _ = stream.write_all(text.as_bytes());
+}
+
+/// The client's line, if it is there by then; what comes behind it is nobody's.
+fn read_line(mut stream: &UnixStream, until: Instant) -> Option<String> {
+    let (mut line, mut piece) = (Vec::new(), [0; 1024]);
+    loop {
+        // A timeout of its own for each read would leave the end to the client.
+        let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        stream.set_read_timeout(Some(left)).ok()?;
+        let n = match stream.read(&mut piece) {
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return None,
+        };
+        line.extend_from_slice(&piece[..n]);
+        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            line.truncate(end);
+            return String::from_utf8(line).ok();
+        }
+        if n == 0 || line.len() > BYTES_MAX {
+            return None;
+        }
+    }
 }
 
 fn answer(handle: &Handle, line: &str) -> Result<String, String> {
