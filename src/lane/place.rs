@@ -24,7 +24,7 @@ use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
 
 use super::memory::{HEADER_BYTES, Memory};
 pub(crate) use super::places::{open_hinted, remove, remove_unfinished};
-use super::places::{lock_empty, remove_opened};
+use super::places::{lock_empty, remove_by, remove_opened};
 use super::room;
 use super::owner::{LanesHint, Owner};
 use crate::record::Anchor;
@@ -455,8 +455,8 @@ impl Place {
 
     /// Removes the whole place.
     pub(crate) fn remove(&self) {
-        if let Some(path) = &self.path {
-            remove(path);
+        if let (Some(path), Some(dir)) = (&self.path, &self.state().dir) {
+            remove_by(&dir.fd, path);
         }
     }
 

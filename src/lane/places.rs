@@ -8,10 +8,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RawDir, SeekFrom};
 
 use super::owner::LanesHint;
 use super::place::{LANE_PREFIX, OWNER_NAME, RECORDER_PREFIX};
+
+/// Room for the names that one call of the kernel tells.
+const NAMES_BYTES: usize = 8 << 10;
 
 /// Opens a directory that is this user's own and closed to others, never through a symlink.
 pub(super) fn open_own(path: &Path) -> io::Result<OwnedFd> {
@@ -32,10 +35,13 @@ pub(super) fn still_named(fd: &OwnedFd, path: &Path) -> bool {
     (held.st_dev, held.st_ino) == (named.dev(), named.ino())
 }
 
-/// Names in a directory, read through its descriptor.
+/// Names in a directory, read through its descriptor alone: the process may have no other left.
 pub(super) fn names(fd: &OwnedFd) -> io::Result<Vec<String>> {
+    rustix::fs::seek(fd, SeekFrom::Start(0))?;
+    let mut buffer = Vec::with_capacity(NAMES_BYTES);
+    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
     let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(fd)? {
+    while let Some(entry) = entries.next() {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name != "." && name != ".." {
             names.push(name);
@@ -68,6 +74,15 @@ pub(super) fn lock_empty(path: &Path) -> io::Result<Option<OwnedFd>> {
 pub(crate) fn remove(path: &Path) {
     if let Ok(fd) = open_own(path) {
         remove_opened(&fd, path);
+    }
+}
+
+/// The same through a descriptor that is there already, unless the path names another by now.
+pub(super) fn remove_by(fd: &OwnedFd, path: &Path) {
+    if still_named(fd, path) {
+        remove_opened(fd, path);
+    } else {
+        remove(path);
     }
 }
 

@@ -11,6 +11,7 @@ mod threads;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,6 +35,7 @@ use crate::handle::{Flushed, Handle, flushed, unanswered};
 use crate::io::IoChoice;
 use crate::lane::catalog::Catalog;
 use crate::lane::lanes::{FIRST_BYTES, Lanes};
+use crate::lane::owner::Owner;
 use crate::lane::place::{self, LanesChoice, Place};
 use crate::lane::staging::BUFFER_BYTES;
 use crate::lane::{entered, living, process, thread};
@@ -145,15 +147,7 @@ impl Builder {
         if self.log_panics || self.recorder.is_some() {
             panics::install();
         }
-        if self.flush_on_signals {
-            signals::install()?;
-        }
-        let thread = inner.clone();
-        if let Err(error) = spawn("ttlog-control", move || control::run(&thread)) {
-            let _ = inner.end(EXIT_WAIT);
-            return Err(error);
-        }
-        if let Err(error) = inner.start_recorder() {
+        if let Err(error) = inner.start_rest() {
             let _ = inner.end(EXIT_WAIT);
             return Err(error);
         }
@@ -217,21 +211,21 @@ impl Inner {
         let (place, mut reason) =
             Place::create(&choice, logger, config.lanes_bytes_max as u64, bytes_min)
                 .map_err(memory)?;
-        let owner = owner_of(config, &dir, logger, &place, spill).map_err(memory)?;
-        let guard = RemoveOnFailure(&place);
         let name = name::owner(logger);
-        // Before the one in the place: who dies in between leaves a place that anybody may remove
-        // without reading it.
-        let file = owner.publish(&dir, &name).map_err(|error| {
-            Error::at(Kind::Directory("the log directory cannot be written to"), &dir, error)
-        })?;
-        process::keep_from_children(&file);
-        if let Err(error) = place.publish(&owner) {
-            let _ = std::fs::remove_file(dir.join(&name));
-            process::close_kept(file);
-            return Err(memory(error));
-        }
-        std::mem::forget(guard);
+        let named = owner_of(config, &dir, logger, &place, spill)
+            .map_err(memory)
+            .and_then(|owner| publish(&owner, &dir, &name, &place).map(|file| (owner, file)));
+        let (owner, file) = match named {
+            Ok(named) => named,
+            Err(error) => {
+                let path = place.path().map(Path::to_owned);
+                place.unlock();
+                // Its descriptors may be the last ones that there were.
+                drop(place);
+                path.iter().for_each(|path| place::remove(path));
+                return Err(error);
+            }
+        };
         let header = segment_header(&owner);
         let owner = Arc::new(OwnerLock {
             owner: Mutex::new(owner),
@@ -263,6 +257,8 @@ impl Inner {
         lanes_reason: Option<String>,
     ) -> Result<Arc<Self>, Error> {
         let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &owner.dir, error);
+        // First what may fail and leaves nothing.
+        let control = Control::new().map_err(|error| Error::caused_by(Kind::Thread, error))?;
         let (lanes, parker, staging) = make_lanes(config, place, owner).map_err(memory)?;
         let now = if config.utc_ticks { pipe::utc_anchor } else { clock::anchor };
         lanes.place.add_anchor(now());
@@ -304,7 +300,6 @@ impl Inner {
             tap: tap.clone(),
             spans,
         });
-        let control = Control::new().map_err(|error| Error::caused_by(Kind::Thread, error))?;
         let started = spawn("ttlog-files", move || run_writer(writer)).and_then(|_| {
             spawn("ttlog-scribe", move || scribe.run()).inspect_err(|_| queue.end())
         });
@@ -333,6 +328,16 @@ impl Inner {
             tap,
             recorder: OnceLock::new(),
         }))
+    }
+
+    /// Starts what steers it, and its recorder.
+    fn start_rest(self: &Arc<Self>) -> Result<(), Error> {
+        if self.config.flush_on_signals {
+            signals::install()?;
+        }
+        let thread = self.clone();
+        spawn("ttlog-control", move || control::run(&thread))?;
+        self.start_recorder()
     }
 
     pub(crate) fn ask(&self, ask: Ask) -> Ticket {
@@ -385,16 +390,17 @@ impl Inner {
     /// Asks for the end, waits for it, and lets go of everything; `None` when the time ran out.
     fn finish(&self, ask: Ask, timeout: Duration) -> Result<Flushed, Error> {
         let deadline = Instant::now() + timeout.min(Duration::from_secs(86_400 * 365));
+        let left = || deadline.saturating_duration_since(Instant::now());
         self.end_recorder(timeout);
         let ticket = self.ask(ask);
-        let answer = self.progress.wait(ticket, timeout).map_err(unanswered);
-        let end = self.progress.wait_end(deadline.saturating_duration_since(Instant::now()));
+        let answer = self.progress.wait(ticket, left()).map_err(unanswered);
+        let end = self.progress.wait_end(left());
         self.tap.iter().for_each(|tap| tap.end(CONSOLE_WAIT));
         if !end {
             // The disk does not answer: what is left stays in lanes and staging for the next start.
             return answer.and(Err(Error::new(Kind::Timeout)));
         }
-        self.upkeep.at_end(&self.progress, deadline.saturating_duration_since(Instant::now()));
+        self.upkeep.at_end(&self.progress, left());
         let scribe = self.scribe.lock().take();
         let end = scribe.and_then(|scribe| scribe.join().ok()).unwrap_or(End::Busy);
         if end == End::Removed || end == End::Left && ask == Ask::Shutdown {
@@ -435,13 +441,19 @@ impl Inner {
     }
 }
 
-struct RemoveOnFailure<'a>(&'a Place);
-
-impl Drop for RemoveOnFailure<'_> {
-    fn drop(&mut self) {
-        self.0.unlock();
-        self.0.remove();
+/// Writes the owner files, that in the log directory first: who dies in between leaves a place that
+/// anybody may remove without reading it.
+fn publish(owner: &Owner, dir: &Path, name: &str, place: &Place) -> Result<File, Error> {
+    let file = owner.publish(dir, name).map_err(|error| {
+        Error::at(Kind::Directory("the log directory cannot be written to"), dir, error)
+    })?;
+    process::keep_from_children(&file);
+    if let Err(error) = place.publish(owner) {
+        let _ = std::fs::remove_file(dir.join(name));
+        process::close_kept(file);
+        return Err(Error::at(Kind::Directory("no memory for lanes"), dir, error));
     }
+    Ok(file)
 }
 
 extern "C" fn at_exit() {

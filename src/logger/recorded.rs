@@ -1,7 +1,7 @@
 //! Recorded: what becomes of events that the filter leaves out, where there is a flight recorder.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Inner, spawn};
 use crate::dump::Dumped;
@@ -65,12 +65,13 @@ impl Inner {
     /// Ends the recorder, behind the dump that an event has asked for last.
     pub(super) fn end_recorder(&self, timeout: Duration) {
         let Some(keeper) = self.recorder.get() else { return };
-        let wait = LAST_WAIT.min(timeout / 2);
+        let until = Instant::now() + LAST_WAIT.min(timeout / 2);
+        let left = || until.saturating_duration_since(Instant::now());
         if self.config.dump_on.is_some() {
             // What asks for it may not have been seen yet.
             let ticket = self.ask(Ask::Flush);
-            if self.progress.wait(ticket, wait).is_ok() {
-                keeper.dump_last(wait);
+            if self.progress.wait(ticket, left()).is_ok() {
+                keeper.dump_last(left());
             }
         }
         keeper.end();
