@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::*;
 use crate::io::sim_disk::SimDisk;
-use crate::lane::owner::Owner;
+use crate::record::Level;
 
 thread_local! {
     /// The disk of the next logger that this thread starts.
@@ -22,10 +22,11 @@ fn a_start_whose_threads_cannot_be_started_leaves_nothing() {
         let comm = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
         names.filter_map(|task| comm(task).ok()).filter(|n| n == "ttlog-files\n").count()
     };
-    for name in ["ttlog-files", "ttlog-scribe"] {
+    for name in ["ttlog-files", "ttlog-scribe", "ttlog-control", "ttlog-recorder"] {
         REFUSED.set(name);
         let before = files();
-        let error = Builder::new(dir.path()).lanes_in(lanes.path()).build().unwrap_err();
+        let builder = Builder::new(dir.path()).lanes_in(lanes.path());
+        let error = builder.flight_recorder(Level::Trace, 1 << 20).build().unwrap_err();
         assert!(error.to_string().contains("ulimit -u"), "{error}");
         assert_eq!((count(dir.path()), count(lanes.path())), (0, 0), "{name}");
         let began = Instant::now();
