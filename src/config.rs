@@ -7,6 +7,7 @@ use crate::back_pressure::Fallback;
 use crate::error::{Error, Kind};
 use crate::io::IoChoice;
 use crate::lane::place::LanesChoice;
+use crate::lane::staging::LANES_BYTES_MIN;
 use crate::record::{CODEC_COMPACT, CODEC_RAW, Level};
 use crate::ring::BackPressurePolicy;
 use crate::store::keep::Keep;
@@ -258,8 +259,9 @@ impl Builder {
         self
     }
 
-    /// Bounds what lanes, staging and spares take together, in bytes; by default 64 MiB. A quarter
-    /// of the free shared memory and an eighth of the memory that the cgroup has left bound it too.
+    /// Bounds what lanes, staging and spares take together, in bytes; by default 64 MiB, and 1 MiB
+    /// at least. A quarter of the free shared memory and an eighth of the memory that the cgroup has
+    /// left bound it too.
     pub fn lanes_bytes_max(mut self, bytes: usize) -> Self {
         self.lanes_bytes_max = bytes;
         self
@@ -463,6 +465,9 @@ impl Builder {
         }
         if self.lane_bytes == 0 || self.lane_bytes > 64 << 20 {
             return refuse("lane_bytes must be from 1 to 64 MiB".into());
+        }
+        if self.lanes_bytes_max < LANES_BYTES_MIN {
+            return refuse("lanes_bytes_max is too small; use 1 MiB or more".into());
         }
         if let Some((target, n, per)) = self.limits.iter().find(|it| it.1 == 0 || it.2.is_zero()) {
             return refuse(format!(

@@ -161,6 +161,9 @@ fn settings_that_make_no_sense_are_refused_with_the_way_out() {
     }
     let error = Builder::new(dir.path()).rotate(Rotate::size(1000)).build().unwrap_err();
     assert!(error.to_string().contains("64 KiB"), "{error}");
+    // Else the lanes would lie in private memory, or nowhere, and free memory would be blamed.
+    let error = Builder::new(dir.path()).lanes_bytes_max(700 << 10).build().unwrap_err();
+    assert!(error.to_string().contains("1 MiB"), "{error}");
 }
 
 /// Segments of dead and living loggers in one directory.

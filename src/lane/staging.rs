@@ -39,6 +39,9 @@ pub(crate) const RUNS_BYTES: usize = 256 << 10;
 const TAIL_BYTES: usize = 64 << 10;
 /// Bytes of a buffer behind its header page.
 pub(crate) const BUFFER_BYTES: usize = BLOCK_HEADER_BYTES + RUNS_BYTES + TAIL_BYTES;
+/// What lanes and staging of a logger take at least: two buffers, and lanes for four threads.
+#[cfg(not(loom))]
+pub(crate) const LANES_BYTES_MIN: usize = 2 * BUFFER_BYTES + 4 * super::lanes::FIRST_BYTES;
 /// Buffers that a logger has at most: 15 MiB.
 pub(crate) const BUFFERS_MAX: usize = 48;
 /// The spiller's: one block is filled while nothing else is.

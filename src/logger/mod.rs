@@ -34,10 +34,10 @@ use crate::error::{Error, Kind};
 use crate::handle::{Flushed, Handle, flushed, unanswered};
 use crate::io::IoChoice;
 use crate::lane::catalog::Catalog;
-use crate::lane::lanes::{FIRST_BYTES, Lanes};
+use crate::lane::lanes::Lanes;
 use crate::lane::owner::Owner;
 use crate::lane::place::{self, LanesChoice, Place};
-use crate::lane::staging::BUFFER_BYTES;
+use crate::lane::staging::LANES_BYTES_MIN;
 use crate::lane::{entered, living, process, thread};
 use crate::monitor::Mutex;
 use crate::record::Definition;
@@ -206,10 +206,9 @@ impl Inner {
         if let Some(base) = choice.base() {
             adopt::keep_pace(&dir, base);
         }
-        let bytes_min = (2 * BUFFER_BYTES + 4 * FIRST_BYTES) as u64;
         let memory = |error| Error::at(Kind::Directory("no memory for lanes"), &dir, error);
         let (place, mut reason) =
-            Place::create(&choice, logger, config.lanes_bytes_max as u64, bytes_min)
+            Place::create(&choice, logger, config.lanes_bytes_max as u64, LANES_BYTES_MIN as u64)
                 .map_err(memory)?;
         let name = name::owner(logger);
         let named = owner_of(config, &dir, logger, &place, spill)
