@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::crash::crash_point;
+use crate::dump::header_of;
 use crate::emit::clock;
 use crate::io::Disk;
 use crate::lane::outside::{self, Snapshot};
@@ -205,18 +206,10 @@ pub(super) fn write(
     snapshot: &Snapshot,
 ) -> io::Result<PathBuf> {
     let header = SegmentHeader {
-        logger: owner.logger,
         number,
         flags: if snapshot.has_spilled { FLAG_SPILLED } else { 0 },
-        boot: owner.boot,
-        clock: owner.clock,
-        app: owner.app.clone(),
-        version: owner.version.clone(),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        pid: owner.pid,
-        uid: rustix::process::getuid().as_raw(),
         created_ns: clock::wall_ns(),
-        ..SegmentHeader::default()
+        ..header_of(owner)
     };
     let name = name::segment(&header.app, header.created_ns, owner.logger, number);
     let path = dir.join(&name);

@@ -163,10 +163,10 @@ fn write(
     disk.sync_dir(dir)
 }
 
-fn begin(owner: &Owner, now_ns: i64, gathered: &Gathered) -> Builder {
-    let mut builder = Builder::new(SegmentHeader {
+/// The header of a file with events of this logger; its number and its time are the maker's.
+pub(crate) fn header_of(owner: &Owner) -> SegmentHeader {
+    SegmentHeader {
         logger: owner.logger,
-        number: millisecond(now_ns),
         boot: owner.boot,
         clock: owner.clock,
         app: owner.app.clone(),
@@ -174,9 +174,16 @@ fn begin(owner: &Owner, now_ns: i64, gathered: &Gathered) -> Builder {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         pid: owner.pid,
         uid: rustix::process::getuid().as_raw(),
+        ..SegmentHeader::default()
+    }
+}
+
+fn begin(owner: &Owner, now_ns: i64, gathered: &Gathered) -> Builder {
+    let mut builder = Builder::new(SegmentHeader {
+        number: millisecond(now_ns),
         created_ns: now_ns,
         flags: FLAG_DUMP,
-        ..SegmentHeader::default()
+        ..header_of(owner)
     });
     for definition in gathered.definitions.iter() {
         builder.add_definition((**definition).clone());

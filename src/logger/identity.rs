@@ -8,7 +8,7 @@ use crate::emit::clock;
 use crate::error::{Error, Kind};
 use crate::lane::owner::{self, Owner};
 use crate::lane::place::Place;
-use crate::store::segment::{CLOCK_UTC, SegmentHeader};
+use crate::store::segment::CLOCK_UTC;
 
 /// Makes the directory, with mode 0750, and returns its absolute path.
 pub(super) fn make_dir(dir: &Path) -> Result<PathBuf, Error> {
@@ -50,18 +50,4 @@ fn executable() -> String {
     let path = std::env::current_exe().ok();
     let stem = path.as_deref().and_then(Path::file_stem);
     stem.map_or_else(|| "app".into(), |stem| stem.to_string_lossy().into_owned())
-}
-
-pub(super) fn segment_header(owner: &Owner) -> SegmentHeader {
-    SegmentHeader {
-        logger: owner.logger,
-        boot: owner.boot,
-        clock: owner.clock,
-        app: owner.app.clone(),
-        version: owner.version.clone(),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        pid: owner.pid,
-        uid: rustix::process::getuid().as_raw(),
-        ..SegmentHeader::default()
-    }
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::identity::{make_dir, owner_of, segment_header};
+use self::identity::{make_dir, owner_of};
 pub use self::fork::reinit_after_fork;
 use self::live::Live;
 use self::owner_lock::OwnerLock;
@@ -26,6 +26,7 @@ use self::threads::{make_lanes, spawn, start_console, writer_setup};
 use crate::adopt;
 use crate::config::Builder;
 use crate::control::{self, Control};
+use crate::dump::header_of;
 use crate::emit::callsite::{self, DefinitionSink, SinkId};
 use crate::emit::limit::Limits;
 use crate::emit::redact::Patterns;
@@ -225,7 +226,7 @@ impl Inner {
                 return Err(error);
             }
         };
-        let header = segment_header(&owner);
+        let header = header_of(&owner);
         let owner = Arc::new(OwnerLock {
             owner: Mutex::new(owner),
             dir: dir.clone(),
