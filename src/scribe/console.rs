@@ -12,10 +12,10 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::tap::{Poured, Run, Tap};
+use super::tap::{Poured, Run, Tap, events_of};
 use crate::config::Console;
 use crate::lane::catalog::{Catalog, CatalogView};
-use crate::record::{Anchor, Definition, Head, RECORD_EVENT, Timeline};
+use crate::record::{Anchor, Definition, Timeline};
 use crate::render::{Event, Format, Lost, Renderer, Shape, Thread, is_coloured, local_offset};
 
 /// Text is written in pieces of this size.
@@ -88,7 +88,7 @@ impl Screen {
         let mut events = Vec::new();
         for run in &poured.runs {
             self.lost(run, timeline.wall_ns(first_ticks(run).unwrap_or(now.ticks)));
-            events.extend(events_of(run));
+            events.extend(events_of(&run.bytes).map(|(head, bytes)| (head, bytes, run)));
         }
         // Stable: what one thread logged at one tick stays in its order.
         events.sort_by_key(|(head, ..)| head.ticks);
@@ -108,6 +108,11 @@ impl Screen {
         if poured.skipped > 0 {
             let n = poured.skipped;
             let line = format!("ttlog: {n} events are not shown here; the log has them\n");
+            self.text.extend_from_slice(line.as_bytes());
+        }
+        if poured.untold > 0 {
+            let n = poured.untold;
+            let line = format!("ttlog: {n} lost events are not told here; `ttlog gaps` tells them\n");
             self.text.extend_from_slice(line.as_bytes());
         }
         self.write();
@@ -148,18 +153,6 @@ impl Screen {
     }
 }
 
-/// The events of a run: head, bytes from it on, run.
-fn events_of(run: &Run) -> impl Iterator<Item = (Head, &[u8], &Run)> {
-    let mut rest = &run.bytes[..];
-    let all = std::iter::from_fn(move || {
-        let head = Head::read(rest)?;
-        let bytes = rest;
-        rest = &rest[head.len()..];
-        Some((head, bytes, run))
-    });
-    all.filter(|(head, ..)| head.kind == RECORD_EVENT)
-}
-
 fn first_ticks(run: &Run) -> Option<u64> {
-    events_of(run).next().map(|(head, ..)| head.ticks)
+    events_of(&run.bytes).next().map(|(head, _)| head.ticks)
 }

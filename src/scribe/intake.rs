@@ -206,7 +206,7 @@ impl Intake {
             };
             if let Some(tap) = &self.tap {
                 let (run, lost) = ((self.lane.tid, &*self.lane.thread), losses.since(&told));
-                tap.add(run, lost, &stride[..encoded.consumed], encoded.count);
+                tap.add(run, lost, &stride[..encoded.consumed]);
             }
             self.lost += lost;
             if stride.is_empty() {

@@ -175,7 +175,7 @@ impl Spiller {
                     }
                     if let Some(tap) = &self.spill.setup.tap {
                         let (run, lost) = ((lane.tid, &*lane.thread), losses.since(&told));
-                        tap.add(run, lost, &stride[..encoded.consumed], encoded.count);
+                        tap.add(run, lost, &stride[..encoded.consumed]);
                     }
                     if lost > 0 {
                         taking.set_told(losses);
