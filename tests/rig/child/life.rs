@@ -138,7 +138,9 @@ fn builder_of(handle: &ttlog::Handle) -> Result<(), ttlog::Error> {
 
 /// Lanes that die with the process, and a scribe that writes late: what is read was flushed.
 fn late(args: &Args) -> ttlog::Builder {
-    builder(args).crash_safe(false).write_within(Duration::from_secs(600))
+    // Nor is anything spilled where the scribe does not get a processor.
+    let builder = builder(args).back_pressure(ttlog::BackPressurePolicy::Block);
+    builder.crash_safe(false).write_within(Duration::from_secs(600))
 }
 
 /// A thread panics and is joined; then the process dies in the hook that was there before.
@@ -201,6 +203,8 @@ fn signals(args: &Args) {
     }
     let logger = late(args).flush_on_signals().init().expect("a logger");
     let _second = late(args).flush_on_signals().build().expect("another");
+    // The first turn of a scribe, whenever it gets a processor, writes what is there.
+    logger.flush(Duration::from_secs(60)).expect("a disk that answers");
     if args.text("later") == Some("handler") {
         set_handler(signal, own);
     }
