@@ -123,4 +123,14 @@ fn records_of_log_arrive_with_their_values_and_follow_the_filter() {
     let told: Vec<_> =
         self::records(dir.path()).iter().map(|it| it.message().into_owned()).collect();
     assert_eq!(told, ["in job 7"]);
+
+    // By the names of key-values, as an event's by those of its fields.
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = Builder::new(dir.path()).filter("error,[{user}]=debug").init().expect("a logger");
+    log::debug!(user = 7, ok = true; "by name");
+    log::debug!(used = 7; "by another name");
+    handle.shutdown(LONG).expect("a disk that answers");
+    let told: Vec<_> =
+        self::records(dir.path()).iter().map(|it| it.message().into_owned()).collect();
+    assert_eq!(told, ["by name"]);
 }

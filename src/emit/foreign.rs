@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 #[cfg(feature = "log")]
-use super::callsite::{Callsite, Metadata};
+use super::callsite::{Callsite, FieldName, Metadata};
 #[cfg(feature = "log")]
 use super::sites::{self, Installed};
 use super::table::Table;
@@ -55,17 +55,27 @@ impl Foreign {
                 level: origin.level,
                 is_span: false,
                 name: "",
-                // Kept as long as the table, that is, as long as the process.
-                target: Box::leak(origin.target.into()),
+                target: keep(origin.target),
                 file: "",
                 line: 0,
                 module: "",
-                fields: &[],
+                // What filters ask for; the statement has them too.
+                fields: names
+                    .iter()
+                    .map(|name| FieldName::Text(keep(name)))
+                    .collect::<Vec<_>>()
+                    .leak(),
                 template: None,
                 arguments: &[],
             }),
         }
     }
+}
+
+/// Kept as long as the table, that is, as long as the process.
+#[cfg(feature = "log")]
+fn keep(text: &str) -> &'static str {
+    Box::leak(text.into())
 }
 
 static STATEMENTS: Table<Foreign> = Table::new();
@@ -82,11 +92,7 @@ pub(crate) fn of_anywhere(level: Level) -> Option<&'static Foreign> {
     statement_among(usize::MAX, &anywhere, &[])
 }
 
-fn statement_among(
-    max: usize,
-    origin: &Origin<'_>,
-    names: &[&str],
-) -> Option<&'static Foreign> {
+fn statement_among(max: usize, origin: &Origin<'_>, names: &[&str]) -> Option<&'static Foreign> {
     let mut hasher = DefaultHasher::new();
     (origin, names).hash(&mut hasher);
     let hash = hasher.finish();
