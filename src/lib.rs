@@ -109,6 +109,7 @@ without_loom! {
     pub use emit::field;
     pub use emit::span;
     pub use emit::filter::{Explanation, Filter, FilterError};
+    pub use emit::handler::in_signal_handler;
     pub use emit::level::STATIC_MAX_LEVEL;
     pub use emit::redact::Redacted;
     pub use emit::span::{Instrument, Span};

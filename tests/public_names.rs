@@ -81,6 +81,7 @@ fn global(dir: &Path) -> Result<(), Error> {
     let _: Handle = ttlog::init(dir)?;
     let _: Handle = Builder::new(dir).env_filter().lanes_in(dir).env().init()?;
     let _: () = ttlog::reinit_after_fork()?;
+    let _: u8 = ttlog::in_signal_handler(|| 7);
     #[cfg(feature = "log")]
     let _: () = ttlog::bridge::init()?;
     Ok(())

@@ -15,6 +15,7 @@ pub mod field;
 pub(crate) mod filter;
 #[cfg(any(feature = "tracing", feature = "log"))]
 pub(crate) mod foreign;
+pub(crate) mod handler;
 pub(crate) mod level;
 pub(crate) mod limit;
 pub(crate) mod metadata;

@@ -12,6 +12,7 @@ use super::filter::{Filter, Interest};
 use super::limit::{self, Limits};
 use super::redact::{self, Patterns};
 use crate::lane::capture;
+use crate::lane::thread::Raised;
 use crate::monitor::{Guard, Mutex};
 use crate::record::{Definition, Level};
 use crate::sync::fixed::{AtomicU32, Ordering};
@@ -106,6 +107,11 @@ pub(super) fn with_registry<T>(job: impl FnOnce(&mut Registry) -> T) -> Option<T
     }
     let _leave = Leave;
     Some(job(&mut REGISTRY.lock()))
+}
+
+/// Keeps this thread out of the list, as a signal handler that interrupted its look at it.
+pub(super) fn stay_out() -> Raised {
+    Raised::new(&INSIDE)
 }
 
 impl Registry {

@@ -11,6 +11,7 @@ use super::capture;
 use super::lanes::Lanes;
 use super::process;
 use super::recorder::{self, RECORDER_SERIALS};
+use super::thread::Raised;
 use crate::monitor::{Guard, Mutex};
 use crate::record::{Cause, LEVELS, Level};
 
@@ -41,6 +42,11 @@ fn enter<R>(look: impl FnOnce() -> R) -> Option<R> {
     let result = look();
     INSIDE.set(false);
     Some(result)
+}
+
+/// Keeps this thread out of the list, as a signal handler that interrupted its look at it.
+pub(crate) fn stay_out() -> Raised {
+    Raised::new(&INSIDE)
 }
 
 /// A number that no logger of this process has; never 0, nor with the bits of a mark or of a

@@ -1,6 +1,7 @@
 //! Thread: the calling thread, as the operating system knows it and as the logger does.
 
 use std::cell::Cell;
+use std::thread::LocalKey;
 
 thread_local! {
     /// True on the logger's own threads: the logger never logs through itself.
@@ -34,6 +35,30 @@ impl Drop for Cold {
     fn drop(&mut self) {
         COLD.set(false);
     }
+}
+
+/// A flag of this thread, set until this is dropped; then it is what it was before.
+#[derive(Debug)]
+pub(crate) struct Raised {
+    flag: &'static LocalKey<Cell<bool>>,
+    before: bool,
+}
+
+impl Raised {
+    pub(crate) fn new(flag: &'static LocalKey<Cell<bool>>) -> Self {
+        Self { flag, before: flag.replace(true) }
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.flag.set(self.before);
+    }
+}
+
+/// Closes the cold way to this thread, as to a signal handler that interrupted it.
+pub(crate) fn stay_warm() -> Raised {
+    Raised::new(&COLD)
 }
 
 /// Says that this thread belongs to a logger: its own events go nowhere.
