@@ -82,6 +82,9 @@ impl Drop for Watching {
 /// one another do not mix. Of captures inside of one another the innermost takes an event. Events
 /// that name their logger (`logger: &handle`) go to that logger.
 ///
+/// What the global allocator logs while an event is taken is left out, and so is what is logged
+/// inside of [`in_signal_handler`](crate::in_signal_handler).
+///
 /// A thread that `job` starts is not captured by itself: wrap what it runs in [`carry`].
 ///
 /// While anybody captures, every statement of the process takes a slower way; else this costs

@@ -6,7 +6,7 @@ use crate::lane::{living, thread};
 /// Runs `job` in a signal handler: what it logs takes no lock and allocates nothing, wherever the
 /// handler interrupted its thread.
 ///
-/// An event is written when its statement has logged before, outside of a handler, and its thread
+/// An event is written when its statement has logged before outside of a handler, and its thread
 /// has; else, or when the thread's lane is full, it is counted as lost, with
 /// [`Cause::Reentrant`](crate::Cause::Reentrant). Without this a handler's event may allocate, as
 /// any thread's may, and stop the thread for good where that was inside the allocator.
@@ -17,9 +17,15 @@ use crate::lane::{living, thread};
 /// # Examples
 ///
 /// ```
-/// extern "C" fn handler(signal: i32) {
-///     ttlog::in_signal_handler(|| ttlog::warn!(signal, "caught"));
+/// fn log(signal: i32) {
+///     ttlog::warn!(signal, "caught");
 /// }
+///
+/// extern "C" fn handler(signal: i32) {
+///     ttlog::in_signal_handler(|| log(signal));
+/// }
+///
+/// log(0); // so that the statement is known before the first signal
 /// # handler(1);
 /// ```
 pub fn in_signal_handler<R>(job: impl FnOnce() -> R) -> R {

@@ -76,6 +76,8 @@ impl Drop for Redirected {
 
 /// Takes an event of this thread.
 pub(super) fn take(record: &dyn Record) {
+    // An allocator that logs while one is taken would take others without end.
+    let Some(_cold) = thread::Cold::enter() else { return };
     let Some(sink) = current() else { return };
     let limit = RECORD_BYTES_MAX - HEAD_BYTES;
     let (mut flags, len) = (0, record.payload_len());
