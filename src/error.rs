@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Opaque: its text names the path, the cause and the way out; [`Error::is_timeout`] and its
 /// siblings tell the cases that a program may want to handle, [`std::error::Error::source`] gives
-/// the cause.
-#[derive(Debug)]
+/// the cause. `Debug` gives the text too: it is what a `main` that returns the error shows.
 pub struct Error {
     kind: Kind,
     path: Option<PathBuf>,
@@ -127,6 +126,12 @@ impl fmt::Display for Error {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

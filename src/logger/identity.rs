@@ -14,13 +14,17 @@ use crate::store::segment::CLOCK_UTC;
 pub(super) fn make_dir(dir: &Path) -> Result<PathBuf, Error> {
     use std::os::unix::fs::DirBuilderExt as _;
     let refuse = |what, error| Error::at(Kind::Directory(what), dir, error);
+    if dir.as_os_str().is_empty() {
+        return Err(Error::config("the log directory has no name; give one, as `logs`"));
+    }
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(|error| {
         if error.kind() == std::io::ErrorKind::AlreadyExists {
             return refuse("the log directory is a file; choose another name", error);
         }
         refuse("the log directory cannot be made; make it, or choose another", error)
     })?;
-    std::fs::canonicalize(dir).map_err(|error| refuse("the log directory cannot be used", error))
+    let cannot = "the log directory cannot be used; choose another";
+    std::fs::canonicalize(dir).map_err(|error| refuse(cannot, error))
 }
 
 pub(super) fn owner_of(

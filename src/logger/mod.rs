@@ -445,7 +445,8 @@ impl Inner {
 /// anybody may remove without reading it.
 fn publish(owner: &Owner, dir: &Path, name: &str, place: &Place) -> Result<File, Error> {
     let file = owner.publish(dir, name).map_err(|error| {
-        Error::at(Kind::Directory("the log directory cannot be written to"), dir, error)
+        let what = "the log directory cannot be written to; make it writable, or choose another";
+        Error::at(Kind::Directory(what), dir, error)
     })?;
     process::keep_from_children(&file);
     if let Err(error) = place.publish(owner) {

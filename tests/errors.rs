@@ -1,0 +1,44 @@
+//! Errors of a start: one line with the path, the cause and the way out, also where `main` returns
+//! them.
+
+use std::path::Path;
+
+use ttlog::Builder;
+
+fn refused(builder: Builder) -> String {
+    let error = builder.build().unwrap_err();
+    let text = error.to_string();
+    assert_eq!(format!("{error:?}"), text, "what `main` shows");
+    assert!(!text.contains('\n') && !text.contains(": :"), "{text}");
+    text
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_refused_with_path_cause_and_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for (path, cause, way_out) in [
+        (file.as_path(), "File exists", "choose another name"),
+        (&file.join("below"), "Not a directory", "choose another"),
+        (Path::new("/proc/none"), "No such file", "choose another"),
+    ] {
+        let text = refused(Builder::new(path));
+        let parts = [&*path.to_string_lossy(), cause, way_out];
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+    let text = refused(Builder::new(""));
+    assert!(text.contains("no name; give one"), "{text}");
+}
+
+#[test]
+fn a_bound_below_what_a_logger_needs_is_no_reason_to_go_without_shared_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = refused(Builder::new(dir.path()).lanes_bytes_max(3));
+    assert!(text.contains("lanes_bytes_max") && text.contains("1 MiB"), "{text}");
+    let least = Builder::new(dir.path()).lanes_bytes_max(1 << 20).build().unwrap();
+    ttlog::info!(logger: &least, "it is enough");
+    let second = std::time::Duration::from_secs(60);
+    assert_eq!(least.flush(second).unwrap().events, 1);
+    least.shutdown(second).unwrap();
+}
