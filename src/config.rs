@@ -403,7 +403,7 @@ impl Builder {
         self
     }
 
-    /// Shows events as they come, for development: a line each, in local time, coloured on a
+    /// Shows events as they come, for development: a line each in its spans, local time, coloured on a
     /// terminal (`NO_COLOR`, `CLICOLOR_FORCE` and `TERM=dumb` count), control characters escaped. By
     /// default nowhere.
     ///

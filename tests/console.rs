@@ -51,6 +51,16 @@ fn events_are_lines_of_text_in_local_time_and_nothing_drives_the_terminal() {
 }
 
 #[test]
+fn events_are_shown_in_their_spans_as_these_were_known_then() {
+    let (_, stderr, in_log) = shown("to=stderr spans=1", &[]);
+    let behind_the_target =
+        |line: &str| line.split_once("life: ").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+    let lines: Vec<_> = stderr.lines().map(behind_the_target).collect();
+    let expected = ["request{id=7}: begun", "request{id=7 status=200}:query: elsewhere", "outside"];
+    assert_eq!((lines, in_log), (expected.map(str::to_owned).to_vec(), 3), "{stderr}");
+}
+
+#[test]
 fn colours_follow_the_environment() {
     let coloured = |env: &[(&str, &str)]| shown("to=stderr events=1", env).1.contains('\x1b');
     assert!(coloured(&[("CLICOLOR_FORCE", "1")]));

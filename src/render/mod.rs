@@ -10,12 +10,14 @@ mod number;
 mod span;
 mod text;
 mod time;
+mod told;
 pub mod value;
 mod zone;
 
 pub use event::{Event, Lost, Shape, Thread};
 pub use span::Span;
 pub use time::{Calendar, Zone, civil};
+pub use told::ToldSpans;
 pub use zone::{is_coloured, local_offset};
 
 /// How an event is shown.

@@ -12,14 +12,18 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::tap::{Poured, Run, Tap, events_of};
+use super::tap::{Poured, Run, Tap, events_of, records_of};
 use crate::config::Console;
 use crate::lane::catalog::{Catalog, CatalogView};
-use crate::record::{Anchor, Definition, Timeline};
-use crate::render::{Event, Format, Lost, Renderer, Shape, Thread, is_coloured, local_offset};
+use crate::record::{Anchor, Definition, HEAD_BYTES, Head, Prefix, RECORD_EVENT, Timeline};
+use crate::render::{
+    Event, Format, Lost, Renderer, Shape, Span, Thread, ToldSpans, is_coloured, local_offset,
+};
 
 /// Text is written in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
+/// What is kept of spans: beyond it those go that no event was in lately.
+const SPANS_BYTES_MAX: usize = 4 << 20;
 
 /// What a console needs from its logger.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ pub(crate) fn run(setup: ConsoleSetup) {
         renderer,
         catalog: CatalogView::new(setup.catalog),
         shapes: HashMap::new(),
+        spans: ToldSpans::new(SPANS_BYTES_MAX),
         before: (setup.now)(),
         text: Vec::new(),
     };
@@ -73,6 +78,7 @@ struct Screen {
     renderer: Renderer,
     catalog: CatalogView,
     shapes: HashMap<u32, Option<Arc<Shape>>>,
+    spans: ToldSpans,
     before: Anchor,
     text: Vec<u8>,
 }
@@ -89,12 +95,15 @@ impl Screen {
         for run in &poured.runs {
             self.lost(run, timeline.wall_ns(first_ticks(run).unwrap_or(now.ticks)));
             events.extend(events_of(&run.bytes).map(|(head, bytes)| (head, bytes, run)));
+            self.note_spans(run);
         }
         // Stable: what one thread logged at one tick stays in its order.
         events.sort_by_key(|(head, ..)| head.ticks);
         for (head, bytes, run) in events {
             let Some(shape) = self.shape(head.callsite) else { continue };
+            let spans = self.around(&head, bytes);
             let event = Event {
+                spans: &spans,
                 time_ns: timeline.wall_ns(head.ticks),
                 thread: Thread { id: run.tid, name: &run.thread },
                 pid: std::process::id(),
@@ -116,6 +125,25 @@ impl Screen {
             self.text.extend_from_slice(line.as_bytes());
         }
         self.write();
+    }
+
+    /// Takes in what a run tells of spans.
+    fn note_spans(&mut self, run: &Run) {
+        for (head, bytes) in records_of(&run.bytes).filter(|it| it.0.kind != RECORD_EVENT) {
+            if let Some(shape) = self.shape(head.callsite) {
+                self.spans.note(0, &bytes[..head.len()], || shape);
+            }
+        }
+    }
+
+    /// The spans that an event was logged in.
+    fn around(&mut self, head: &Head, bytes: &[u8]) -> Arc<[Span]> {
+        let prefix = Prefix::take(head, &mut &bytes[HEAD_BYTES..]).unwrap_or_default();
+        match prefix.span {
+            0 => Arc::default(),
+            // One whose opening was left out here is shown by its id.
+            id => self.spans.around(0, id, head.ticks).unwrap_or_else(|known| known),
+        }
     }
 
     fn lost(&mut self, run: &Run, time_ns: i64) {

@@ -31,15 +31,19 @@ impl Run {
     }
 }
 
-/// The events among a run's records: the head of each, and the bytes from it on.
-pub(super) fn events_of(mut rest: &[u8]) -> impl Iterator<Item = (Head, &[u8])> {
-    let all = std::iter::from_fn(move || {
+/// The records of a run: the head of each, and the bytes from it on.
+pub(super) fn records_of(mut rest: &[u8]) -> impl Iterator<Item = (Head, &[u8])> {
+    std::iter::from_fn(move || {
         let head = Head::read(rest)?;
         let bytes = rest;
         rest = &rest[head.len()..];
         Some((head, bytes))
-    });
-    all.filter(|(head, _)| head.kind == RECORD_EVENT)
+    })
+}
+
+/// The events among them.
+pub(super) fn events_of(bytes: &[u8]) -> impl Iterator<Item = (Head, &[u8])> {
+    records_of(bytes).filter(|(head, _)| head.kind == RECORD_EVENT)
 }
 
 /// What is to be shown together.

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::record::{Anchor, Definition, HEAD_BYTES, Head, Prefix, RECORD_EVENT};
-use crate::render::{Shape, Span};
+use crate::render::{Shape, Span, ToldSpans};
 
 use super::item::{Logger, Origin, Record, Tables};
-use super::spans::Spans;
+use super::spans::BYTES_MAX;
 
 /// A captured record: its bytes as a lane would hold them, and who logged it.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) fn captured(
     let logger = Logger { pid: std::process::id(), ..Logger::default() };
     let mut tables = Tables { logger: Arc::new(logger), ..Tables::default() };
     tables.add_anchors(anchors.iter().copied());
-    let (mut bytes, mut places, mut spans) = (Vec::new(), Vec::new(), Spans::default());
+    let (mut bytes, mut places, mut spans) = (Vec::new(), Vec::new(), ToldSpans::new(BYTES_MAX));
     let (mut shapes, mut origins) = (HashMap::new(), HashMap::new());
     for captive in captives {
         let Some(head) = Head::read(&captive.bytes) else { continue };
@@ -62,7 +62,7 @@ pub(crate) fn captured(
 }
 
 /// The spans of an event, as they were when it was logged.
-fn around(spans: &mut Spans, record: &[u8]) -> Arc<[Span]> {
+fn around(spans: &mut ToldSpans, record: &[u8]) -> Arc<[Span]> {
     let Some(head) = Head::read(record) else { return Arc::default() };
     let prefix = Prefix::take(&head, &mut &record[HEAD_BYTES..]).unwrap_or_default();
     match prefix.span {

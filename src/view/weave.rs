@@ -305,7 +305,7 @@ impl<'l, 'a> Weave<'l, 'a> {
     fn note_span(&mut self, callsite: u32, record: &[u8], definitions: &Definitions) {
         let logger = self.place.logger.id;
         if let Some(definition) = definitions.get(callsite) {
-            self.loom.spans.note(logger, record, || self.loom.shapes.get(logger, definition));
+            self.loom.spans.told.note(logger, record, || self.loom.shapes.get(logger, definition));
         }
     }
 

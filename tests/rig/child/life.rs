@@ -285,7 +285,19 @@ fn console(args: &Args) {
     };
     let logger = builder(args).console(to).init().expect("a logger");
     let (threads, events) = (args.number("threads", 0), args.number("events", 1));
-    if threads == 0 {
+    if args.number("spans", 0) == 1 {
+        let request = ttlog::info_span!("request", id = 7, status = ttlog::field::Empty);
+        request.in_scope(|| ttlog::info!("begun"));
+        // The console has shown this before the span is told more.
+        logger.flush(Duration::from_secs(60)).expect("a flush");
+        request.record("status", 200);
+        let query = ttlog::info_span!(parent: &request, "query");
+        std::thread::scope(|scope| {
+            scope.spawn(|| query.in_scope(|| ttlog::info!("elsewhere")));
+        });
+        drop((query, request));
+        ttlog::info!("outside");
+    } else if threads == 0 {
         ttlog::info!(target: "app::db", user.id = 42, ok = true, "connected in {} ms", 5);
         ttlog::warn!("two\nlines\x1b[31m");
         ttlog::error!(error = "\u{202e}", "{}", "three");
