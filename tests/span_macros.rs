@@ -29,7 +29,7 @@ mod spans_shown;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use shown::{LONG, records};
@@ -42,10 +42,15 @@ fn logged(job: impl FnOnce(&Handle)) -> tempfile::TempDir {
     logged_as(|builder| builder, job)
 }
 
+/// As long as it is held no other test has a global logger.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The same with a logger that is set up further.
 fn logged_as(set: impl FnOnce(Builder) -> Builder, job: impl FnOnce(&Handle)) -> tempfile::TempDir {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let handle = set(Builder::new(dir.path()).filter("trace")).init().unwrap();
     job(&handle);
@@ -382,6 +387,7 @@ fn a_span_that_nobody_wants_is_none_and_its_events_are_in_the_one_around() {
         },
     );
     assert_eq!(shown(dir.path()), ["outer|x"]);
+    let _alone = alone();
     let none = ttlog::error_span!("no logger", n = never());
     assert!(none.is_disabled());
 }
