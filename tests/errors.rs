@@ -1,5 +1,6 @@
 //! Errors of a start: one line with the path, the cause and the way out, also where `main` returns
 //! them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
 use std::path::Path;
 
