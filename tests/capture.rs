@@ -44,6 +44,18 @@ fn every_event_of_the_thread_is_there_with_all_that_it_says() {
 }
 
 #[test]
+fn a_test_that_fails_shows_what_was_said() {
+    let logs = capture(|| {
+        ttlog::info_span!("request", id = 7).in_scope(|| warn!(ok = false, user = "ada", "denied"));
+    });
+    let shown = format!("{:?}", logs.records()[0]);
+    let behind_the_time = shown.split_once(", ").expect("a time").1;
+    let expected = "level: Warn, target: \"capture\", message: \"denied\", \
+        fields: {\"ok\": Bool(false), \"user\": Str(\"ada\")}, spans: \"request{id=7}\", .. }";
+    assert_eq!(behind_the_time, expected);
+}
+
+#[test]
 fn nothing_is_captured_outside_and_the_innermost_takes_it() {
     info!("before");
     let mut inner = Captured::default();

@@ -1,6 +1,7 @@
 //! Item: what a reader gets, one after another: events, losses, damage.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -80,7 +81,7 @@ impl Tables {
 }
 
 /// One event.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Record {
     pub(super) tables: Arc<Tables>,
     pub(super) bytes: Arc<Vec<u8>>,
@@ -227,6 +228,28 @@ impl Record {
     }
 }
 
+/// What an event says, as a test that fails shows it.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Fields<'a>(&'a Record);
+        impl fmt::Debug for Fields<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_map().entries(self.0.fields()).finish()
+            }
+        }
+        let mut spans = Vec::new();
+        render::Renderer::spans(&self.spans, &mut spans);
+        f.debug_struct("Record")
+            .field("time_ns", &self.time_ns)
+            .field("level", &self.level())
+            .field("target", &self.target())
+            .field("message", &self.message())
+            .field("fields", &Fields(self))
+            .field("spans", &String::from_utf8_lossy(&spans))
+            .finish_non_exhaustive()
+    }
+}
+
 /// A span that was opened or closed, as [`Query::spans`](super::Query::spans) asks for.
 #[derive(Debug, Clone)]
 pub struct SpanChange {
@@ -343,8 +366,8 @@ pub struct Damage {
     pub is_gap: bool,
 }
 
-impl std::fmt::Display for Damage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = render::escape::printable(&self.file.to_string_lossy());
         let place = if self.is_gap { "before" } else { "at" };
         write!(f, "{file}: damage {place} offset {}: {}; ", self.offset, self.reason)?;
