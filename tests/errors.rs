@@ -32,6 +32,30 @@ fn a_directory_that_cannot_be_used_is_refused_with_path_cause_and_way_out() {
     assert!(text.contains("no name; give one"), "{text}");
 }
 
+/// Runs in a process of its own, for what that says on stderr.
+#[test]
+#[ignore = "started by a_start_without_room_for_lanes_says_once_why_and_what_to_do"]
+fn without_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let logger = Builder::new(dir.path()).lanes_in("/proc/none").build().unwrap();
+    assert!(!logger.health().crash_safe);
+    logger.shutdown(std::time::Duration::from_secs(60)).unwrap();
+}
+
+#[test]
+fn a_start_without_room_for_lanes_says_once_why_and_what_to_do() {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--ignored", "--exact", "without_room", "--nocapture"]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    let notices: Vec<_> = text.lines().filter(|line| line.starts_with("ttlog: ")).collect();
+    let [notice] = notices[..] else { panic!("one notice: {text}") };
+    for part in ["/proc/none", "No such file", "kill -9", "TTLOG_LANES names another place"] {
+        assert!(notice.contains(part), "{notice}");
+    }
+}
+
 #[test]
 fn a_bound_below_what_a_logger_needs_is_no_reason_to_go_without_shared_memory() {
     let dir = tempfile::tempdir().unwrap();

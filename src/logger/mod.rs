@@ -237,7 +237,10 @@ impl Inner {
         if choice == LanesChoice::Private {
             reason = None;
         } else if let Some(reason) = &reason {
-            notice::say(&format!("{reason}; lanes lie in private memory, not safe from kill -9"));
+            notice::say(&format!(
+                "{reason}; lanes lie in private memory, not safe from kill -9; lanes_in or \
+                 TTLOG_LANES names another place"
+            ));
         }
         let path = place.path().map(Path::to_owned);
         let started = Self::start_threads(config, filter, place, &owner, header, reason);
