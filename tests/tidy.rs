@@ -121,6 +121,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("tests/archive_alloc.rs", "counts what the allocator is asked for"),
     ("tests/capture_alloc.rs", "an allocator that logs"),
     ("tests/fork.rs", "forks, and waits for the child"),
+    ("tests/fork_layer.rs", "forks, and waits for the child"),
     ("tests/io_alloc.rs", "counts what the allocator is asked for"),
     ("tests/io_denied.rs", "refuses system calls to children"),
     ("tests/rig/mounts.rs", "mounts file systems of its own"),

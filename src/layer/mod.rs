@@ -23,7 +23,7 @@ mod spans;
 mod subscriber;
 mod visit;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tracing_core::span::{self, Attributes, Id};
 use tracing_core::{Event, Metadata, Subscriber as CoreSubscriber};
@@ -78,6 +78,15 @@ struct To {
     tells_enters: bool,
     /// Knows the ids of the trace that a thread is in.
     trace_ids: Option<fn() -> Option<TraceIds>>,
+    /// The way to the logger that a forked child started in this one's place.
+    heir: OnceLock<Box<To>>,
+}
+
+impl Layer {
+    #[inline(always)]
+    fn to(&self) -> Option<&To> {
+        self.to.as_ref().map(To::here)
+    }
 }
 
 impl To {
@@ -91,7 +100,26 @@ impl To {
         }
         let (serial, tells_enters) = (logger.lanes.serial, logger.tells_enters());
         let is_hot = living::claim_layer(serial);
-        Self { logger, serial, is_hot, filters, tells_enters, trace_ids }
+        let heir = OnceLock::new();
+        Self { logger, serial, is_hot, filters, tells_enters, trace_ids, heir }
+    }
+
+    /// The way to the logger that has this one's place in this process.
+    #[inline(always)]
+    fn here(&self) -> &Self {
+        if self.logger.is_ended() { self.heir() } else { self }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn heir(&self) -> &Self {
+        match self.logger.here() {
+            Some(logger) if !Arc::ptr_eq(logger, &self.logger) => {
+                let new = || Box::new(Self::new(logger.clone(), self.filters, self.trace_ids));
+                self.heir.get_or_init(new).here()
+            }
+            _ => self,
+        }
     }
 
     /// True when the log wants it from this thread now.
@@ -204,26 +232,26 @@ where
     S: CoreSubscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if let Some(to) = &self.to {
+        if let Some(to) = self.to() {
             to.open(attributes, id, &context);
         }
     }
 
     fn on_record(&self, id: &Id, values: &span::Record<'_>, context: Context<'_, S>) {
-        if let Some(to) = &self.to {
+        if let Some(to) = self.to() {
             to.record(id, values, &context);
         }
     }
 
     fn on_follows_from(&self, id: &Id, other: &Id, context: Context<'_, S>) {
-        if let Some(to) = &self.to {
+        if let Some(to) = self.to() {
             to.follows_from(id, other, &context);
         }
     }
 
     #[inline]
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        if let Some(to) = &self.to {
+        if let Some(to) = self.to() {
             let span = match event.parent() {
                 None if event.is_contextual() => entered::current(to.serial),
                 None => 0,
@@ -234,19 +262,19 @@ where
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        if let Some(to) = &self.to {
+        if let Some(to) = self.to() {
             to.enter(id, &context);
         }
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        if let Some(to) = &self.to {
+        if let Some(to) = self.to() {
             to.exit(id, &context);
         }
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        if let Some(to) = &self.to {
+        if let Some(to) = self.to() {
             to.close(&id, &context);
         }
     }

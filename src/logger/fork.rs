@@ -76,7 +76,8 @@ extern "C" fn in_child() {
 }
 
 /// Starts the loggers of the parent anew in a forked child, each with its configuration, lanes,
-/// segments and threads of its own. Handles that were made in the parent then lead to them.
+/// segments and threads of its own. Handles and layers that were made in the parent then lead to
+/// them; spans that were opened there do not.
 ///
 /// Until then a child's events count as lost ([`Cause::Forked`](crate::record::Cause::Forked)), and
 /// it never touches what is its parent's. In a process that is no such child this does nothing.
@@ -134,6 +135,9 @@ fn start_anew(parent: &Arc<Inner>) -> Result<(), Error> {
     let Handle(started) = if is_global { config.init() } else { config.build() }?;
     if let Some(started) = started {
         let _ = parent.successor.set(started);
+        // Layers look for the successor behind the end.
+        // ord: Relaxed, the child has one thread that logged before.
+        parent.ended.store(true, Ordering::Relaxed);
     }
     Ok(())
 }
