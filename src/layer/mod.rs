@@ -159,11 +159,12 @@ impl To {
         }
     }
 
+    /// False for an event that is not wanted.
     #[inline(always)]
-    fn event(&self, event: &Event<'_>, span: u64) {
+    fn event(&self, event: &Event<'_>, span: u64) -> bool {
         let metadata = event.metadata();
         if !self.wants(metadata) {
-            return self.record_unwanted(event, span);
+            return false;
         }
         let told = match sites::of(metadata) {
             // Each closure stands at one place, so that it becomes part of its caller.
@@ -178,6 +179,34 @@ impl To {
         };
         if told.is_err() {
             self.lose(level_of(metadata.level()));
+        }
+        true
+    }
+
+    /// Id of the span that an event is in.
+    #[inline(always)]
+    fn span_of<S>(&self, event: &Event<'_>, context: &Context<'_, S>) -> u64
+    where
+        S: CoreSubscriber + for<'a> LookupSpan<'a>,
+    {
+        match event.parent() {
+            None if event.is_contextual() => entered::current(self.serial),
+            None => 0,
+            Some(parent) => spans::id_of(self.serial, parent, context),
+        }
+    }
+
+    /// What becomes of an event that the log did not want: it may be its heir's.
+    #[cold]
+    #[inline(never)]
+    fn unwanted<S>(&self, event: &Event<'_>, context: &Context<'_, S>)
+    where
+        S: CoreSubscriber + for<'a> LookupSpan<'a>,
+    {
+        let here = self.here();
+        let span = here.span_of(event, context);
+        if std::ptr::eq(here, self) || !here.event(event, span) {
+            here.record_unwanted(event, span);
         }
     }
 
@@ -251,13 +280,11 @@ where
 
     #[inline]
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        if let Some(to) = self.to() {
-            let span = match event.parent() {
-                None if event.is_contextual() => entered::current(to.serial),
-                None => 0,
-                Some(parent) => spans::id_of(to.serial, parent, &context),
-            };
-            to.event(event, span);
+        // Not `to()`: a logger that has ended wants nothing, and that is looked at anyway.
+        if let Some(to) = &self.to
+            && !to.event(event, to.span_of(event, &context))
+        {
+            to.unwanted(event, &context);
         }
     }
 
