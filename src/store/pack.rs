@@ -27,7 +27,7 @@ use super::segment::{BlockRef, Entry, FLAG_PACKED, SegmentReader};
 use crate::crash::crash_point;
 use crate::io::{Disk, DiskFile};
 use crate::record::compact::{Malformed, RAW_BYTES_MAX};
-use crate::record::{Anchor, Definition};
+use crate::record::{Anchor, Definition, RawRun};
 
 /// What a part's name ends with.
 const PART_SUFFIX: &str = ".pack";
@@ -189,20 +189,26 @@ fn blocks(reader: &mut SegmentReader) -> io::Result<Option<Vec<BlockRef>>> {
 pub(super) struct Digest {
     pub(super) records: u64,
     lost: u64,
-    /// Of all records, as they lay in their lanes, and where they lay.
+    /// Of all records, as they lay in their lanes, and where they lay. A run that was split is one.
     crc: u32,
+    /// Lane, generation, end and losses of the last run.
+    last: (u64, u64, u64, u64),
 }
 
 impl Digest {
     pub(super) fn add(&mut self, header: &BlockHeader, contents: &Contents) {
         self.records += u64::from(header.records);
         self.lost += u64::from(header.lost);
-        for run in &contents.runs {
-            let place = [u64::from(run.head.lane), u64::from(run.head.generation), run.head.end];
-            for word in place {
-                self.crc = crc32c::crc32c_append(self.crc, &word.to_le_bytes());
+        for RawRun { head, bytes } in &contents.runs {
+            let (lane, generation) = (u64::from(head.lane), u64::from(head.generation));
+            let lost = head.losses.total();
+            if self.last != (lane, generation, head.position, lost) {
+                for word in [self.last.0, self.last.1, self.last.2, self.last.3, head.position] {
+                    self.crc = crc32c::crc32c_append(self.crc, &word.to_le_bytes());
+                }
             }
-            self.crc = crc32c::crc32c_append(self.crc, &run.bytes);
+            self.last = (lane, generation, head.end, lost);
+            self.crc = crc32c::crc32c_append(self.crc, bytes);
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::io::ErrorKind;
 
-use ttlog::record::{CODEC_COMPACT, CODEC_RAW, RawRun};
+use ttlog::record::{CODEC_COMPACT, CODEC_RAW, RawRun, RunHead};
 use ttlog::store::block;
 use ttlog::store::salvage::{Salvaged, salvage};
 use ttlog::store::{Damage, Reason};
 
 use crate::sample;
 use crate::survey::{Block, Image, Survey, survey};
+use crate::workload::{Random, push};
 
 /// What came of these bytes: the new file, what it is said to hold, and the damage told.
 fn salvaged(bytes: &[u8]) -> (Vec<u8>, Salvaged, Vec<Damage>) {
@@ -89,6 +90,28 @@ fn all_but_the_damaged_block_of_a_compact_segment_is_salvaged() {
 #[test]
 fn all_but_the_damaged_block_of_a_raw_segment_is_salvaged() {
     every_part(&sealed(CODEC_RAW));
+}
+
+/// Blocks of a packed segment are larger than those that salvage writes: their runs are split.
+#[test]
+fn runs_that_do_not_fit_the_new_blocks_are_split() {
+    let mut random = Random(5);
+    let mut bytes = Vec::new();
+    for n in 0..60_000u64 {
+        push(&mut bytes, 1, 0, 5_000_000_000 + n, &random.any().to_le_bytes());
+    }
+    let (end, count) = (bytes.len() as u64, 60_000);
+    let head = RunHead { end, count, ..RunHead::default() };
+    let large = [RawRun { head, bytes }];
+    let mut builder = sample::builder(7, CODEC_COMPACT, &[]).runs_bytes(2 << 20);
+    builder.push_run(&large[0]).unwrap();
+    let bytes = builder.finish().unwrap();
+    let (new, of, damages) = salvaged(&bytes);
+    assert_eq!((of.blocks, of.records, damages), (1, 60_000, Vec::new()));
+    let found = survey(&new).unwrap();
+    assert!(found.sealed && found.blocks.len() > 1 && found.damage.is_empty());
+    let parts = runs(&found.blocks);
+    assert_eq!(parts.iter().flat_map(|run| run.bytes.clone()).collect::<Vec<_>>(), large[0].bytes);
 }
 
 #[test]
