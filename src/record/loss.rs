@@ -120,6 +120,19 @@ impl Losses {
         self
     }
 
+    /// The same with no more than `events` in all, of the greatest counts first.
+    #[must_use]
+    pub(crate) fn at_most(&self, events: u64) -> Self {
+        let mut counts: Vec<_> = self.iter().collect();
+        counts.sort_by_key(|&(_, _, count)| std::cmp::Reverse(count));
+        let (mut kept, mut left) = (Self::NONE, events);
+        for (cause, level, count) in counts {
+            kept.set(cause, level, count.min(left));
+            left -= count.min(left);
+        }
+        kept
+    }
+
     /// The counts above zero.
     pub fn iter(&self) -> impl Iterator<Item = (Cause, Level, u64)> + '_ {
         Cause::ALL.into_iter().flat_map(move |cause| {
@@ -145,5 +158,8 @@ mod tests {
         let between = later.since(&earlier);
         assert_eq!(between.get(Cause::Full, Level::Info), 4);
         assert_eq!(between.total(), 5);
+        assert_eq!(later.at_most(9), later);
+        assert_eq!(later.at_most(7).get(Cause::Full, Level::Info), 7);
+        assert_eq!((later.at_most(7).total(), later.at_most(0)), (7, Losses::NONE));
     }
 }

@@ -58,6 +58,7 @@ pub struct Items {
 impl Items {
     pub(super) fn new(source: &Source, query: Query, start_ns: Option<i64>) -> Self {
         let axis = Axis { reverse: query.reverse };
+        let is_later = start_ns.is_some() || query.since_ns > i64::MIN;
         let mut items = Self {
             source: source.clone(),
             axis,
@@ -66,7 +67,7 @@ impl Items {
             plan: BinaryHeap::new(),
             hurried: HashMap::new(),
             merge: Merge::new(axis),
-            lanes: Lanes::default(),
+            lanes: Lanes::beginning(is_later),
             shapes: Shapes::default(),
             spans: Spans::default(),
             told: HashMap::new(),

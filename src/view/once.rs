@@ -128,17 +128,16 @@ pub(super) struct Skipped {
 impl Lane {
     /// Takes note of a run in reading order, oldest first, and tells what it shows to be lost.
     ///
-    /// `counted` is what the block says was lost in it; it decides when the run before is not at
-    /// hand and the cumulative count may be old news.
-    pub(super) fn follow(&mut self, head: &RunHead, counted: bool) -> Told {
+    /// `counted` is what the block says was lost in it, and is not told yet: no more is news when the
+    /// run before is not at hand.
+    pub(super) fn follow(&mut self, head: &RunHead, counted: u64) -> Told {
         let mut told = Told::default();
         let before = self.losses.as_deref().copied().unwrap_or(Losses::NONE);
         let fresh = head.losses.since(&before);
         if !fresh.is_empty() {
             let from_start = head.first_record == 0;
-            if self.seen || from_start || counted {
-                told.lost = Some(Box::new(fresh));
-            }
+            let news = if self.seen || from_start { fresh } else { fresh.at_most(counted) };
+            told.lost = (!news.is_empty()).then(|| Box::new(news));
             let mut known = before;
             known.add_all(&fresh);
             self.losses = Some(Box::new(known));
@@ -223,9 +222,22 @@ pub(super) struct Lanes {
     clock: u64,
     /// True when lanes were forgotten, which then look as if they had no beginning.
     has_forgotten: bool,
+    /// True when reading begins at a time, and earlier blocks are passed over.
+    begins_later: bool,
 }
 
 impl Lanes {
+    /// Nothing yet; `later` says that earlier blocks will be passed over.
+    pub(super) fn beginning(later: bool) -> Self {
+        Self { begins_later: later, ..Self::default() }
+    }
+
+    /// How much can be news of losses that no block counts, in a lane that nothing was read of: a
+    /// block that was passed over may have told them.
+    pub(super) fn news_max(&self) -> u64 {
+        if self.begins_later { 0 } else { u64::MAX }
+    }
+
     /// What was read of this lane.
     pub(super) fn lane(&mut self, id: LaneId) -> &mut Lane {
         if self.lanes.len() >= LANES_MAX && !self.lanes.contains_key(&id) {
@@ -309,14 +321,15 @@ mod tests {
     #[test]
     fn losses_are_shown_as_differences() {
         let mut lane = Lane::default();
-        assert_eq!(lane.follow(&run(0, 2, 3), false).lost.unwrap().total(), 3);
-        assert_eq!(lane.follow(&run(2, 2, 3), false), Told::default());
-        assert_eq!(lane.follow(&run(4, 0, 7), false).lost.unwrap().total(), 4);
+        assert_eq!(lane.follow(&run(0, 2, 3), 0).lost.unwrap().total(), 3);
+        assert_eq!(lane.follow(&run(2, 2, 3), 0), Told::default());
+        assert_eq!(lane.follow(&run(4, 0, 7), 0).lost.unwrap().total(), 4);
         // The same run again, as an adopter may have written it.
-        assert_eq!(lane.follow(&run(4, 0, 7), false), Told::default());
-        // First seen in the middle: the count is old news unless the block counted it.
-        assert_eq!(Lane::default().follow(&run(9, 1, 7), false).lost, None);
-        assert_eq!(Lane::default().follow(&run(9, 1, 7), true).lost.unwrap().total(), 7);
+        assert_eq!(lane.follow(&run(4, 0, 7), 0), Told::default());
+        // First seen in the middle: the count is old news beyond what the block counted.
+        assert_eq!(Lane::default().follow(&run(9, 1, 7), 0).lost, None);
+        assert_eq!(Lane::default().follow(&run(9, 1, 7), 2).lost.unwrap().total(), 2);
+        assert_eq!(Lane::default().follow(&run(9, 1, 7), 9).lost.unwrap().total(), 7);
     }
 
     #[test]
@@ -337,7 +350,7 @@ mod tests {
         runs.iter_mut().for_each(|run| run.position += 4096);
         let (mut forward, mut reverse) = (Lane::default(), Lane::default());
         let total = |told: Option<Box<Losses>>| told.map_or(0, |losses| losses.total());
-        let follow = |run| total(forward.follow(run, false).lost);
+        let follow = |run| total(forward.follow(run, 0).lost);
         assert_eq!(runs.iter().map(follow).collect::<Vec<_>>(), [2, 3, 1]);
         let precede = |run| {
             let told = reverse.precede(run);
@@ -349,10 +362,10 @@ mod tests {
     #[test]
     fn skipped_numbers_are_missing_until_a_run_has_them() {
         let mut lane = Lane::default();
-        lane.follow(&run(0, 2, 0), false);
-        let skipped = lane.follow(&run(5, 1, 0), false).skipped.unwrap();
+        lane.follow(&run(0, 2, 0), 0);
+        let skipped = lane.follow(&run(5, 1, 0), 0).skipped.unwrap();
         assert_eq!((skipped.from, skipped.to), (2, 5));
-        assert_eq!(lane.follow(&run(3, 1, 0), false).skipped, None);
+        assert_eq!(lane.follow(&run(3, 1, 0), 0).skipped, None);
         let mut lanes = Lanes::default();
         *lanes.lane((1, 0, 0)) = lane;
         assert_eq!(lanes.missing((1, 0, 0), &skipped), 2, "number 3 came late");
@@ -362,11 +375,11 @@ mod tests {
     fn the_beginning_and_the_end_of_a_lane_can_be_missed() {
         let mut lane = Lane::default();
         let start = Skipped { from: 0, to: 5, is_start: true };
-        assert_eq!(lane.follow(&run(5, 2, 0), false).skipped, Some(start));
+        assert_eq!(lane.follow(&run(5, 2, 0), 0).skipped, Some(start));
         // A run without records, at the head of the thread's next lane, and then once more.
         let end = Skipped { from: 7, to: 9, is_start: false };
-        assert_eq!(lane.follow(&run(9, 0, 0), false).skipped, Some(end));
-        assert_eq!(lane.follow(&run(9, 0, 0), false).skipped, None, "told once");
+        assert_eq!(lane.follow(&run(9, 0, 0), 0).skipped, Some(end));
+        assert_eq!(lane.follow(&run(9, 0, 0), 0).skipped, None, "told once");
         let mut lanes = Lanes::default();
         *lanes.lane((1, 0, 0)) = lane;
         assert_eq!((lanes.missing((1, 0, 0), &start), lanes.missing((1, 0, 0), &end)), (5, 2));

@@ -99,6 +99,8 @@ struct Weave<'l, 'a> {
     sorted: bool,
     /// True when no losses are to wait any longer.
     is_last: bool,
+    /// Of losses whose beginning was not read no more than this is news.
+    counted: u64,
 }
 
 impl Loom<'_> {
@@ -110,6 +112,7 @@ impl Loom<'_> {
         payload: &[u8],
     ) -> Stream {
         let mut weave = Weave::new(self, place);
+        weave.counted = header.lost.into();
         let Some(sections) = sections(payload, header) else {
             weave.damage("the block's parts do not fit together", Some(header.records.into()));
             return weave.finish();
@@ -126,7 +129,7 @@ impl Loom<'_> {
             match head {
                 Ok(head) => {
                     decoded += u64::from(head.count);
-                    weave.run(&head, &records, &definitions, header.lost > 0);
+                    weave.run(&head, &records, &definitions);
                 }
                 Err(malformed) => {
                     let rest = u64::from(header.records).saturating_sub(decoded);
@@ -149,7 +152,8 @@ impl Loom<'_> {
         let mut weave = Weave::new(self, place);
         weave.tables.add_anchors(anchors.iter().copied());
         weave.checks_time = true;
-        weave.run(head, records, definitions, true);
+        weave.counted = weave.loom.lanes.news_max();
+        weave.run(head, records, definitions);
         weave.finish()
     }
 
@@ -163,7 +167,8 @@ impl Loom<'_> {
         let mut weave = Weave::new(self, place);
         weave.tables.add_anchors(anchors.iter().copied());
         weave.is_last = true;
-        weave.run(head, &[], &Definitions::default(), true);
+        weave.counted = weave.loom.lanes.news_max();
+        weave.run(head, &[], &Definitions::default());
         weave.finish()
     }
 }
@@ -184,10 +189,11 @@ impl<'l, 'a> Weave<'l, 'a> {
             unknown: 0,
             sorted: true,
             is_last: false,
+            counted: 0,
         }
     }
 
-    fn run(&mut self, head: &RunHead, records: &[u8], definitions: &Definitions, counted: bool) {
+    fn run(&mut self, head: &RunHead, records: &[u8], definitions: &Definitions) {
         let id = (self.place.logger.id, head.lane, head.generation);
         let reverse = self.loom.query.reverse;
         let mut lane = std::mem::take(self.loom.lanes.lane(id));
@@ -196,7 +202,9 @@ impl<'l, 'a> Weave<'l, 'a> {
             *self.loom.lanes.lane(id) = lane;
             return;
         }
-        let told = if reverse { lane.precede(head) } else { lane.follow(head, counted) };
+        let told = if reverse { lane.precede(head) } else { lane.follow(head, self.counted) };
+        let news = told.lost.as_ref().map_or(0, |losses| losses.total());
+        self.counted = self.counted.saturating_sub(news);
         let origin = self.tables.origins.len() as u32;
         let name = head.thread.as_str().into();
         self.tables.origins.push(Origin { tid: head.tid, name });
