@@ -115,6 +115,52 @@ fn losses_wait_for_earlier_records_that_lie_in_another_file() {
     }
 }
 
+/// A reading that begins at a time passes over what told earlier losses.
+#[test]
+fn losses_before_the_time_that_is_asked_for_are_not_told_as_news() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut seconds = Lane::new(0, "t0");
+    (0..30).for_each(|n| seconds.number(n * 1_000_000_000, n));
+    let losing = |count| {
+        let mut losses = Losses::NONE;
+        losses.add(Cause::Full, Level::Info, count);
+        seconds.clone().losing(losses)
+    };
+    let runs = [seconds.run(0, 10), losing(1_000).run(10, 20), losing(1_001).run(20, 30)];
+    let blocks: Vec<_> = runs.into_iter().map(|run| vec![run]).collect();
+    Writer::new(1).write(dir.path(), &blocks);
+    let source = Source::open(dir.path()).unwrap();
+    let since = Query::new().since_ns(START_NS + 20_000_000_000);
+    let expected: Vec<i64> = [-1].into_iter().chain(20..30).collect();
+    assert_eq!(numbers(&source, &since), expected);
+}
+
+/// `ttlog record` takes lines that tell any time: they stay in their order, each with its own.
+#[test]
+fn an_event_has_its_own_time_though_its_order_is_that_of_its_lane() {
+    let dir = tempfile::tempdir().unwrap();
+    let ticks = [5_000, 9_000_000_000, 1_000, 0, 7_000];
+    let mut lane = Lane::new(0, "t0");
+    ticks.iter().zip(0..).for_each(|(ticks, n)| lane.number(*ticks, n));
+    Writer::new(1).write(dir.path(), &[vec![lane.run(0, 3)], vec![lane.run(3, 5)]]);
+    let source = Source::open(dir.path()).unwrap();
+    let times = |query: &Query| {
+        let items = source.query(query).map(Result::unwrap);
+        let time = |item| match item {
+            Item::Record(record) => record.time_ns() - START_NS,
+            other => panic!("{other:?}"),
+        };
+        items.map(time).collect::<Vec<_>>()
+    };
+    let mut expected = ticks.map(u64::cast_signed);
+    assert_eq!(times(&Query::new()), expected);
+    let (from, to) = (1_000, 9_000);
+    let between = Query::new().since_ns(START_NS + from).until_ns(START_NS + to);
+    assert_eq!(times(&between), [5_000, 1_000, 7_000]);
+    expected.reverse();
+    assert_eq!(times(&Query::new().reverse()), expected);
+}
+
 #[test]
 fn losses_stand_where_the_events_are_missing() {
     let dir = tempfile::tempdir().unwrap();

@@ -12,6 +12,8 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
+use crate::record::Head;
+
 use super::error::Error;
 use super::item::{Damage, Item, Lost, Mark, Record};
 use super::once::{LaneId, Skipped};
@@ -179,6 +181,10 @@ impl Merge {
                 })),
             }
         } else {
+            // Its key is not below those of its lane's earlier records; its time is its own.
+            let head = Head::read(slot.stream.bytes.get(entry.at as usize..).unwrap_or_default());
+            let own = head.filter(|head| head.ticks != entry.key);
+            let time_ns = own.map_or(time_ns, |head| tables.timeline.wall_ns(head.ticks));
             Shown::Item(Item::Record(Record {
                 tables: Arc::clone(tables),
                 bytes: Arc::clone(&slot.stream.bytes),

@@ -84,7 +84,7 @@ fn wait() -> Result<(), Failure> {
     }
 }
 
-/// The time of the `n`th last event that matches.
+/// From when on there are the last `n` events that match.
 fn start(source: &Source, query: &Query, n: u64, shower: &mut Shower) -> i64 {
     let mut left = n;
     let mut start_ns = clock::now_ns();
@@ -94,7 +94,8 @@ fn start(source: &Source, query: &Query, n: u64, shower: &mut Shower) -> i64 {
     for item in source.query(&query.clone().reverse()) {
         let Ok(Item::Record(record)) = item else { continue };
         if shower.would_want(&record.event()) {
-            start_ns = record.time_ns();
+            // Lines that are recorded may tell earlier times than those before them.
+            start_ns = start_ns.min(record.time_ns());
             left -= 1;
             if left == 0 {
                 return start_ns;
