@@ -169,6 +169,18 @@ fn text_formats_are_one_line_each() {
 }
 
 #[test]
+fn in_logfmt_a_value_is_one_word() {
+    let json = r#"{"a":"b c=d"}"#;
+    let bytes = [&(json.len() as u32).to_le_bytes(), json.as_bytes()].concat();
+    let sample = Sample::new().value(Role::Field, "o", Kind::Nested, &bytes);
+    assert_eq!(
+        sample.lines(Format::Logfmt, "a b"),
+        "time=2026-11-21T10:00:00.123456789Z level=info target=app::db \
+         o=\"{\\\"a\\\":\\\"b c=d\\\"}\" thread=\"a b/7\" pid=4242\n"
+    );
+}
+
+#[test]
 fn lost_events_are_one_json_line_a_cause() {
     let mut losses = Losses::NONE;
     losses.add(Cause::Full, Level::Info, 1204);

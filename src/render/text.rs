@@ -64,7 +64,11 @@ fn fields(event: &Event<'_>, renderer: &Renderer, out: &mut Vec<u8>) {
         paint(renderer, DIM, out);
         out.extend_from_slice(&event.shape.text_keys[i]);
         unpaint(renderer, out);
-        value::text(value, out);
+        match (renderer.format, value) {
+            // Others read it as one word: blanks in it would end it.
+            (Format::Logfmt, Value::Nested(json)) => escape::word(json, out),
+            _ => value::text(value, out),
+        }
     }
 }
 
@@ -87,11 +91,12 @@ fn origin(event: &Event<'_>, renderer: &Renderer, out: &mut Vec<u8>) {
 fn thread(thread: Thread<'_>, pid: u32, out: &mut Vec<u8>) {
     if thread.id != 0 || !thread.name.is_empty() {
         out.extend_from_slice(b" thread=");
-        if !thread.name.is_empty() {
-            escape::word(thread.name, out);
-            out.push(b'/');
+        let mut word = thread.name.as_bytes().to_vec();
+        if !word.is_empty() {
+            word.push(b'/');
         }
-        number::unsigned(thread.id.into(), out);
+        number::unsigned(thread.id.into(), &mut word);
+        escape::word(&String::from_utf8_lossy(&word), out);
     }
     if pid != 0 {
         out.extend_from_slice(b" pid=");
