@@ -295,6 +295,34 @@ fn a_segment_that_goes_while_it_is_read_is_no_error() {
     assert_eq!(events, 98_000);
 }
 
+/// A spill file becomes a segment, a segment is packed: what a follower passed over stays passed over.
+#[test]
+fn a_follower_does_not_show_what_it_passed_over_when_that_gets_another_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lane = Lane::new(0, "t0");
+    (0..30).for_each(|n| lane.number(n * 1_000_000_000, n));
+    let mut writer = Writer::new(1);
+    let blocks = [vec![lane.run(0, 10)], vec![lane.run(10, 20)]];
+    let segment = writer.write(dir.path(), &blocks);
+    let spill = segment.with_extension("ttspill");
+    std::fs::rename(&segment, &spill).unwrap();
+    let source = Source::open(dir.path()).unwrap();
+    let mut items = source.follow(&Query::new(), START_NS + 18_000_000_000);
+    let mut shown = || {
+        items.refresh(i64::MAX);
+        let number = |item: Result<Item, _>| match item.unwrap() {
+            Item::Record(record) => record.message().into_owned(),
+            other => panic!("{other:?}"),
+        };
+        items.by_ref().map(number).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(), ["n=18", "n=19"]);
+    std::fs::rename(&spill, &segment).unwrap();
+    assert_eq!(shown(), [""; 0]);
+    writer.write(dir.path(), &[vec![lane.run(20, 22)]]);
+    assert_eq!(shown(), ["n=20", "n=21"]);
+}
+
 #[test]
 fn records_of_an_unknown_callsite_are_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -42,7 +42,7 @@ pub struct Items {
     told: HashMap<u64, u64>,
     ready: VecDeque<Result<Item, Error>>,
     notes: Vec<String>,
-    /// Dead loggers whose lanes are gone, with what is to be told of them.
+    /// Loggers whose lanes are gone, with what is to be told of them.
     gone: Vec<(u64, String)>,
     payload: Vec<u8>,
     runs_bytes: usize,
@@ -82,14 +82,12 @@ impl Items {
             limit_ns: i64::MAX,
             query,
         };
-        if let Some(start_ns) = start_ns {
-            let since_ns = items.query.since_ns;
-            items.query.since_ns = since_ns.max(start_ns);
-            items.look();
-            items.start_ns = Some(since_ns);
-        } else {
-            items.look();
-        }
+        let since_ns = items.query.since_ns;
+        items.query.since_ns = start_ns.map_or(since_ns, |start_ns| since_ns.max(start_ns));
+        items.files.passed_ns = items.query.since_ns;
+        items.look();
+        (items.files.passed_ns, items.files.follows) = (i64::MIN, start_ns.is_some());
+        items.start_ns = start_ns.map(|_| since_ns);
         items
     }
 
@@ -179,9 +177,9 @@ impl Items {
         let due = |b: &BlockRef| self.axis.due(b.header.first_wall_ns, b.header.last_wall_ns);
         let mut dues: Vec<i64> = walk.blocks.iter().map(due).collect();
         self.axis.settle(&mut dues);
-        let number = file.number << 32;
+        let (number, since_ns) = (file.number << 32, file.since_ns(&self.query));
         for (i, (due, block)) in dues.into_iter().zip(walk.blocks).enumerate() {
-            if Files::is_wanted(&self.query, &block.header) {
+            if Files::is_wanted(&self.query, since_ns, &block.header) {
                 let due = self.hurried.get(&index).map_or(due, |hurried| due.min(*hurried));
                 let number = number + i as u64 + 1;
                 self.plan.push(self.axis.plan(due, number, Unit::Block(index, block)));
@@ -207,7 +205,7 @@ impl Items {
         }
     }
 
-    /// Tells of dead loggers whose lanes are gone: unless the last segment is sealed, since an end or
+    /// Tells of loggers whose lanes are gone: unless the last segment is sealed, since an end or
     /// an adopter that was killed between lanes and owner file had written everything by then.
     fn tell_gone(&mut self) {
         for (logger, note) in std::mem::take(&mut self.gone) {
@@ -254,9 +252,8 @@ impl Items {
                 let (pid, place) = (owner.pid, place.display());
                 let note = format!("lanes of process {pid} in {place} cannot be read: {error}");
                 match error.kind() {
-                    std::io::ErrorKind::NotFound if !found.alive => {
-                        self.gone.push((owner.logger, note));
-                    }
+                    // One that lives may be at its end, which takes them away before the owner file.
+                    std::io::ErrorKind::NotFound => self.gone.push((owner.logger, note)),
                     _ => self.notes.push(note),
                 }
             }
@@ -408,10 +405,11 @@ impl Items {
             true => self.files.gaps(file, self.is_whole),
             false => Gaps::None,
         };
+        let since_ns = file.since_ns(&self.query);
         let place = Place { logger, file: &file.path, offset, segment, gaps };
         let (query, lanes) = (&self.query, &mut self.lanes);
         let mut loom = Loom { query, lanes, shapes: &mut self.shapes, spans: &mut self.spans };
-        let stream = loom.block(place, &block.header, &payload);
+        let stream = loom.block(place, since_ns, &block.header, &payload);
         self.payload = payload;
         self.merge.add((file.logger.boot, file.logger.clock), stream)
     }

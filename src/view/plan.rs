@@ -131,6 +131,10 @@ pub(super) struct FilePlan {
     pub(super) last_ns: i64,
     /// Where a follower goes on.
     pub(super) at: u64,
+    /// What a follower passed over when it began: of events before this time what there was.
+    passed_ns: i64,
+    /// True when it was there then, under another name or not packed.
+    is_again: bool,
     seen: HashSet<u64>,
 }
 
@@ -138,6 +142,11 @@ impl FilePlan {
     /// True for what was spilled, or dumped: in no order with segments of other numbers.
     pub(super) const fn is_apart(&self) -> bool {
         self.flags & (FLAG_SPILL | FLAG_DUMP) != 0
+    }
+
+    /// From when on events of this file are wanted.
+    pub(super) fn since_ns(&self, query: &Query) -> i64 {
+        if self.is_again { query.since_ns.max(self.passed_ns) } else { query.since_ns }
     }
 }
 
@@ -179,6 +188,9 @@ pub(super) struct Files {
     /// runs of any other.
     pub(super) spilled: HashSet<u64>,
     known: HashSet<PathBuf>,
+    /// What a follower that begins passes over; afterwards `follows` is true.
+    pub(super) passed_ns: i64,
+    pub(super) follows: bool,
     /// Loggers of which a listed file had gone when it was to be opened.
     pub(super) gone: HashSet<u64>,
     loggers: HashMap<u64, Arc<Logger>>,
@@ -250,10 +262,15 @@ impl Files {
             // A sealed segment without blocks is due at once, to be checked.
             (first.unwrap_or(i64::MIN), last.unwrap_or(i64::MAX))
         });
+        let number = reader.header().number;
+        let same = |file: &&FilePlan| file.logger.id == logger.id && file.number == number;
+        let again = self.files.iter().rfind(|file| self.follows && same(file));
         let plan = FilePlan {
             path: path.to_owned(),
+            passed_ns: again.map_or(self.passed_ns, |file| file.passed_ns),
+            is_again: again.is_some(),
             logger,
-            number: reader.header().number,
+            number,
             flags: reader.header().flags,
             identity: reader.identity(),
             sealed: reader.is_sealed(),
@@ -389,8 +406,8 @@ impl Files {
     }
 
     /// True when a query can find something in a block with this header.
-    pub(super) fn is_wanted(query: &Query, header: &BlockHeader) -> bool {
-        let in_time = header.last_wall_ns.saturating_add(SLACK_NS) >= query.since_ns
+    pub(super) fn is_wanted(query: &Query, since_ns: i64, header: &BlockHeader) -> bool {
+        let in_time = header.last_wall_ns.saturating_add(SLACK_NS) >= since_ns
             && header.first_wall_ns.saturating_sub(SLACK_NS) < query.until_ns;
         query.check || in_time && (query.levels & header.levels != 0 || header.lost > 0)
     }

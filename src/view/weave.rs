@@ -93,6 +93,8 @@ struct Weave<'l, 'a> {
     entries: Vec<Entry>,
     uses: HashMap<u32, Use>,
     last_use: (u32, Use),
+    /// Events before this time are not wanted.
+    since_ns: i64,
     /// True while records have to be compared with the query's times one by one.
     checks_time: bool,
     unknown: u64,
@@ -104,15 +106,16 @@ struct Weave<'l, 'a> {
 }
 
 impl Loom<'_> {
-    /// The stream of one block; `payload` has passed its checksum.
+    /// The stream of one block, from a time on; `payload` has passed its checksum.
     pub(super) fn block(
         &mut self,
         place: Place<'_>,
+        since_ns: i64,
         header: &BlockHeader,
         payload: &[u8],
     ) -> Stream {
         let mut weave = Weave::new(self, place);
-        weave.counted = header.lost.into();
+        (weave.counted, weave.since_ns) = (header.lost.into(), since_ns);
         let Some(sections) = sections(payload, header) else {
             weave.damage("the block's parts do not fit together", Some(header.records.into()));
             return weave.finish();
@@ -120,7 +123,7 @@ impl Loom<'_> {
         let mut definitions = Definitions::default();
         definitions.decode_all(sections.definitions);
         weave.tables.add_anchors(sections.anchors);
-        weave.checks_time = header.first_wall_ns < weave.loom.query.since_ns
+        weave.checks_time = header.first_wall_ns < since_ns
             || header.last_wall_ns >= weave.loom.query.until_ns;
         let mut decoder = Decoder::new(sections.runs, &definitions);
         let mut records = Vec::new();
@@ -178,6 +181,7 @@ impl<'l, 'a> Weave<'l, 'a> {
         let (logger, segment) = (Arc::clone(place.logger), place.segment);
         let tables = Tables { logger, segment, ..Tables::default() };
         Self {
+            since_ns: loom.query.since_ns,
             loom,
             place,
             tables,
@@ -356,7 +360,7 @@ impl<'l, 'a> Weave<'l, 'a> {
 
     fn is_in_time(&self, ticks: u64) -> bool {
         let time = self.tables.timeline.wall_ns(ticks);
-        time >= self.loom.query.since_ns && time < self.loom.query.until_ns
+        time >= self.since_ns && time < self.loom.query.until_ns
     }
 
     fn push(&mut self, entry: Entry) {
