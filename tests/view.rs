@@ -48,6 +48,25 @@ fn lanes_loggers_and_files_are_merged_by_ticks() {
     assert_eq!(numbers(&source, &Query::new().reverse()), backwards);
 }
 
+/// Clocks of loggers that record lines may have no more than seconds.
+#[test]
+fn equal_times_of_several_loggers_and_boots_are_reversed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    for logger in 1..5 {
+        let mut lane = Lane::new(0, "t0");
+        (0..20).for_each(|n| lane.number(n / 5 * 1_000, 100 * logger + n));
+        let mut writer = Writer::new(logger);
+        writer.header.boot = [logger as u8 / 3; 16];
+        let from = logger as usize;
+        writer.write(dir.path(), &[vec![lane.run(0, from)], vec![lane.run(from, 20)]]);
+    }
+    let source = Source::open(dir.path()).unwrap();
+    let forward = numbers(&source, &Query::new());
+    let mut backwards = numbers(&source, &Query::new().reverse());
+    backwards.reverse();
+    assert_eq!((forward.len(), forward), (80, backwards));
+}
+
 #[test]
 fn boots_are_merged_by_utc() {
     let dir = tempfile::tempdir().unwrap();

@@ -49,14 +49,16 @@ pub(super) struct Gap {
 struct Front {
     /// The key, complemented when the least comes first.
     rank: u64,
-    /// Of equal keys the stream that was opened first is shown first.
-    order: std::cmp::Reverse<u64>,
+    /// Of equal keys that of one logger is shown first, whatever was opened when, so that `-r` is
+    /// the reverse; of one logger's the stream that was opened first.
+    order: std::cmp::Reverse<(u64, u64)>,
     stream: usize,
 }
 
 /// The streams of one clock.
 #[derive(Debug, Default)]
 struct Group {
+    clock: Clock,
     fronts: BinaryHeap<Front>,
     /// Where the first stands on the axis of reading.
     place: Option<i64>,
@@ -112,7 +114,7 @@ impl Merge {
     /// Takes a stream in; one without entries is dropped.
     pub(super) fn add(&mut self, clock: Clock, stream: Stream) -> Result<(), Error> {
         let Some(head) = stream.head() else { return Ok(()) };
-        let memory = stream.memory();
+        let (memory, logger) = (stream.memory(), stream.tables.logger.id);
         self.memory += memory;
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -121,11 +123,11 @@ impl Merge {
         self.slots[index] = Some(Slot { stream, memory });
         let groups = &mut self.groups;
         let group = *self.clocks.entry(clock).or_insert_with(|| {
-            groups.push(Group::default());
+            groups.push(Group { clock, ..Group::default() });
             groups.len() - 1
         });
         self.n_opened += 1;
-        let order = std::cmp::Reverse(self.n_opened);
+        let order = std::cmp::Reverse((rank(self.axis, !logger), self.n_opened));
         let rank = rank(self.axis, head.key);
         self.groups[group].fronts.push(Front { rank, order, stream: index });
         self.groups[group].place = None;
@@ -137,7 +139,12 @@ impl Merge {
         let mut nearest: Option<(usize, i64)> = None;
         for index in 0..self.groups.len() {
             let Some(place) = self.place(index) else { continue };
-            if nearest.is_none_or(|(_, least)| place < least) {
+            let is_before = |other: usize| {
+                let (clock, other) = (self.groups[index].clock, self.groups[other].clock);
+                if self.axis.reverse { clock > other } else { clock < other }
+            };
+            let is_nearer = |(other, least)| place < least || place == least && is_before(other);
+            if nearest.is_none_or(is_nearer) {
                 nearest = Some((index, place));
             }
         }
