@@ -190,6 +190,7 @@ fn senseless_commands_are_one_clear_line() {
         assert_eq!((err.lines().count(), code), (1, Some(1)), "{err}");
         assert!(err.contains(says), "{err}");
     }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the source is as it was");
     for bad in ["0", "4097", "many"] {
         assert_eq!(run(&["--in-flight", bad], dir.path(), outside.path()).1, Some(2));
     }

@@ -50,11 +50,21 @@ impl Target {
     /// Makes the target, and clears what an interrupted run left in it.
     pub(super) fn open(path: &Path, source: &Path) -> io::Result<Self> {
         let is_new = !path.exists();
+        // Before anything is made: the source stays as it is.
+        let there = path.ancestors().find_map(|above| {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            match std::fs::canonicalize(above) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                there => Some(there),
+            }
+        });
+        if let Some(Ok(there)) = there
+            && there.starts_with(source)
+        {
+            return Err(says(&there, "lies in the source; choose a place outside"));
+        }
         at(path, std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path))?;
         let root = at(path, std::fs::canonicalize(path))?;
-        if root.starts_with(source) {
-            return Err(says(&root, "lies in the source; choose a place outside"));
-        }
         let parts = root.join(PART_DIR);
         match std::fs::DirBuilder::new().mode(0o700).create(&parts) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
