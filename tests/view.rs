@@ -4,7 +4,7 @@ mod common;
 
 use common::{Lane, NUMBER, START_NS, Writer};
 use proptest::prelude::*;
-use ttlog::record::{CODEC_RAW, Cause, Level, Losses, RawRun};
+use ttlog::record::{Anchor, CODEC_RAW, Cause, Level, Losses, RawRun};
 use ttlog::view::{Item, Query, Source, Value};
 
 /// The numbers in the messages, losses as `-count`, damage as a panic.
@@ -102,6 +102,30 @@ fn order_within_a_boot_stands_though_the_clock_was_set_back() {
     assert_eq!(numbers(&source, &Query::new()), (0..1_000).collect::<Vec<_>>());
     let backwards: Vec<i64> = (0..1_000).rev().collect();
     assert_eq!(numbers(&source, &Query::new().reverse()), backwards);
+}
+
+#[test]
+fn events_are_found_by_their_time_where_the_clock_was_set_back_within_a_block() {
+    const SECOND: i64 = 1_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut lane = Lane::new(0, "t0");
+    (0..20).for_each(|n| lane.number(n * SECOND as u64, n));
+    let mut writer = Writer::new(1);
+    let set_back = 10 * SECOND as u64 + 1;
+    writer.anchors.insert(1, Anchor { ticks: set_back - 1, ..writer.anchors[0] });
+    writer.anchors.insert(2, Anchor { ticks: set_back, ..writer.anchors[0] });
+    for anchor in &mut writer.anchors[1..] {
+        let hour_ns = if anchor.ticks < set_back { 0 } else { 3600 * SECOND };
+        (anchor.mono_ns, anchor.wall_ns) =
+            (anchor.ticks, START_NS + anchor.ticks.cast_signed() - hour_ns);
+    }
+    writer.write(dir.path(), &[vec![lane.all()]]);
+    let source = Source::open(dir.path()).unwrap();
+    assert_eq!(numbers(&source, &Query::new()), (0..20).collect::<Vec<_>>());
+    let since = Query::new().since_ns(START_NS + 5 * SECOND);
+    assert_eq!(numbers(&source, &since), (5..=10).collect::<Vec<_>>());
+    let until = Query::new().until_ns(START_NS - 1800 * SECOND);
+    assert_eq!(numbers(&source, &until), (11..20).collect::<Vec<_>>());
 }
 
 /// What a thread spilled is read by its own time, which may be behind that of the block that tells

@@ -89,6 +89,17 @@ impl Timeline {
         };
         clamp(i128::from(from.wall_ns).saturating_add(passed.saturating_mul(rate).div_euclid(span)))
     }
+
+    /// The earliest and the latest UTC from some ticks to others. Where the clock was set, that is
+    /// the time at an anchor between them.
+    #[must_use]
+    pub fn span_ns(&self, first_ticks: u64, last_ticks: u64) -> (i64, i64) {
+        let ends = [self.wall_ns(first_ticks), self.wall_ns(last_ticks)];
+        let between = |anchor: &&Anchor| (first_ticks..=last_ticks).contains(&anchor.ticks);
+        let times = self.anchors.iter().filter(between).map(|anchor| anchor.wall_ns);
+        let spread = |(least, most): (i64, i64), ns: i64| (least.min(ns), most.max(ns));
+        times.chain(ends).fold((i64::MAX, i64::MIN), spread)
+    }
 }
 
 fn clamp(ns: i128) -> i64 {
@@ -114,6 +125,15 @@ mod tests {
         assert_eq!(line.wall_ns(1000), 50_500);
         assert_eq!(line.wall_ns(3000), 51_500);
         assert_eq!(line.wall_ns(0), 50_000);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_the_end_earlier_than_the_middle() {
+        let line = line(&[(0, 0, 1_000), (100, 100, 1_100), (101, 101, 500), (200, 200, 599)]);
+        assert_eq!(line.span_ns(50, 150), (500, 1_100));
+        assert_eq!(line.span_ns(10, 20), (1_010, 1_020));
+        assert_eq!(line.span_ns(120, 120), (519, 519));
+        assert_eq!(Timeline::default().span_ns(1, 2), (0, 0));
     }
 
     #[test]

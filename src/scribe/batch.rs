@@ -182,14 +182,15 @@ impl Batch {
         }
         let now = anchors.last().copied().unwrap_or_default();
         let (first_ticks, last_ticks) = self.ticks(&now);
+        let (first_wall_ns, last_wall_ns) = timeline.span_ns(first_ticks, last_ticks);
         let mut header = BlockHeader {
             kind: block::KIND_EVENTS,
             raw_len: encoder.raw_bytes() as u32,
             seq,
             records: self.records,
             lost: u32::try_from(self.lost).unwrap_or(u32::MAX),
-            first_wall_ns: timeline.wall_ns(first_ticks),
-            last_wall_ns: timeline.wall_ns(last_ticks),
+            first_wall_ns,
+            last_wall_ns,
             defs_offset: runs_len as u32,
             levels: self.levels,
             ..BlockHeader::default()

@@ -176,6 +176,7 @@ impl Builder {
         }
         let Encoded { first_ticks, last_ticks, .. } = self.summary;
         let anchors = block::bracket(self.timeline.anchors(), first_ticks, last_ticks);
+        let (first_wall_ns, last_wall_ns) = self.timeline.span_ns(first_ticks, last_ticks);
         let sections_len = block::sections_len(definitions.len(), anchors.len());
         let align = self.header.align();
         let payload_len = self.runs_len + sections_len;
@@ -194,8 +195,8 @@ impl Builder {
             seq: self.entries.len() as u64,
             records: self.summary.count,
             lost: u32::try_from(self.lost).unwrap_or(u32::MAX),
-            first_wall_ns: self.timeline.wall_ns(first_ticks),
-            last_wall_ns: self.timeline.wall_ns(last_ticks),
+            first_wall_ns,
+            last_wall_ns,
             defs_offset: self.runs_len as u32,
             levels: self.summary.levels,
             ..BlockHeader::default()
