@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 0                     1024   1088   1152
-//! | header, with flag 4 | mark | mark | items | items | …
+//! | header, with flag 8 | mark | mark | items | items | …
 //!
 //! mark    a block of kind 4 without payload; `sequence`: items before this number were taken
 //! items   a block of kind 3; `sequence`: number of its first item; `events`: how many
