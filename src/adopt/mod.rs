@@ -310,7 +310,7 @@ fn complete(
     let Held { mut covered, damaged } = Held::of(&dead.segments)?;
     told.damaged = damaged;
     let retold = covered.last_generation(LANE_RETOLD);
-    let lost_before = covered.lost();
+    let (lost_before, losses) = (covered.lost(), covered.losses());
     let mut missing = covered.missing(snapshot.runs.clone());
     if missing.is_empty() {
         return Ok(true);
@@ -326,7 +326,7 @@ fn complete(
         let what = "a file there bears the greatest number that a segment can have; move it away";
         io::Error::other(format!("{}: {what}", dir.display()))
     })?;
-    told.segment = Some(segment::write(disk, dir, owner, number, missing, &snapshot)?);
+    told.segment = Some(segment::write(disk, dir, owner, number, missing, losses, &snapshot)?);
     Ok(true)
 }
 

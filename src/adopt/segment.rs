@@ -11,7 +11,7 @@ use crate::emit::clock;
 use crate::io::Disk;
 use crate::lane::outside::{self, Snapshot};
 use crate::lane::owner::Owner;
-use crate::record::{Definition, Definitions, Head, OpenSpans, RawRun};
+use crate::record::{Definition, Definitions, Head, Losses, OpenSpans, RawRun};
 use crate::store::segment::{
     Entry, FLAG_SPILL, FLAG_SPILLED, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader,
 };
@@ -196,13 +196,15 @@ pub(super) fn open_spans(segments: &mut [Segment]) -> io::Result<OpenSpans> {
 }
 
 /// Writes runs into a new segment of the dead logger: data, then name. The caller syncs the
-/// directory before anything is removed. Without a disk it only tells the name.
+/// directory before anything is removed. Without a disk it only tells the name. `told` is what was
+/// told of losses before, by lane and generation.
 pub(super) fn write(
     disk: Option<&dyn Disk>,
     dir: &Path,
     owner: &Owner,
     number: u64,
     runs: Vec<RawRun>,
+    told: HashMap<(u32, u32), Losses>,
     snapshot: &Snapshot,
 ) -> io::Result<PathBuf> {
     let header = SegmentHeader {
@@ -214,15 +216,18 @@ pub(super) fn write(
     let name = name::segment(&header.app, header.created_ns, owner.logger, number);
     let path = dir.join(&name);
     let Some(disk) = disk else { return Ok(path) };
-    let mut segment = SegmentBuilder::new(header);
+    let mut segment = SegmentBuilder::new(header).losses_told(told);
     for definition in used(&snapshot.definitions, &runs) {
         segment.add_definition(definition);
     }
     for anchor in &snapshot.anchors {
         segment.add_anchor(*anchor);
     }
-    // An adopter of the same boot adds its own, which brackets the newest records.
-    segment.add_anchor(clock::anchor());
+    // An adopter of the same boot adds its own, which brackets the newest records, if their ticks are
+    // its clock's: lines that are recorded tell their time themselves.
+    if owner.clock == clock::kind() {
+        segment.add_anchor(clock::anchor());
+    }
     for run in &runs {
         segment.push_run(run).map_err(|malformed| io::Error::other(malformed.to_string()))?;
     }
@@ -256,4 +261,50 @@ fn used(definitions: &Definitions, runs: &[RawRun]) -> Vec<Definition> {
         }
     }
     ids.iter().filter_map(|&id| definitions.get(id)).map(|d| (**d).clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::FileDisk;
+    use crate::record::{Anchor, Cause, HEAD_BYTES, Level, RECORD_EVENT, RunHead};
+    use crate::store::segment::{BlockRef, CLOCK_UTC};
+
+    fn block(owner: &Owner, anchors: Vec<Anchor>, ticks: u64, told: u64, lost: u64) -> BlockRef {
+        let dir = tempfile::tempdir().unwrap();
+        let losses = |count| {
+            let mut losses = Losses::NONE;
+            losses.add(Cause::Full, Level::Info, count);
+            losses
+        };
+        let mut bytes = Head::word(1, 0, RECORD_EVENT, 0).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&ticks.to_le_bytes());
+        let end = HEAD_BYTES as u64;
+        let head = RunHead { count: 1, end, losses: losses(lost), ..RunHead::default() };
+        let snapshot = Snapshot { anchors, ..Snapshot::default() };
+        let told = [((0, 0), losses(told))].into();
+        let runs = vec![RawRun { head, bytes }];
+        let path = write(Some(&FileDisk), dir.path(), owner, 2, runs, told, &snapshot).unwrap();
+        match SegmentReader::open(path).unwrap().next_entry().unwrap() {
+            Some(Entry::Block(block)) => block,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lines_that_told_their_time_keep_it() {
+        let owner = Owner { clock: CLOCK_UTC, ..Owner::of_test(7, Path::new("/none")) };
+        let utc = |wall_ns: i64| wall_ns.cast_unsigned() ^ 1 << 63;
+        let (began_ns, told_ns) = (clock::wall_ns(), 1_700_000_000_000_000_000);
+        let ticks = utc(began_ns);
+        let anchor = Anchor { ticks, mono_ns: ticks, wall_ns: began_ns };
+        let block = block(&owner, vec![anchor], utc(told_ns), 0, 0);
+        assert_eq!(block.header.first_wall_ns, told_ns);
+    }
+
+    #[test]
+    fn losses_that_were_told_before_are_not_counted_again() {
+        let owner = Owner::of_test(7, Path::new("/none"));
+        assert_eq!(block(&owner, vec![clock::anchor()], 5, 1_000, 1_003).header.lost, 3);
+    }
 }

@@ -46,6 +46,11 @@ impl Covered {
         self.losses.values().map(Losses::total).sum()
     }
 
+    /// What was told of losses, by lane and generation.
+    pub(crate) fn losses(&self) -> HashMap<(u32, u32), Losses> {
+        self.losses.clone()
+    }
+
     /// The parts of these runs that are not covered, each byte range once; they are covered then.
     pub(crate) fn missing(&mut self, mut runs: Vec<RawRun>) -> Vec<RawRun> {
         runs.sort_by_key(|run| (run.head.generation, run.head.lane, run.head.position));

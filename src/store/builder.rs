@@ -74,6 +74,13 @@ impl Builder {
         self
     }
 
+    /// Losses that were told before, by lane and generation: blocks count what is more.
+    #[must_use]
+    pub(crate) fn losses_told(mut self, told: HashMap<(u32, u32), Losses>) -> Self {
+        self.losses = told;
+        self
+    }
+
     /// Takes what blocks tell as lost from [`Builder::add_lost`] alone, as when blocks of another
     /// segment are put together, whose first runs may tell what earlier segments told already.
     #[must_use]
@@ -261,8 +268,9 @@ impl Builder {
             return;
         }
         let told = self.losses.entry((head.lane, head.generation)).or_default();
-        self.lost = self.lost.saturating_add(head.losses.since(told).total());
-        *told = head.losses;
+        let fresh = head.losses.since(told);
+        self.lost = self.lost.saturating_add(fresh.total());
+        told.add_all(&fresh);
     }
 
     fn end(&self) -> u64 {
