@@ -7,9 +7,12 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, sym
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ttlog::archive::PART_DIR;
+use ttlog::store::segment::SegmentHeader;
+use ttlog::store::{Builder as SegmentBuilder, name};
 use ttlog::{Builder, Handle, Keep, info};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -194,6 +197,43 @@ fn senseless_commands_are_one_clear_line() {
     for bad in ["0", "4097", "many"] {
         assert_eq!(run(&["--in-flight", bad], dir.path(), outside.path()).1, Some(2));
     }
+}
+
+/// Retention removes segments while they are copied; that is no error.
+#[test]
+fn segments_that_go_meanwhile_are_left_out_and_not_told() {
+    let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let put = |to: &Path, number: u64| {
+        let header =
+            SegmentHeader { logger: 7, number, app: "app".into(), ..SegmentHeader::default() };
+        let path = to.join(name::segment("app", 0, 7, number));
+        std::fs::write(&path, SegmentBuilder::new(header).finish().unwrap()).unwrap();
+        path
+    };
+    let there: Vec<_> = (1..400).map(|number| put(dir.path(), number)).collect();
+    let whole: Vec<_> = (1..400).map(|number| put(kept.path(), number)).collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // ord: Relaxed, a flag that publishes nothing.
+            while !done.load(Ordering::Relaxed) {
+                there.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+                let mut pairs = whole.iter().zip(&there);
+                pairs.try_for_each(|(from, to)| std::fs::hard_link(from, to)).unwrap();
+            }
+        });
+        let said: Vec<_> = [&[][..], &["--all"], &["--compress", "zstd"]]
+            .into_iter()
+            .flat_map(|args| [args; 3])
+            .map(|args| {
+                let to = tempfile::tempdir().unwrap();
+                run(args, dir.path(), to.path())
+            })
+            .collect();
+        // ord: Relaxed, as above.
+        done.store(true, Ordering::Relaxed);
+        assert!(said.iter().all(|(_, code)| *code == Some(0)), "{said:?}");
+    });
 }
 
 fn logger(dir: &Path) -> Handle {

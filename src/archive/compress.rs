@@ -144,7 +144,7 @@ fn compress(
     dresser: Dresser,
     counters: &Counters,
 ) -> io::Result<Packed> {
-    let (source, metadata) = open_source(&entry.path)?;
+    let Some((source, metadata)) = open_source(&entry.path)? else { return Ok(Packed::Stays) };
     let mut reader = match SegmentReader::from_file(source) {
         Ok(reader) => reader,
         Err(crate::store::Error::Io(error)) => return Err(error),

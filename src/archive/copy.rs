@@ -128,7 +128,7 @@ impl<'a> Copier<'a> {
 
     /// Opens a file and begins with it.
     pub(super) fn begin(&mut self, entry: &Entry, target: &mut Target) -> io::Result<Done> {
-        let (source, metadata) = open_source(&entry.path)?;
+        let Some((source, metadata)) = open_source(&entry.path)? else { return Ok(Done::Gone) };
         let (part, place) = (target.part(), target.place(&entry.relative));
         let mut options = File::options();
         options.read(true).write(true).create_new(true).mode(0o600);

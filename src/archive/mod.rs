@@ -248,7 +248,7 @@ fn take(
 /// Counts what was done at once.
 fn tell(done: io::Result<Done>, kind: Kind, path: &Path, shared: &Shared<'_>) {
     match done {
-        Ok(Done::Begun) => {}
+        Ok(Done::Begun | Done::Gone) => {}
         Ok(Done::Made) if kind == Kind::Directory => add(&shared.counters.directories, 1),
         Ok(Done::Made) => add(&shared.counters.links, 1),
         Ok(Done::WasThere) if kind == Kind::Directory => {}
@@ -257,15 +257,19 @@ fn tell(done: io::Result<Done>, kind: Kind, path: &Path, shared: &Shared<'_>) {
     }
 }
 
-/// Opens a file that is to be copied (A4).
-fn open_source(path: &Path) -> io::Result<(File, Metadata)> {
+/// Opens a file that is to be copied (A4); `None` for one that was removed meanwhile, by retention
+/// say.
+fn open_source(path: &Path) -> io::Result<Option<(File, Metadata)>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
-    let source = File::options().read(true).custom_flags(flags).open(path)?;
+    let source = match File::options().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
     let metadata = source.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("is no file any more"));
     }
-    Ok((source, metadata))
+    Ok(Some((source, metadata)))
 }
 
 /// How far something has come.
@@ -274,6 +278,7 @@ enum Done {
     Begun,
     Made,
     WasThere,
+    Gone,
 }
 
 /// An error with its path before it.

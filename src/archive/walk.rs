@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{PART_DIR, Shared, at};
-use crate::store::name;
+use crate::store::{Error, name};
 use crate::store::retention::Stored;
 use crate::store::segment::SegmentReader;
 use crate::upkeep;
@@ -128,6 +128,7 @@ fn is_complete(path: &Path, file_name: &str, shared: &Shared<'_>) -> bool {
             let stored = Stored { path: path.to_owned(), name, bytes: 0 };
             reader.is_sealed() || !upkeep::is_owned(&stored, reader.header().uid)
         }
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => {
             shared.fail(path, error);
             false

@@ -264,7 +264,7 @@ impl Files {
         });
         let number = reader.header().number;
         let same = |file: &&FilePlan| file.logger.id == logger.id && file.number == number;
-        let again = self.files.iter().rfind(|file| self.follows && same(file));
+        let again = self.follows.then(|| self.files.iter().rfind(same)).flatten();
         let plan = FilePlan {
             path: path.to_owned(),
             passed_ns: again.map_or(self.passed_ns, |file| file.passed_ns),

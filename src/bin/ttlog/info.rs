@@ -1,7 +1,7 @@
 //! `ttlog info`: what segments hold.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use ttlog::record::{Definitions, Level};
@@ -37,6 +37,9 @@ pub(crate) fn run(args: &PathArgs) -> Result<u8, Failure> {
     for path in input.source.paths() {
         match tell(&path, &mut out.buffer) {
             Ok(whole) => failed |= !whole,
+            // Removed since the directory was listed, by retention say.
+            Err(ttlog::store::Error::Io(error))
+                if error.kind() == ErrorKind::NotFound && !args.paths.contains(&path) => {}
             Err(error) => {
                 failed = true;
                 output::note(&format!("{}: {error}", shown(&path)));

@@ -1,11 +1,12 @@
 //! `ttlog spill`: what lies in spill files, and how it gets into the log.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use ttlog::record::Level;
 use ttlog::render::Calendar;
 use ttlog::render::escape::printable;
+use ttlog::store::Error;
 use ttlog::store::segment::{Entry, SegmentReader};
 use ttlog::store::spill::segment_name;
 
@@ -60,16 +61,22 @@ fn ls(args: &PathArgs) -> Result<u8, Failure> {
     }
     let mut out = Output::new();
     for path in paths {
-        if let Err(error) = tell(&path, &mut out.buffer) {
-            failed = true;
-            output::note(&format!("{}: {error}", printable(&path.to_string_lossy())));
+        match tell(&path, &mut out.buffer) {
+            Ok(()) => {}
+            // It has become a segment since the directory was listed.
+            Err(Error::Io(error))
+                if error.kind() == ErrorKind::NotFound && !args.paths.contains(&path) => {}
+            Err(error) => {
+                failed = true;
+                output::note(&format!("{}: {error}", printable(&path.to_string_lossy())));
+            }
         }
         out.flush()?;
     }
     Ok(worse(0, failed))
 }
 
-fn tell(path: &Path, out: &mut Vec<u8>) -> Result<(), ttlog::store::Error> {
+fn tell(path: &Path, out: &mut Vec<u8>) -> Result<(), Error> {
     let mut reader = SegmentReader::open(path)?;
     let (mut events, mut levels, mut times) = (0, 0, None::<(i64, i64)>);
     while let Some(entry) = reader.next_entry()? {
