@@ -366,6 +366,25 @@ fn a_follower_does_not_show_what_it_passed_over_when_that_gets_another_name() {
     assert_eq!(shown(), ["n=20", "n=21"]);
 }
 
+/// Somebody removes the segment that is written, and its logger makes it again.
+#[test]
+fn a_follower_goes_on_in_the_file_that_takes_the_name_of_a_removed_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sample-20261121T100000Z-0000000000000001-1.ttlog");
+    let lane = counting(0, 0, 20, 1);
+    std::fs::write(&path, Writer::new(1).bytes(&[vec![lane.run(0, 10)]], false)).unwrap();
+    let mut items = Source::open(dir.path()).unwrap().follow(&Query::new(), i64::MIN);
+    let mut shown = || {
+        items.refresh(i64::MAX);
+        items.by_ref().filter(|item| matches!(item, Ok(Item::Record(_)))).count()
+    };
+    assert_eq!(shown(), 10);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(shown(), 0);
+    std::fs::write(&path, Writer::new(1).bytes(&[vec![lane.run(10, 20)]], false)).unwrap();
+    assert_eq!(shown(), 10);
+}
+
 #[test]
 fn records_of_an_unknown_callsite_are_told() {
     let dir = tempfile::tempdir().unwrap();

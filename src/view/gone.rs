@@ -7,6 +7,7 @@
 //! damage.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 
 use crate::store::segment::{FLAG_AGAIN, FLAG_DUMP};
 
@@ -29,6 +30,17 @@ impl Files {
             || self.spilled.contains(&logger) && self.skips_a_number(logger)
             || listed()
                 .any(|file| !is_spill(&file.path) && std::fs::symlink_metadata(&file.path).is_err())
+    }
+
+    /// Lets go of a file whose name another has by now, since it was removed while it was written: the
+    /// next listing takes that one in.
+    pub(super) fn let_go_replaced(&mut self, index: usize) {
+        let file = &mut self.files[index];
+        let now = std::fs::metadata(&file.path).map(|there| (there.dev(), there.ino()));
+        if file.listed && now.is_ok_and(|now| now != file.identity) {
+            file.sealed = true;
+            self.known.remove(&file.path);
+        }
     }
 
     /// True when a number of a listed logger is that of no file, below its last one, or perhaps

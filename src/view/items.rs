@@ -126,6 +126,7 @@ impl Items {
                     Ok(walk) => self.plan_walk(index, walk),
                     Err(error) => self.miss(index, error),
                 }
+                self.files.let_go_replaced(index);
             }
         }
         self.look_at_files();

@@ -119,7 +119,7 @@ pub(super) struct FilePlan {
     /// The header's.
     pub(super) flags: u32,
     /// Device and inode of the file that was looked at.
-    identity: (u64, u64),
+    pub(super) identity: (u64, u64),
     pub(super) sealed: bool,
     /// True when it comes from the listing of a directory, and so may go by itself.
     pub(super) listed: bool,
@@ -187,7 +187,7 @@ pub(super) struct Files {
     /// Loggers that made spill files, which may have taken any number, and hold what lies between the
     /// runs of any other.
     pub(super) spilled: HashSet<u64>,
-    known: HashSet<PathBuf>,
+    pub(super) known: HashSet<PathBuf>,
     /// What a follower that begins passes over; afterwards `follows` is true.
     pub(super) passed_ns: i64,
     pub(super) follows: bool,
