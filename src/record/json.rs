@@ -61,11 +61,15 @@ fn string(rest: &mut &[u8]) -> Option<()> {
                 let (escape, behind) = rest.split_first()?;
                 *rest = behind;
                 match escape {
-                    b'u' => {
-                        let digits = rest.get(..4)?;
-                        digits.iter().all(u8::is_ascii_hexdigit).then_some(())?;
-                        *rest = &rest[4..];
-                    }
+                    b'u' => match unit(rest)? {
+                        0xd800..0xdc00 => {
+                            word(rest, br"\u")?;
+                            (0xdc00..0xe000).contains(&unit(rest)?).then_some(())?;
+                        }
+                        // Half a character, which many readers refuse.
+                        0xdc00..0xe000 => return None,
+                        _ => {}
+                    },
                     b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
                     _ => return None,
                 }
@@ -74,6 +78,13 @@ fn string(rest: &mut &[u8]) -> Option<()> {
             _ => {}
         }
     }
+}
+
+/// The number of four hexadecimal digits.
+fn unit(rest: &mut &[u8]) -> Option<u32> {
+    let (digits, behind) = rest.split_first_chunk::<4>()?;
+    *rest = behind;
+    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
 }
 
 fn number(rest: &mut &[u8]) -> Option<()> {
@@ -120,6 +131,7 @@ mod tests {
             "12.5e-3",
             "\"\"",
             "\"a\\u00e9\\n\u{e9}\"",
+            "\"\\uD83d\\ude00\"",
             "[]",
             "{}",
             "[1,[2,{\"a\":[]}],\"x\"]",
@@ -144,6 +156,11 @@ mod tests {
             "\"\n\"",
             "\"\\x\"",
             "\"\\u12g4\"",
+            "\"\\u12\"",
+            "\"\\ud800\"",
+            "\"\\ud800\\ud800\"",
+            "\"\\ud800x\"",
+            "\"\\udc00\"",
             "\"",
             "[",
             "{\"a\":1",
