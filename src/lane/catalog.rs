@@ -13,6 +13,9 @@ use super::place::Place;
 use crate::record::Definition;
 use crate::record::compact::{Schema, Schemas};
 
+/// The longest definition: a block has room for it and for runs.
+const DEFINITION_BYTES_MAX: usize = 3 << 20;
+
 /// One definition as the scribe needs it.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
@@ -38,8 +41,9 @@ impl Catalog {
         }
         let mut encoded = Vec::new();
         definition.encode(&mut encoded);
-        // Not under the lock that the scribe takes: the place may lie on a disk.
-        if place.define(&encoded).is_err() {
+        // Not under the lock that the scribe takes: the place may lie on a disk. What no block has room
+        // for is refused too.
+        if encoded.len() > DEFINITION_BYTES_MAX || place.define(&encoded).is_err() {
             return false;
         }
         let mut entries = self.entries.lock();
@@ -81,5 +85,9 @@ impl CatalogView {
 impl Schemas for CatalogView {
     fn schema(&self, id: u32) -> Option<Schema> {
         self.entry(id, |entry| entry.schema)
+    }
+
+    fn definition_len(&self, id: u32) -> usize {
+        self.entry(id, |entry| entry.encoded.len()).unwrap_or(0)
     }
 }

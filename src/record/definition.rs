@@ -92,6 +92,17 @@ impl Definition {
         out[start..start + 4].copy_from_slice(&len.to_le_bytes());
     }
 
+    /// Bytes that [`Definition::encode`] appends.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let text = |text: &str| 4 + cut(text).len();
+        let template = self.template.as_deref().unwrap_or("");
+        let texts = [&self.target, &self.name, &self.file, &self.module, template];
+        let fields = self.fields.iter().take(usize::from(u16::MAX));
+        16 + texts.into_iter().map(text).sum::<usize>()
+            + fields.map(|field| 2 + text(&field.name)).sum::<usize>()
+    }
+
     /// Reads one definition from the start of `bytes`; returns it and its length, or `None` when
     /// the bytes are no whole definition.
     #[must_use]
@@ -130,12 +141,18 @@ impl Definition {
 }
 
 fn put_text(text: &str, out: &mut Vec<u8>) {
+    let text = cut(text);
+    out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// As much of a text as is kept.
+fn cut(text: &str) -> &str {
     let mut len = text.len().min(TEXT_BYTES_MAX);
     while !text.is_char_boundary(len) {
         len -= 1;
     }
-    out.extend_from_slice(&(len as u32).to_le_bytes());
-    out.extend_from_slice(&text.as_bytes()[..len]);
+    &text[..len]
 }
 
 fn take<'a>(bytes: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
@@ -232,6 +249,8 @@ mod tests {
         Definition { id: 8, template: None, ..sample() }.encode(&mut bytes);
         let mut all = Definitions::default();
         assert_eq!(all.decode_all(&bytes), bytes.len());
+        let without = Definition { id: 8, template: None, ..sample() };
+        assert_eq!(bytes.len(), sample().encoded_len() + without.encoded_len());
         assert_eq!(**all.get(7).unwrap(), sample());
         assert_eq!(all.get(8).unwrap().template, None);
     }

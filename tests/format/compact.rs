@@ -1,13 +1,15 @@
 //! Every record that is well framed comes back byte for byte, whatever its bytes are.
 
 use crate::sample;
+use crate::survey::survey;
 use crate::workload::{Random, Workload, push};
 use proptest::prelude::*;
 use ttlog::record::compact::{Decoder, Encoder, RAW_BYTES_MAX, Schemas};
 use ttlog::record::{
-    CODEC_COMPACT, CODEC_RAW, Definitions, FLAG_DYNAMIC, FLAG_SPAN, FLAG_THREAD, Head, Kind,
-    RECORD_PAD, RawRun, RunHead,
+    CODEC_COMPACT, CODEC_RAW, Definition, Definitions, FLAG_DYNAMIC, FLAG_SPAN, FLAG_THREAD, Field,
+    Head, Kind, RECORD_PAD, RawRun, Role, RunHead,
 };
+use ttlog::store::{Builder, block};
 
 fn definitions() -> Definitions {
     let mut definitions = Definitions::default();
@@ -235,4 +237,27 @@ fn a_lying_body_costs_no_more_memory_than_the_cap() {
             assert!(bytes.capacity() <= 2 * RAW_BYTES_MAX);
         }
     }
+}
+
+/// A recorder's definitions have the names that lines bring, however long.
+#[test]
+fn callsites_whose_definitions_are_long_are_spread_over_blocks() {
+    let mut builder = Builder::new(sample::header(7)).runs_bytes(2 << 20);
+    let mut bytes = Vec::new();
+    for id in 1..=400u32 {
+        let name = format!("{id:020000}");
+        let field = Field { name, kind: Kind::U64 as u8, role: Role::Field };
+        let like = sample::definitions().remove(0);
+        builder.add_definition(Definition { id, fields: vec![field], ..like });
+        push(&mut bytes, id, 0, u64::from(id), &u64::from(id).to_le_bytes());
+    }
+    let head = RunHead { end: bytes.len() as u64, count: 400, ..RunHead::default() };
+    builder.push_run(&RawRun { head, bytes: bytes.clone() }).unwrap();
+    let found = survey(&builder.finish().unwrap()).unwrap();
+    assert!(found.damage.is_empty() && found.blocks.len() > 7, "{} blocks", found.blocks.len());
+    let runs = found.blocks.iter().flat_map(|found| {
+        assert!(found.payload.len() < 2 << 20);
+        block::contents(&found.payload, &found.header).unwrap().runs
+    });
+    assert_eq!(runs.flat_map(|run| run.bytes).collect::<Vec<_>>(), bytes);
 }

@@ -91,6 +91,10 @@ impl Workload {
 }
 
 impl Schemas for Workload {
+    fn definition_len(&self, _: u32) -> usize {
+        0
+    }
+
     fn schema(&self, id: u32) -> Option<Schema> {
         let kinds: Vec<u8> = self.of(id).kinds().iter().map(|&kind| kind as u8).collect();
         let known = Schema::new(&kinds, Level::Info);

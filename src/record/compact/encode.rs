@@ -8,7 +8,9 @@ use super::site::Site;
 use super::texts::Texts;
 use super::varint::{copy, put, zigzag};
 use super::walk::{Next, Walk};
-use super::{ARGUMENTS_MAX, Form, Malformed, RAW_BYTES_MAX, SITES_MAX, Schemas};
+use super::{
+    ARGUMENTS_MAX, DEFINITIONS_BYTES_MAX, Form, Malformed, RAW_BYTES_MAX, SITES_MAX, Schemas,
+};
 use crate::record::{
     CODEC_COMPACT, CODEC_RAW, FLAG_DYNAMIC, HEAD_BYTES, Level, RECORD_EVENT, RECORD_PAD, RunHead,
 };
@@ -54,6 +56,8 @@ pub struct Encoder {
     /// Counts how often the state was emptied.
     pub(super) epoch: u32,
     raw_bytes: usize,
+    /// Bytes of the definitions of the callsites seen.
+    definitions_len: usize,
     /// Records of spans since they were last taken.
     spans: Vec<u8>,
 }
@@ -82,6 +86,7 @@ impl Encoder {
             n_numbered: 0,
             epoch: 1,
             raw_bytes: 0,
+            definitions_len: 0,
             spans: Vec::new(),
         }
     }
@@ -91,7 +96,7 @@ impl Encoder {
         self.sites.clear();
         self.site_by_id.clear();
         self.ids.clear();
-        self.raw_bytes = 0;
+        (self.raw_bytes, self.definitions_len) = (0, 0);
         self.spans.clear();
         self.forget();
     }
@@ -285,7 +290,7 @@ impl Encoder {
         walk.spans += 1;
     }
 
-    /// Index of the first entry of the callsite, `None` when the block names too many.
+    /// Index of the first entry of the callsite, `None` when the block names too many, or too long ones.
     #[inline(always)]
     fn site(&mut self, schemas: &impl Schemas, id: u32, current: usize) -> Option<usize> {
         if let Some(site) = self.sites.get(current).filter(|site| site.id == id) {
@@ -304,6 +309,11 @@ impl Encoder {
             Some(&index) => index,
             None if self.sites.len() == SITES_MAX => return None,
             None => {
+                let definitions_len = self.definitions_len + schemas.definition_len(id);
+                if definitions_len > DEFINITIONS_BYTES_MAX && self.definitions_len > 0 {
+                    return None;
+                }
+                self.definitions_len = definitions_len;
                 let index = self.sites.len() as u16;
                 let schema = schemas.schema(id);
                 self.sites.push(Site {

@@ -63,6 +63,8 @@ pub use encode::{Encoded, Encoder};
 pub const RAW_BYTES_MAX: usize = 4 << 20;
 /// Callsites that one block may name.
 pub const SITES_MAX: usize = 1024;
+/// Bytes of definitions that one block may need, unless one alone needs more.
+pub const DEFINITIONS_BYTES_MAX: usize = 1 << 20;
 /// Arguments beyond which a callsite's records are stored as they lie.
 pub const ARGUMENTS_MAX: usize = 16;
 
@@ -158,10 +160,17 @@ impl Schema {
 pub trait Schemas {
     /// The schema of the callsite with this id, `None` when it is unknown.
     fn schema(&self, id: u32) -> Option<Schema>;
+
+    /// Bytes that its definition takes in a block; 0 when there is none.
+    fn definition_len(&self, id: u32) -> usize;
 }
 
 impl Schemas for Definitions {
     fn schema(&self, id: u32) -> Option<Schema> {
         self.get(id).map(|definition| Schema::of(definition))
+    }
+
+    fn definition_len(&self, id: u32) -> usize {
+        self.get(id).map_or(0, |definition| definition.encoded_len())
     }
 }

@@ -341,6 +341,10 @@ mod tests {
     struct OneSite;
 
     impl Schemas for OneSite {
+        fn definition_len(&self, _: u32) -> usize {
+            0
+        }
+
         fn schema(&self, _: u32) -> Option<Schema> {
             let kinds = [Kind::U64, Kind::Str, Kind::U64, Kind::Bool].map(|kind| kind as u8);
             Some(Schema::new(&kinds, Level::Info))
@@ -393,6 +397,10 @@ mod tests {
     struct FourTexts;
 
     impl Schemas for FourTexts {
+        fn definition_len(&self, _: u32) -> usize {
+            0
+        }
+
         fn schema(&self, _: u32) -> Option<Schema> {
             Some(Schema::new(&[Kind::Str as u8; 4], Level::Info))
         }
