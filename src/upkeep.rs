@@ -33,7 +33,7 @@ use crate::store::keep::Keep;
 use crate::store::name;
 use crate::store::pack::{self, How, Packed};
 use crate::store::retention::{self, Applied, Scope, Stored};
-use crate::store::segment::SegmentHeader;
+use crate::store::segment::{SegmentHeader, kept_app};
 
 /// How often limits are looked at that time or others can break.
 const EVERY: Duration = Duration::from_secs(60);
@@ -57,6 +57,8 @@ const BLOCK_BYTES: u64 = 256 << 10;
 pub(crate) struct Upkeep {
     dir: PathBuf,
     app: String,
+    /// The app's name as headers have it.
+    exact: String,
     logger: u64,
     keep: Keep,
     /// What a segment may grow to.
@@ -79,6 +81,7 @@ impl Upkeep {
         Self {
             dir: dir.to_owned(),
             app: name::clean(&header.app),
+            exact: kept_app(&header.app).to_owned(),
             logger: header.logger,
             keep: config.keep_used(),
             segment_bytes,
@@ -127,7 +130,8 @@ impl Upkeep {
         let result = locked(&self.dir, || {
             let now_ns = clock::wall_ns();
             let writes = Some((self.logger, self.segment_bytes));
-            let scope = Scope { app: Some(&self.app), now_ns, writes };
+            let (app, exact) = (Some(&*self.app), Some(&*self.exact));
+            let scope = Scope { app, exact, now_ns, writes };
             retention::apply(Some(&FileDisk), &self.dir, &self.keep, scope, &is_owned)
         });
         let told = match result {
@@ -278,7 +282,7 @@ impl<'a> Pace<'a> {
 ///
 /// When the directory cannot be listed or locked, or another process holds its lock.
 pub fn prune(dir: &Path, app: Option<&str>, keep: &Keep, apply: bool) -> io::Result<Applied> {
-    let scope = Scope { app, now_ns: clock::wall_ns(), writes: None };
+    let scope = Scope { app, exact: None, now_ns: clock::wall_ns(), writes: None };
     let disk: Option<&dyn Disk> = if apply { Some(&FileDisk) } else { None };
     let pruned = locked(dir, || retention::apply(disk, dir, keep, scope, &is_owned))?;
     pruned.ok_or_else(|| io::Error::other("another process is removing segments there; try again"))

@@ -174,6 +174,12 @@ pub fn clean(app: &str) -> String {
     if name.is_empty() { "app".into() } else { name }
 }
 
+/// True when other apps may be written like this one in names of files.
+pub(super) fn is_shared(app: &str) -> bool {
+    let name = clean(app);
+    name.contains('_') || name.len() >= APP_BYTES_MAX
+}
+
 fn push_time(seconds: i64, out: &mut String) {
     let (year, month, day) = date(seconds.div_euclid(DAY_S));
     let second = seconds.rem_euclid(DAY_S);

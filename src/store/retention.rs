@@ -76,6 +76,8 @@ pub(crate) type IsOwned<'a> = dyn Fn(&Stored, u32) -> bool + 'a;
 pub struct Scope<'a> {
     /// Segments of this app alone, as [`name::clean`] writes it; of all without one.
     pub app: Option<&'a str>,
+    /// The app's name as it stands in headers: others may be written the same in names of files.
+    pub exact: Option<&'a str>,
     /// UTC in nanoseconds since 1970.
     pub now_ns: i64,
     /// A logger that writes here, and the size that its segments may grow to: what the current one
@@ -139,6 +141,12 @@ pub(crate) fn apply(
     crash_point!("retention.list");
     let mut stored = list(dir)?;
     stored.retain(|stored| scope.app.is_none_or(|app| stored.name.app == app));
+    if let Some(exact) = scope.exact.filter(|app| name::is_shared(app)) {
+        let is_other = |stored: &Stored| {
+            SegmentReader::open(&stored.path).is_ok_and(|reader| reader.header().app != exact)
+        };
+        stored.retain(|stored| !is_other(stored));
+    }
     let mut free = match limits.min_free {
         Some(_) => rustix::fs::statvfs(dir).map(|stat| stat.f_bavail * stat.f_frsize)?,
         None => u64::MAX,
@@ -288,7 +296,7 @@ mod tests {
     }
 
     fn scope() -> Scope<'static> {
-        Scope { app: Some("orders"), now_ns: NOW_NS, writes: None }
+        Scope { app: Some("orders"), exact: Some("orders"), now_ns: NOW_NS, writes: None }
     }
 
     fn gone(dir: &Path, keep: Keep, scope: Scope<'_>, owned: &[u64]) -> Vec<(PathBuf, Why)> {
@@ -335,8 +343,29 @@ mod tests {
         let keep = Keep::age(Duration::ZERO).count(0).total(0);
         assert_eq!(gone(dir.path(), keep, scope(), &[]).len(), 1);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 6);
-        assert!(gone(dir.path(), Keep::count(0), Scope { app: None, ..scope() }, &[]).len() == 1);
+        assert!(
+            gone(dir.path(), Keep::count(0), Scope { app: None, exact: None, ..scope() }, &[])
+                .len()
+                == 1
+        );
         assert!(!other.exists() && lies.exists());
+    }
+
+    #[test]
+    fn k1_apps_whose_names_look_alike_in_names_of_files_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = "x".repeat(70);
+        let apps = ["a b".to_owned(), "a_b".into(), format!("{long}1"), format!("{long}2")];
+        let put_both = |n: usize| {
+            [9, 8].map(|days| put(dir.path(), &apps[n], n as u64, days, 9 - days as i64, true))
+        };
+        let paths: Vec<_> = (0..apps.len()).map(put_both).collect();
+        for (app, paths) in apps.iter().zip(&paths) {
+            let clean = name::clean(app);
+            let scope = Scope { app: Some(&clean), exact: Some(app), ..scope() };
+            let gone = gone(dir.path(), Keep::count(1), scope, &[]);
+            assert_eq!(gone, [(paths[1].clone(), Why::Count)], "{app}");
+        }
     }
 
     #[test]

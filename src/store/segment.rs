@@ -211,6 +211,11 @@ fn decode_texts(bytes: &[u8]) -> Option<[String; 3]> {
     zeros.then_some(texts)
 }
 
+/// As much of an app's name as a header keeps.
+pub(crate) fn kept_app(app: &str) -> &str {
+    cut(app, TEXT_BYTES_MAX[0])
+}
+
 /// As many whole characters as fit so many bytes.
 fn cut(text: &str, len_max: usize) -> &str {
     let mut len = text.len().min(len_max);
