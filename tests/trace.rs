@@ -8,6 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tracing_subscriber::prelude::*;
+use ttlog::record::{
+    Definition, FLAG_SPAN, Field, Head, Kind, Level, RECORD_EVENT, RECORD_SPAN_OPEN, RawRun, Role,
+    RunHead,
+};
+use ttlog::store::segment::SegmentHeader;
+use ttlog::store::{Builder as SegmentBuilder, name};
 use ttlog::{Builder, Handle, field, info, info_span};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -178,4 +184,43 @@ fn following_a_trace_begins_with_its_own_last_events() {
     // It ends when nobody reads any more.
     drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// In containers every process may have the id 1; spans are counted from 1 in each.
+#[test]
+fn processes_of_the_same_id_do_not_share_traces_and_trees() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |text: &str| [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let define = |id, name: &str, role| {
+        let field = Field { name: name.into(), kind: Kind::Str as u8, role };
+        let (target, module) = ("app".to_owned(), "app".to_owned());
+        let (file, template, line, dynamic) = (String::new(), None, 0, false);
+        let (name, level, fields) = (name.to_owned(), Level::Info, vec![field]);
+        Definition { id, level, dynamic, target, name, file, line, module, template, fields }
+    };
+    for (logger, trace) in [(1u64, ONE), (2, TWO)] {
+        let mut bytes = Vec::new();
+        let mut push = |callsite, kind, words: &[u64], value: &str| {
+            let mut payload: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            payload.extend(text(value));
+            payload.resize(payload.len().next_multiple_of(8), 0);
+            let word = Head::word(callsite, (payload.len() / 8) as u16, kind, FLAG_SPAN);
+            bytes.extend(word.to_le_bytes());
+            bytes.extend(logger.to_le_bytes());
+            bytes.extend(payload);
+        };
+        push(1, RECORD_SPAN_OPEN, &[1, 0], trace);
+        push(2, RECORD_EVENT, &[1], &format!("of {logger}"));
+        let header = SegmentHeader { logger, number: 1, clock: 2, pid: 1, ..Default::default() };
+        let name = name::segment("app", 0, logger, 1);
+        let mut builder = SegmentBuilder::new(header);
+        builder.add_definition(define(1, "trace_id", Role::Field));
+        builder.add_definition(define(2, "", Role::Message));
+        let head = RunHead { end: bytes.len() as u64, count: 2, ..RunHead::default() };
+        builder.push_run(&RawRun { head, bytes }).unwrap();
+        std::fs::write(dir.path().join(name), builder.finish().unwrap()).unwrap();
+    }
+    assert_eq!(messages(&["--trace", ONE], dir.path()), ["of 1"]);
+    let (out, _, code) = output(&["--tree"], dir.path());
+    assert_eq!((out.lines().count(), code), (4, Some(0)), "{out}");
 }

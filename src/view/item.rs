@@ -184,6 +184,13 @@ impl Record {
         self.tables.logger.pid
     }
 
+    /// Id of the logger: that of a process may be another's too, on another machine, in another
+    /// container or at another time.
+    #[must_use]
+    pub fn logger(&self) -> u64 {
+        self.tables.logger.id
+    }
+
     /// Name of the program.
     #[must_use]
     pub fn app(&self) -> &str {
@@ -267,6 +274,12 @@ impl SpanChange {
     #[must_use]
     pub fn name(&self) -> &str {
         self.record.name()
+    }
+
+    /// Id of the logger, within which ids of spans are unique.
+    #[must_use]
+    pub fn logger(&self) -> u64 {
+        self.record.logger()
     }
 
     /// The span and those around it, outermost first, with their fields as they were known then.

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use ttlog::render::{Event, Renderer};
-use ttlog::view::{Error, Item, Items, Query, SpanChange};
+use ttlog::render::Renderer;
+use ttlog::view::{Error, Item, Items, Query, Record, SpanChange};
 
 use crate::args::{CatArgs, Lines, Mode};
 use crate::backwards::Backwards;
@@ -138,9 +138,8 @@ impl Shower {
     pub(crate) fn render(&mut self, item: Result<Item, Error>, out: &mut Vec<u8>) {
         match item {
             Ok(Item::Record(record)) => {
-                let event = record.event();
-                if self.wants(&event) {
-                    self.renderer.event(&event, out);
+                if self.wants(&record) {
+                    self.renderer.event(&record.event(), out);
                 }
             }
             Ok(Item::Lost(lost)) => self.renderer.lost(&lost.event(), out),
@@ -151,18 +150,17 @@ impl Shower {
     }
 
     /// True when the event is to be seen; it counts as a match then.
-    pub(crate) fn wants(&mut self, event: &Event<'_>) -> bool {
-        let wants = self.would_want(event);
+    pub(crate) fn wants(&mut self, record: &Record) -> bool {
+        let wants = self.would_want(record);
         self.n_matched += u64::from(wants);
         wants
     }
 
     /// The same, and nothing is counted.
-    pub(crate) fn would_want(&mut self, event: &Event<'_>) -> bool {
-        let target = &event.shape.definition.target;
-        self.only.as_ref().is_none_or(|only| only.wants(event.level(), target))
-            && self.trace.as_mut().is_none_or(|trace| trace.wants(event))
-            && self.grep.as_mut().is_none_or(|grep| grep.wants(event))
+    pub(crate) fn would_want(&mut self, record: &Record) -> bool {
+        self.only.as_ref().is_none_or(|only| only.wants(record.level(), record.target()))
+            && self.trace.as_mut().is_none_or(|trace| trace.wants(record))
+            && self.grep.as_mut().is_none_or(|grep| grep.wants(&record.event()))
     }
 
     /// True when spans are to be seen only around events that are.
@@ -172,7 +170,7 @@ impl Shower {
 
     /// True when a span is to be seen with its events.
     pub(crate) fn wants_span(&self, change: &SpanChange) -> bool {
-        let has = |trace: &Trace| trace.has(change.event().pid, change.spans());
+        let has = |trace: &Trace| trace.has(change.logger(), change.spans());
         self.trace.as_ref().is_none_or(has)
     }
 

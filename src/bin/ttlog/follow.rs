@@ -93,7 +93,7 @@ fn start(source: &Source, query: &Query, n: u64, shower: &mut Shower) -> i64 {
     }
     for item in source.query(&query.clone().reverse()) {
         let Ok(Item::Record(record)) = item else { continue };
-        if shower.would_want(&record.event()) {
+        if shower.would_want(&record) {
             // Lines that are recorded may tell earlier times than those before them.
             start_ns = start_ns.min(record.time_ns());
             left -= 1;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::str::FromStr;
 
 use ttlog::record::Value;
-use ttlog::render::{self, Event, Span};
-use ttlog::view::{Item, Query, Source};
+use ttlog::render::{self, Span};
+use ttlog::view::{Item, Query, Record, Source};
 
 /// The fields that name a trace.
 const TRACE_IDS: [&str; 2] = ["trace_id", "trace.id"];
@@ -56,8 +56,8 @@ fn of_traceparent(text: &str) -> Option<&str> {
 #[derive(Debug)]
 pub(crate) struct Trace {
     id: TraceId,
-    /// Process and number of each span that carries the id, whenever it got it.
-    spans: HashSet<(u32, u64)>,
+    /// Logger and number of each span that carries the id, whenever it got it.
+    spans: HashSet<(u64, u64)>,
     text: String,
 }
 
@@ -68,33 +68,33 @@ impl Trace {
         let mut trace = Self { id, spans: HashSet::new(), text: String::new() };
         for item in source.query(&Query::new().spans()) {
             match item {
-                Ok(Item::Record(record)) => trace.learn(record.pid(), record.spans()),
-                Ok(Item::Span(change)) => trace.learn(change.event().pid, change.spans()),
+                Ok(Item::Record(record)) => trace.learn(record.logger(), record.spans()),
+                Ok(Item::Span(change)) => trace.learn(change.logger(), change.spans()),
                 _ => {}
             }
         }
         trace
     }
 
-    fn learn(&mut self, pid: u32, spans: &[Span]) {
+    fn learn(&mut self, logger: u64, spans: &[Span]) {
         for span in spans {
             if span.values().any(|(name, value)| self.is_mine(name, value)) {
-                self.spans.insert((pid, span.id));
+                self.spans.insert((logger, span.id));
             }
         }
     }
 
     /// True when an event, or a span that it is in, carries the id.
-    pub(crate) fn wants(&mut self, event: &Event<'_>) -> bool {
+    pub(crate) fn wants(&mut self, record: &Record) -> bool {
         // Of those that were logged since, the fields tell.
-        self.learn(event.pid, event.spans);
-        self.has(event.pid, event.spans)
-            || event.fields().any(|(name, value)| self.is_mine(name, value))
+        self.learn(record.logger(), record.spans());
+        self.has(record.logger(), record.spans())
+            || record.event().fields().any(|(name, value)| self.is_mine(name, value))
     }
 
-    /// True when one of a process's spans carries the id.
-    pub(crate) fn has(&self, pid: u32, spans: &[Span]) -> bool {
-        spans.iter().any(|span| self.spans.contains(&(pid, span.id)))
+    /// True when one of a logger's spans carries the id.
+    pub(crate) fn has(&self, logger: u64, spans: &[Span]) -> bool {
+        spans.iter().any(|span| self.spans.contains(&(logger, span.id)))
     }
 
     fn is_mine(&mut self, name: &str, value: Value<'_>) -> bool {

@@ -11,8 +11,8 @@ use crate::cat::Shower;
 use crate::output::Output;
 use crate::spans;
 
-/// An outermost span: its process and id.
-type Root = (u32, u64);
+/// An outermost span: its logger and id.
+type Root = (u64, u64);
 
 /// The trees whose outermost span has not closed yet.
 #[derive(Debug, Default)]
@@ -49,24 +49,24 @@ pub(crate) fn show(mut items: Items, shower: &mut Shower, out: &mut Output) -> R
                 shower.render(Ok(Item::Record(record)), &mut out.buffer);
             }
             Ok(Item::Record(record)) => {
-                let mut event = record.event();
-                if shower.wants(&event) {
+                if shower.wants(&record) {
+                    let mut event = record.event();
                     event.spans = &[];
                     let mut line = Vec::new();
                     shower.renderer.event(&event, &mut line);
-                    if let Some(node) = trees.node(record.pid(), record.spans()) {
+                    if let Some(node) = trees.node(record.logger(), record.spans()) {
                         node.below.push(Below::Line(line));
                     }
                 }
             }
             Ok(Item::Span(change)) if !shower.wants_span(&change) => {}
             Ok(Item::Span(change)) => {
-                let (pid, spans) = (change.event().pid, change.spans());
-                if let Some(node) = trees.node(pid, spans) {
+                let (logger, spans) = (change.logger(), change.spans());
+                if let Some(node) = trees.node(logger, spans) {
                     node.times_ns = change.times_ns();
                 }
                 if let ([root], Some(_)) = (spans, change.times_ns()) {
-                    trees.close((pid, root.id), out)?;
+                    trees.close((logger, root.id), out)?;
                 }
             }
             other => shower.render(other, &mut out.buffer),
@@ -82,8 +82,8 @@ pub(crate) fn show(mut items: Items, shower: &mut Shower, out: &mut Output) -> R
 
 impl Trees {
     /// The node of the innermost of these spans.
-    fn node(&mut self, pid: u32, spans: &[Span]) -> Option<&mut Node> {
-        let root = (pid, spans.first()?.id);
+    fn node(&mut self, logger: u64, spans: &[Span]) -> Option<&mut Node> {
+        let root = (logger, spans.first()?.id);
         let order = &mut self.order;
         let nodes = self.roots.entry(root).or_insert_with(|| {
             order.push(root);
