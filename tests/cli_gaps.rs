@@ -52,6 +52,18 @@ fn a_gap_is_a_row_for_each_cause() {
     assert_eq!((rows.len(), err.as_str(), code), (3, "", Some(1)));
 }
 
+/// In containers every process may have the id 1, and its first thread too.
+#[test]
+fn events_of_another_process_with_the_same_ids_end_no_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    sample(dir.path());
+    let (alone, ..) = gaps(&["--utc"], dir.path());
+    let mut other = Lane::new(0, "worker-1");
+    (0..40).for_each(|n| other.number(n * 100_000_000, n));
+    Writer::new(2).write(dir.path(), &[vec![other.all()]]);
+    assert_eq!(gaps(&["--utc"], dir.path()).0, alone);
+}
+
 #[test]
 fn json_has_an_object_for_each_gap_and_cause() {
     let dir = tempfile::tempdir().unwrap();

@@ -344,6 +344,12 @@ impl Lost {
         (thread.id, thread.name)
     }
 
+    /// Id of the logger, as [`Record::logger`].
+    #[must_use]
+    pub fn logger(&self) -> u64 {
+        self.tables.logger.id
+    }
+
     /// Id of the process.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -52,15 +52,18 @@ pub(crate) fn run(args: &GapsArgs) -> Result<u8, Failure> {
     let query = clock::window(Query::new(), since, until, args.utc)?;
     let input = paths::open(&args.paths.paths)?;
     let mut failed = input.failed;
-    let mut gaps = Gaps::default();
+    // A process of another container may have the same ids.
+    let mut loggers = HashMap::<u64, Gaps>::new();
     let mut items = input.source.query(&query);
     for item in &mut items {
         match item {
             Ok(Item::Record(record)) => {
+                let gaps = loggers.entry(record.logger()).or_default();
                 gaps.event((record.pid(), record.thread().0), record.time_ns())
             }
             Ok(Item::Lost(lost)) => {
                 let (id, name) = lost.thread();
+                let gaps = loggers.entry(lost.logger()).or_default();
                 gaps.lost((lost.pid(), id), name, lost.time_ns(), lost.losses());
             }
             Ok(Item::Damage(damage)) => {
@@ -78,7 +81,8 @@ pub(crate) fn run(args: &GapsArgs) -> Result<u8, Failure> {
         failed = true;
         output::note(&note);
     }
-    let gaps = gaps.finish();
+    let mut gaps: Vec<Gap> = loggers.into_values().flat_map(Gaps::finish).collect();
+    gaps.sort_by_key(|gap| (gap.from_ns, gap.thread));
     let mut out = Output::new();
     match args.output {
         Report::Json => gaps.iter().for_each(|gap| json(gap, &mut out.buffer)),
