@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{PART_DIR, Shared, at};
-use crate::store::{Error, name};
 use crate::store::retention::Stored;
 use crate::store::segment::SegmentReader;
+use crate::store::{Error, name};
 use crate::upkeep;
 
 /// What something is.

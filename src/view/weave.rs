@@ -123,8 +123,8 @@ impl Loom<'_> {
         let mut definitions = Definitions::default();
         definitions.decode_all(sections.definitions);
         weave.tables.add_anchors(sections.anchors);
-        weave.checks_time = header.first_wall_ns < since_ns
-            || header.last_wall_ns >= weave.loom.query.until_ns;
+        weave.checks_time =
+            header.first_wall_ns < since_ns || header.last_wall_ns >= weave.loom.query.until_ns;
         let mut decoder = Decoder::new(sections.runs, &definitions);
         let mut records = Vec::new();
         let mut decoded = 0;
