@@ -187,6 +187,13 @@ macro_rules! weaken {
 }
 pub(crate) use weaken;
 
+/// When a wait ends that begins now; one that is longer than a clock tells ends in a century.
+pub(crate) fn deadline(timeout: std::time::Duration) -> std::time::Instant {
+    const CENTURY: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
+    let now = std::time::Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + CENTURY)
+}
+
 /// Atomics and fences.
 pub(crate) mod atomic {
     #[cfg(loom)]

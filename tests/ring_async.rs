@@ -1,5 +1,6 @@
 //! Futures of the ring on tokio and on an executor of ten lines; cancelled at every step.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -141,4 +142,62 @@ fn tokio_tasks_push_and_take() {
         assert_eq!(item % EACH, *place);
         *place += 1;
     }
+}
+
+/// Panics when it is woken.
+struct Broken;
+
+impl Wake for Broken {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+/// Polls two futures until they pend, the first with a waker that panics; tells how often the
+/// other's was rung by a call, which panics in the end.
+fn rung_behind_a_panic<A: Future + Unpin, B: Future + Unpin>(
+    (mut first, mut second): (A, B),
+    call: impl FnOnce(),
+) -> usize {
+    let (broken, bell) = (Waker::from(Arc::new(Broken)), bell());
+    assert!(pin!(&mut first).poll(&mut Context::from_waker(&broken)).is_pending());
+    let waker = Waker::from(bell.clone());
+    assert!(pin!(&mut second).poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(catch_unwind(AssertUnwindSafe(call)).is_err(), "it is told");
+    bell.1.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_waker_that_panics_costs_no_other_its_wake() {
+    let ring = LockFreeRingBuffer::new(2, Block);
+    let takes = || (ring.take_batch_async(1), ring.take_batch_async(1));
+    let rung = rung_behind_a_panic(takes(), || ring.push(1).unwrap());
+    assert_eq!((rung, ring.len()), (1, 1));
+    ring.push(2).unwrap();
+    let pushes = (ring.push_async(3), ring.push_async(4));
+    let rung = rung_behind_a_panic(pushes, || drop(ring.drain()));
+    assert_eq!((rung, ring.len()), (1, 0));
+    ring.push_batch(vec![5, 6]).unwrap();
+    let rung = rung_behind_a_panic((ring.push_async(7), ring.push_async(8)), || ring.close());
+    assert_eq!((rung, ring.drain()), (1, vec![5, 6]));
+}
+
+#[test]
+fn a_close_wakes_producers_behind_a_takers_panic() {
+    let ring = Arc::new(LockFreeRingBuffer::new(1, Block));
+    let handle = ring.clone_consumer().unwrap();
+    ring.push(1).unwrap();
+    // The ring's own take waits for the handle to go, the push for room.
+    let futures = (ring.take_batch_async(1), ring.push_async(2));
+    assert_eq!(rung_behind_a_panic(futures, || ring.close()), 1);
+    drop(handle);
+}
+
+#[test]
+fn a_take_of_nothing_waits_for_nobody() {
+    let ring = Arc::new(LockFreeRingBuffer::<u8>::new(1, Block));
+    let handle = ring.clone_consumer().unwrap();
+    assert!(block_on(ring.take_batch_async(0)).0.is_empty());
+    assert!(ring.take_batch_timeout(0, Duration::MAX).is_empty());
+    drop(handle);
 }

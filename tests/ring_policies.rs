@@ -142,6 +142,24 @@ fn a_timeout_gives_the_item_back_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_timeout_that_no_clock_tells_is_waited_for() {
+    for policy in [Block, DropNewest] {
+        let ring = LockFreeRingBuffer::new(1, policy);
+        ring.push(0).unwrap();
+        scope(|scope| {
+            let waiting = scope.spawn(|| ring.push_timeout(1, Duration::MAX));
+            while ring.stats().parked == 0 {
+                assert!(!waiting.is_finished(), "it did not wait");
+                yield_now();
+            }
+            assert_eq!(ring.drain(), [0]);
+            waiting.join().unwrap().unwrap();
+            assert_eq!(ring.take_batch_timeout(9, Duration::MAX), [1]);
+        });
+    }
+}
+
+#[test]
 fn a_closed_ring_delivers_what_it_has_and_accepts_nothing() {
     for policy in [Block, DropOldest, DropNewest] {
         let ring = LockFreeRingBuffer::new(2, policy);
@@ -287,4 +305,11 @@ fn latencies_are_told_once_they_are_asked_for() {
     let (push, drain) = (stats.push_latency.unwrap(), stats.drain_latency.unwrap());
     assert_eq!((push.count, drain.count), (10, 1));
     assert!(push.p50 <= push.p99 && push.p99 <= push.p999 && push.p999 <= push.max);
+    ring.push_timeout(0, LONG).unwrap();
+    ring.push_batch(vec![1, 2, 3]).unwrap();
+    assert_eq!(ring.push_from(&mut vec![4]), 1);
+    assert_eq!((ring.take_one(), ring.take_batch_timeout(9, LONG).len()), (Some(0), 4));
+    let stats = ring.stats();
+    let (push, drain) = (stats.push_latency.unwrap(), stats.drain_latency.unwrap());
+    assert_eq!((push.count, drain.count), (13, 3));
 }

@@ -96,22 +96,18 @@ impl<'a, T> PushFuture<'a, T> {
             None => {
                 self.began = Some(Instant::now());
                 self.place = Some(self.core.pushers.join(at, sleeper()));
-                if !self.core.fences.announce() {
-                    context.waker().wake_by_ref();
-                }
-                // Room may have come before we were seen: this wakes whoever is first, us too.
-                self.core.pushers.grant(at);
-                if at.is_closed() {
-                    return self.attempt();
-                }
+                self.core.fences.announce();
             }
-            Some(place) if granted => {
-                place.wait_again(sleeper());
-                self.core.pushers.grant(at);
-            }
+            Some(place) if granted => place.wait_again(sleeper()),
+            Some(_) if self.core.fences.is_reliable() => return Poll::Pending,
             Some(_) => {}
         }
-        Poll::Pending
+        if !self.core.fences.is_reliable() {
+            context.waker().wake_by_ref();
+        }
+        // Room may have come before we were seen: this wakes whoever is first, us too.
+        self.core.pushers.grant(at);
+        if at.is_closed() { self.attempt() } else { Poll::Pending }
     }
 }
 

@@ -11,7 +11,7 @@ use super::queue::LockFreeRingBuffer;
 use super::slot::{Parcel, Turn};
 use super::wait::Sleeper;
 use crate::sync::atomic::Ordering;
-use crate::sync::thread;
+use crate::sync::{deadline, thread};
 
 /// How long a taker sleeps between looks where the kernel refuses to announce it.
 const NAP: Duration = Duration::from_millis(1);
@@ -95,6 +95,7 @@ impl<T> Core<T> {
 
     /// Pushes from the front of `items`, where those stay that are refused.
     pub(super) fn push_all(&self, items: &mut Vec<T>) -> (usize, Result<(), PushError<()>>) {
+        let began = self.began();
         let len = items.len();
         let mut outcome = self.push_parcel(Parcel::new(items));
         if let Some(overflow) = &self.overflow {
@@ -110,6 +111,7 @@ impl<T> Core<T> {
             }
         }
         self.add_returned(items.len());
+        self.ended(began, |latencies| &latencies.push);
         (len - items.len(), outcome)
     }
 
@@ -139,20 +141,16 @@ impl<T> Core<T> {
 
     pub(super) fn take_batch_timeout(&self, taker: Taker, max: usize, timeout: Duration) -> Vec<T> {
         let mut out = Vec::new();
-        // A deadline beyond the clock's reach is none.
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = deadline(timeout);
         let mut ticket = None;
         loop {
             if self.take_or_enlist(taker, &mut out, max, &mut ticket, Sleeper::this_thread) {
                 break;
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            match left {
-                Some(left) if left.is_zero() => break,
-                Some(left) if self.fences.is_reliable() => thread::park_timeout(left),
-                Some(left) => thread::park_timeout(left.min(NAP)),
-                None if self.fences.is_reliable() => thread::park(),
-                None => thread::park_timeout(NAP),
+            match deadline.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => break,
+                left if self.fences.is_reliable() => thread::park_timeout(left),
+                left => thread::park_timeout(left.min(NAP)),
             }
         }
         if let Some(ticket) = ticket {
@@ -173,8 +171,8 @@ impl<T> Core<T> {
     ) -> bool {
         let at = &self.slots.at;
         let mut look = || match self.take_into(taker, out, max) {
-            Ok(count) if count > 0 || max == 0 => Some(true),
-            Ok(_) | Err(Busy) if at.is_drained() => Some(true),
+            Ok(1..) => Some(true),
+            Ok(_) | Err(Busy) if max == 0 || at.is_drained() => Some(true),
             Ok(_) => Some(false),
             Err(Busy) => None,
         };

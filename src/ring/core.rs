@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::policy::{BackPressurePolicy, Debt, PushError};
 use super::position::Refusal;
 use super::slot::{Slots, Turn};
-use super::stats::{Latencies, Stats};
-use super::wait::{Fences, PATIENCE_TAKES, Pushers, Takers};
+use super::stats::{Histogram, Latencies, Stats};
+use super::wait::{Fences, PATIENCE_TAKES, Pushers, Takers, wake_each};
 use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::plain::OnceLock;
-use crate::sync::{MODELLED, mutant, thread};
+use crate::sync::{MODELLED, deadline, mutant, thread};
 
 /// How often a taker looks again when another thread moves the head: that takes it a moment.
 const TURN_SPINS: usize = if MODELLED { 0 } else { 32 };
@@ -93,7 +93,7 @@ impl<T> Core<T> {
         }
         let patience_takes = matches!(policy, BackPressurePolicy::Block).then_some(PATIENCE_TAKES);
         let slots = Slots::new(capacity, start).ok_or_else(|| {
-            Error::config(format!("a ring of {capacity} items cannot be addressed; use fewer"))
+            Error::config(format!("there is no memory for a ring of {capacity} items; use fewer"))
         })?;
         Ok(Self {
             slots,
@@ -121,12 +121,31 @@ impl<T> Core<T> {
 
     #[cold]
     fn push_timed(&self, item: T) -> Result<(), PushError<T>> {
-        let began = Instant::now();
+        let began = self.began();
         let outcome = self.push_until(item, None);
-        if let Some(latencies) = self.latencies.get() {
-            latencies.push.record(began.elapsed());
-        }
+        self.ended(began, |latencies| &latencies.push);
         outcome
+    }
+
+    pub(super) fn push_timeout(&self, item: T, timeout: Duration) -> Result<(), PushError<T>> {
+        let began = self.began();
+        let outcome = self.push_until(item, Some(deadline(timeout)));
+        self.ended(began, |latencies| &latencies.push);
+        outcome
+    }
+
+    /// When a call began, if that is to be told.
+    #[inline]
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.latencies.get().map(|_| Instant::now())
+    }
+
+    /// Counts how long a call lasted.
+    #[inline]
+    pub(super) fn ended(&self, began: Option<Instant>, of: impl Fn(&Latencies) -> &Histogram) {
+        if let (Some(began), Some(latencies)) = (began, self.latencies.get()) {
+            of(latencies).record(began.elapsed());
+        }
     }
 
     #[inline(always)]
@@ -256,7 +275,7 @@ impl<T> Core<T> {
 
     #[inline]
     fn take_once(&self, taker: Taker, out: &mut Vec<T>, max: usize) -> Result<usize, Busy> {
-        let began = self.latencies.get().map(|_| Instant::now());
+        let began = self.began();
         let mut turn = self.turn(taker)?;
         let count = turn.take_into(out, max);
         if count > 0 {
@@ -264,9 +283,7 @@ impl<T> Core<T> {
         }
         drop(turn);
         self.turn_ended();
-        if let (Some(began), Some(latencies)) = (began, self.latencies.get()) {
-            latencies.drain.record(began.elapsed());
-        }
+        self.ended(began, |latencies| &latencies.drain);
         Ok(count)
     }
 
@@ -279,6 +296,7 @@ impl<T> Core<T> {
     }
 
     fn take_one_once(&self, taker: Taker) -> Option<T> {
+        let began = self.began();
         let mut turn = self.turn(taker).ok()?;
         let item = turn.take_one();
         if item.is_some() {
@@ -286,6 +304,7 @@ impl<T> Core<T> {
         }
         drop(turn);
         self.turn_ended();
+        self.ended(began, |latencies| &latencies.drain);
         item
     }
 
@@ -313,8 +332,8 @@ impl<T> Core<T> {
         if mutant("close_silent") {
             return;
         }
-        self.takers.wake_all(&self.slots.at);
-        self.pushers.wake_all(&self.slots.at);
+        let takers = self.takers.leave(&self.slots.at);
+        wake_each(takers.into_iter().chain(self.pushers.grant_all(&self.slots.at)));
     }
 
     fn is_consumer_taken(&self) -> bool {
@@ -336,8 +355,8 @@ impl<T> Core<T> {
     pub(super) fn hand_role_back(&self) {
         // ord: Relaxed, as in `is_consumer_taken`; the list's lock makes it known to the woken.
         self.consumer_taken.store(false, Ordering::Relaxed);
-        self.takers.wake_all(&self.slots.at);
         self.taker_left();
+        self.takers.wake_all(&self.slots.at);
     }
 
     pub(super) fn taker_left(&self) {

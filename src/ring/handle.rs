@@ -1,7 +1,7 @@
 //! Handle: the two ends of a shared ring, each with the methods of its side.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::async_::{PushFuture, TakeFuture};
 use super::batch::{BatchPushError, Takes};
@@ -72,7 +72,7 @@ impl<T> ProducerHandle<T> {
     /// assert_eq!(full.into_inner(), 4);
     /// ```
     pub fn push_timeout(&self, item: T, timeout: Duration) -> Result<(), PushError<T>> {
-        self.core.push_until(item, Instant::now().checked_add(timeout))
+        self.core.push_timeout(item, timeout)
     }
 
     /// Pushes the items in their order.

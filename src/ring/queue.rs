@@ -1,7 +1,7 @@
 //! Queue: the ring that users hold.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::async_::{PushFuture, TakeFuture};
 use super::core::{Core, Taker};
@@ -37,7 +37,7 @@ impl<T> LockFreeRingBuffer<T> {
     ///
     /// # Panics
     ///
-    /// If the capacity is 0 or cannot be addressed, or if the policy needs
+    /// If the capacity is 0 or needs more memory than there is, or if the policy needs
     /// files; [`try_new`](Self::try_new) answers with an error instead.
     ///
     /// ```
@@ -59,7 +59,7 @@ impl<T> LockFreeRingBuffer<T> {
     ///
     /// # Errors
     ///
-    /// If the capacity is 0 or cannot be addressed, or if the policy needs files.
+    /// If the capacity is 0 or needs more memory than there is, or if the policy needs files.
     ///
     /// ```
     /// use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
@@ -131,7 +131,7 @@ impl<T> LockFreeRingBuffer<T> {
     /// assert!(ring.push_timeout(2, Duration::from_millis(1)).unwrap_err().is_full());
     /// ```
     pub fn push_timeout(&self, item: T, timeout: Duration) -> Result<(), PushError<T>> {
-        self.core.push_until(item, Instant::now().checked_add(timeout))
+        self.core.push_timeout(item, timeout)
     }
 
     /// Pushes an item; waits for room, where the policy waits, without blocking the thread.

@@ -4,7 +4,6 @@
 //! All of it is safe to call: the right to fill slots is a [`Claim`], the right to empty them is a
 //! [`Turn`], and neither can be made elsewhere. Invariants are numbered in the parent's docs.
 
-use std::alloc::Layout;
 use std::fmt;
 use std::mem::MaybeUninit;
 
@@ -52,18 +51,17 @@ pub(super) struct Slots<T> {
 }
 
 impl<T> Slots<T> {
-    /// Makes an empty ring whose first position has the number `start`; `None` if so many slots
-    /// cannot be addressed.
+    /// Makes an empty ring whose first position has the number `start`; `None` if there is no memory
+    /// for so many slots.
     pub(super) fn new(capacity: usize, start: u64) -> Option<Self> {
         let len = capacity.checked_next_power_of_two()?;
-        Layout::array::<AtomicU64>(len).ok()?;
-        Some(Self {
-            at: Positions::new(capacity, start),
-            values: Values::new(len)?,
-            // Zero is even, so no position takes it for a stamp of its own.
-            stamps: (0..len).map(|_| AtomicU64::new(0)).collect(),
-            mask: len - 1,
-        })
+        let mut stamps = Vec::new();
+        stamps.try_reserve_exact(len).ok()?;
+        let values = Values::new(len)?;
+        // Zero is even, so no position takes it for a stamp of its own.
+        stamps.extend((0..len).map(|_| AtomicU64::new(0)));
+        let at = Positions::new(capacity, start);
+        Some(Self { at, stamps: stamps.into_boxed_slice(), values, mask: len - 1 })
     }
 
     #[inline(always)]

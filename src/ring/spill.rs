@@ -130,8 +130,8 @@ impl<T: 'static> Spill<T> {
     ///
     /// # Errors
     ///
-    /// If the capacity is 0 or cannot be addressed, or if the directory cannot be made, read or
-    /// written.
+    /// If the capacity is 0 or needs more memory than there is, or if the directory cannot be
+    /// made, read or written.
     ///
     /// ```
     /// use ttlog::ring::Spill;
@@ -225,8 +225,8 @@ mod with_serde {
         ///
         /// # Errors
         ///
-        /// If the capacity is 0 or cannot be addressed, or if the directory cannot be made, read or
-        /// written.
+        /// If the capacity is 0 or needs more memory than there is, or if the directory cannot be
+        /// made, read or written.
         ///
         /// ```
         /// use ttlog::ring::LockFreeRingBuffer;

@@ -1,11 +1,14 @@
 //! Tests of the ring from within: stopped producers and consumers, positions that wrap, fairness.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::thread::{scope, spawn, yield_now};
 use std::time::{Duration, Instant};
 
+use super::async_::PushFuture;
 use super::core::{Core, Taker};
 use super::wait::PATIENCE_TAKES;
 use super::{BackPressurePolicy, LockFreeRingBuffer, PushError};
@@ -176,9 +179,36 @@ fn threads_without_a_barrier_from_the_kernel_are_woken_too() {
     });
 }
 
+/// The taker has not seen that somebody sleeps: nothing but the sleeper's own look helps then.
 #[test]
-fn a_ring_too_large_to_address_is_an_error() {
-    for capacity in [usize::MAX, usize::MAX / 2, isize::MAX as usize] {
+fn a_task_without_a_barrier_from_the_kernel_looks_by_itself() {
+    struct Bell(AtomicUsize);
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let mut ring = ring(1, Block);
+    ring.fences = super::wait::Fences::refused();
+    ring.push(0).unwrap();
+    let bell = Arc::new(Bell(AtomicUsize::new(0)));
+    let waker = Waker::from(bell.clone());
+    let mut future = PushFuture::new(&ring, 1);
+    let mut poll = || Pin::new(&mut future).poll(&mut Context::from_waker(&waker));
+    assert!(poll().is_pending());
+    ring.slots.at.consumer.pusher_sleeps().store(false, Ordering::Relaxed);
+    assert_eq!(take(&ring, 1), [0]);
+    let is_done = (0..3).any(|looks| {
+        assert!(bell.0.load(Ordering::Relaxed) > looks, "it asks to be polled again");
+        poll().is_ready()
+    });
+    assert!(is_done);
+    assert_eq!(take(&ring, 1), [1]);
+}
+
+#[test]
+fn a_ring_without_memory_is_an_error() {
+    for capacity in [usize::MAX, usize::MAX / 2, isize::MAX as usize, 1 << 58, 1 << 46] {
         assert!(LockFreeRingBuffer::<u64>::try_new(capacity, Block).is_err());
         assert!(LockFreeRingBuffer::<()>::try_new(capacity, Block).is_err());
     }

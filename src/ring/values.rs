@@ -3,7 +3,7 @@
 //!
 //! Who may touch which cell is settled in `slot`; here it is a condition of each call.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
@@ -36,7 +36,7 @@ impl<T> Values<T> {
         } else {
             // SAFETY: the size is not zero.
             let memory = unsafe { alloc(layout) };
-            NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout))
+            NonNull::new(memory.cast())?
         };
         for n in 0..len {
             // SAFETY: `n` is within the allocation.

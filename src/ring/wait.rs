@@ -15,7 +15,8 @@
 //! Locks here are cold: nobody takes one while nobody sleeps. They are never held while code of a
 //! user runs, so a waker is woken, and dropped, outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 use super::position::Positions;
@@ -50,6 +51,21 @@ impl Sleeper {
     }
 }
 
+/// Wakes them all, also when a waker among them panics: that goes on in the caller, at the end.
+pub(super) fn wake_each(sleepers: impl IntoIterator<Item = Sleeper>) {
+    let mut panic = None;
+    for sleeper in sleepers {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| sleeper.wake())) {
+            panic = Some(payload);
+        }
+    }
+    if let Some(payload) = panic
+        && !std::thread::panicking()
+    {
+        resume_unwind(payload);
+    }
+}
+
 /// The two fences of the module's docs.
 #[derive(Debug)]
 pub(super) struct Fences {
@@ -67,6 +83,12 @@ impl Fences {
     #[cfg(all(test, not(loom)))]
     pub(super) fn symmetric() -> Self {
         Self { asymmetric: false, refused: AtomicBool::new(false) }
+    }
+
+    /// Those of a kernel that grants barriers no more.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn refused() -> Self {
+        Self { asymmetric: true, refused: AtomicBool::new(true) }
     }
 
     /// None at all, for models in which nobody sleeps: a fence there hides a missing Release, and
@@ -168,11 +190,16 @@ impl Takers {
     /// Wakes every sleeping taker: they are few, and each looks for itself.
     #[cold]
     pub(super) fn wake_all(&self, at: &Positions) {
+        wake_each(self.leave(at));
+    }
+
+    /// Takes all sleepers off the list, for the caller to wake.
+    pub(super) fn leave(&self, at: &Positions) -> Vec<Sleeper> {
         let mut list = self.list.lock();
         let sleepers = std::mem::take(&mut list.sleepers);
         Self::lower_flags(at);
         drop(list);
-        sleepers.into_iter().for_each(|(_, sleeper)| sleeper.wake());
+        sleepers.into_iter().map(|(_, sleeper)| sleeper).collect()
     }
 
     fn lower_flags(at: &Positions) {
@@ -199,6 +226,8 @@ pub(super) struct Pushers {
 #[derive(Debug, Default)]
 struct PusherQueue {
     waiting: BTreeMap<u64, Waiting>,
+    /// The tickets of threads among them.
+    threads: BTreeSet<u64>,
     next: u64,
     /// Every ticket below it has its grant.
     ungranted_from: u64,
@@ -241,6 +270,9 @@ impl Pushers {
         let ticket = queue.next;
         queue.next += 1;
         queue.waiting.insert(ticket, Waiting { sleeper: Some(sleeper), is_thread, since_takes });
+        if is_thread {
+            queue.threads.insert(ticket);
+        }
         drop(queue);
         Place { pushers: self, at, ticket }
     }
@@ -257,7 +289,8 @@ impl Pushers {
         let mut queue = self.queue.lock();
         let room = at.free().saturating_sub(queue.granted_threads);
         self.weigh(at, &mut queue);
-        let PusherQueue { waiting, ungranted_from, granted_threads, held_from, next } = &mut *queue;
+        let PusherQueue { waiting, ungranted_from, granted_threads, held_from, next, .. } =
+            &mut *queue;
         let until = held_from.unwrap_or(*next).max(*ungranted_from);
         let mut grants = woken.iter_mut().take(room.min(wakes_max));
         for (ticket, place) in waiting.range_mut(*ungranted_from..until) {
@@ -269,11 +302,11 @@ impl Pushers {
             *ungranted_from = ticket + 1;
         }
         drop(queue);
-        woken.into_iter().flatten().for_each(Sleeper::wake);
+        wake_each(woken.into_iter().flatten());
     }
 
-    /// Wakes all, since the ring is closed.
-    pub(super) fn wake_all(&self, at: &Positions) {
+    /// Lets all go on, since the ring is closed, for the caller to wake.
+    pub(super) fn grant_all(&self, at: &Positions) -> Vec<Sleeper> {
         let mut queue = self.queue.lock();
         let PusherQueue { waiting, granted_threads, ungranted_from, next, .. } = &mut *queue;
         let ungranted = waiting.values_mut().filter(|place| place.sleeper.is_some());
@@ -285,8 +318,7 @@ impl Pushers {
             .collect();
         *ungranted_from = *next;
         at.hold(false);
-        drop(queue);
-        sleepers.into_iter().for_each(Sleeper::wake);
+        sleepers
     }
 
     /// Holds newcomers back while the thread that has waited longest has waited too long: until all
@@ -294,7 +326,7 @@ impl Pushers {
     /// promised. A task counts for nothing here, since it may never be polled again.
     fn weigh(&self, at: &Positions, queue: &mut PusherQueue) {
         let Some(patience_takes) = self.patience_takes else { return };
-        let oldest = queue.waiting.iter().find(|(_, place)| place.is_thread);
+        let oldest = queue.threads.first().and_then(|ticket| queue.waiting.get_key_value(ticket));
         let waited = |place: &Waiting| at.consumer.takes().wrapping_sub(place.since_takes);
         match oldest {
             Some((ticket, place)) if waited(place) > patience_takes && !at.is_closed() => {
@@ -355,8 +387,9 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut queue = self.pushers.queue.lock();
         let left = queue.waiting.remove(&self.ticket).expect("it stays until the place drops");
-        if left.sleeper.is_none() && left.is_thread {
-            queue.granted_threads -= 1;
+        if left.is_thread {
+            queue.threads.remove(&self.ticket);
+            queue.granted_threads -= usize::from(left.sleeper.is_none());
         }
         let waited = self.at.consumer.takes().wrapping_sub(left.since_takes);
         if left.is_thread {
@@ -371,7 +404,6 @@ impl Drop for Place<'_> {
         }
         self.pushers.weigh(self.at, &mut queue);
         drop(queue);
-        drop(left);
         if !alone && !mutant("grant_kept") {
             // Passes the wake on, also if this one was granted and went away without a claim.
             self.pushers.grant_some(self.at, WAKES_PASSED_ON);
