@@ -299,11 +299,13 @@ impl Inner {
         if !self.reserve(bytes) {
             return None;
         }
-        let buffer = match self.numa_node {
-            Some(_) => Ok(PinnedBuffer::with_capacity_numa(bytes, self.numa_node)),
-            None => PinnedBuffer::try_with_capacity_aligned(bytes, self.alignment),
-        };
-        let made = buffer.ok().and_then(|mut buffer| {
+        let placed =
+            self.numa_node.and_then(|node| PinnedBuffer::try_with_capacity_numa(bytes, node).ok());
+        // A place is a wish, the alignment is none.
+        let placed =
+            placed.filter(|buffer| (buffer.as_ptr() as usize).is_multiple_of(self.alignment));
+        let aligned = || PinnedBuffer::try_with_capacity_aligned(bytes, self.alignment).ok();
+        let made = placed.or_else(aligned).and_then(|mut buffer| {
             // Touched here, so that no page is missing when it matters.
             buffer.fill(0);
             self.classes[class].free.make(Slot { buffer, pool: None })
@@ -419,6 +421,16 @@ mod tests {
         });
         let stats = pool.stats();
         assert_eq!((stats.in_use, stats.available), (0, stats.capacity));
+    }
+
+    #[test]
+    fn a_node_is_a_wish_and_an_alignment_is_none() {
+        for numa_node in [None, Some(0), Some(999)] {
+            let config = BufferPoolConfig { alignment: 1 << 16, numa_node, ..Default::default() };
+            let pool = BufferPool::new(config);
+            let buffers: Vec<_> = (0..8).map(|_| pool.allocate(1).unwrap()).collect();
+            assert!(buffers.iter().all(|buffer| buffer.as_ptr() as usize % (1 << 16) == 0));
+        }
     }
 
     #[test]
