@@ -187,11 +187,29 @@ macro_rules! weaken {
 }
 pub(crate) use weaken;
 
-/// When a wait ends that begins now; one that is longer than a clock tells ends in a century.
+/// As long as for ever, and yet a time that every clock tells.
+pub(crate) const CENTURY: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
+
+/// When a wait ends that begins now.
 pub(crate) fn deadline(timeout: std::time::Duration) -> std::time::Instant {
-    const CENTURY: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
     let now = std::time::Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + CENTURY)
+}
+
+/// Calls code of users with each, also behind one with which it panics: that goes on at the end.
+pub(crate) fn call_each<T>(items: impl IntoIterator<Item = T>, mut call: impl FnMut(T)) {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    let mut panic = None;
+    for item in items {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| call(item))) {
+            panic = Some(payload);
+        }
+    }
+    if let Some(payload) = panic
+        && !std::thread::panicking()
+    {
+        resume_unwind(payload);
+    }
 }
 
 /// Atomics and fences.

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::pin::pin;
@@ -74,6 +74,28 @@ fn bytes_go_out_and_come_back() {
     ring.block_on(ring.fdatasync(&fd)).unwrap();
     assert_eq!(std::fs::read(file.path()).unwrap(), b"hello worldhello w");
     assert_eq!(ring.tracker().in_flight, 0);
+}
+
+#[test]
+fn a_whole_buffer_goes_through_a_pipe_piece_by_piece() {
+    let Some(ring) = ring(8) else { return };
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let all: Vec<_> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
+    let read = std::thread::spawn(move || {
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).map(|_| read)
+    });
+    let (written, all) = ring.block_on(ring.write_all(writer, all, OFFSET_NONE));
+    written.unwrap();
+    assert!(read.join().unwrap().unwrap() == all);
+}
+
+#[test]
+fn a_ring_that_waits_for_ever_ends_with_nothing_in_flight() {
+    match Ring::builder().drain_max(Duration::MAX).build() {
+        Ok(ring) => drop(ring),
+        Err(error) => println!("not run: {error}"),
+    }
 }
 
 #[test]

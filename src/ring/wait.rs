@@ -16,13 +16,12 @@
 //! user runs, so a waker is woken, and dropped, outside.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 use super::position::Positions;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, Thread};
-use crate::sync::{Mutex, barrier, compiler_fence, mutant};
+use crate::sync::{Mutex, barrier, call_each, compiler_fence, mutant};
 
 /// How many sleeping producers one take wakes; each of them wakes the next.
 const WAKES_MAX: usize = 4;
@@ -51,19 +50,9 @@ impl Sleeper {
     }
 }
 
-/// Wakes them all, also when a waker among them panics: that goes on in the caller, at the end.
+/// Wakes them all, also when a waker among them panics.
 pub(super) fn wake_each(sleepers: impl IntoIterator<Item = Sleeper>) {
-    let mut panic = None;
-    for sleeper in sleepers {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| sleeper.wake())) {
-            panic = Some(payload);
-        }
-    }
-    if let Some(payload) = panic
-        && !std::thread::panicking()
-    {
-        resume_unwind(payload);
-    }
+    call_each(sleepers, Sleeper::wake);
 }
 
 /// The two fences of the module's docs.

@@ -13,6 +13,7 @@ use super::super::{
 use super::core::Core;
 use super::settle::Owner;
 use super::probe::{self, Mode};
+use crate::sync::deadline;
 
 /// The backend of io_uring: operations are queued by `submit` and handed to the kernel by `poll`,
 /// many with one call.
@@ -145,7 +146,7 @@ impl UringBackend {
         out: &mut Vec<IoCompletion>,
     ) -> Result<usize, Error> {
         let before = out.len();
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(deadline);
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) || (left.is_none() && self.core.in_flight() == 0) {

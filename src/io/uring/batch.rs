@@ -320,6 +320,24 @@ impl BatchFuture<'_> {
     }
 
     /// Takes completions that the ring has for this batch; true if there were any.
+    /// True if operations have completed meanwhile.
+    fn set_waker(&self, waker: &Waker) -> bool {
+        let is_known = |state: &mut BatchState| {
+            state.waker.as_ref().is_some_and(|old| old.will_wake(waker))
+        };
+        if self.ring.batches().borrow_mut().get_mut(self.key).is_none_or(is_known) {
+            return false;
+        }
+        // As in the ring.
+        let mut new = Some(waker.clone());
+        let has_come = self.ring.batches().borrow_mut().get_mut(self.key).is_some_and(|state| {
+            std::mem::swap(&mut state.waker, &mut new);
+            !state.done.is_empty()
+        });
+        drop(new);
+        has_come
+    }
+
     fn take(&mut self) -> bool {
         let mut done = std::mem::take(&mut self.done);
         if let Some(state) = self.ring.batches().borrow_mut().get_mut(self.key) {
@@ -352,11 +370,9 @@ impl Future for BatchFuture<'_> {
                 });
                 return Poll::Ready(results.collect());
             }
-            let old = match self.ring.batches().borrow_mut().get_mut(self.key) {
-                Some(state) => state.waker.replace(context.waker().clone()),
-                None => None,
-            };
-            drop(old);
+            if self.set_waker(context.waker()) {
+                continue;
+            }
             if !self.ring.wait_for(self.key | BATCH_MARK, context.waker()) {
                 return Poll::Pending;
             }

@@ -1,6 +1,5 @@
 //! Block: runs a future on this thread, which sleeps in the kernel meanwhile.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::{Context, Poll, Wake};
@@ -44,8 +43,11 @@ impl Wake for Blocker {
 impl Ring {
     /// Runs a future to its end on this thread, which sleeps in the kernel until a completion, or a
     /// wake from elsewhere, comes. The future need not be the ring's.
+    ///
+    /// Inside of it the ring has no other watcher: what blocks this thread there until an operation
+    /// of the ring ends must do so by this function too.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let _blocking = Blocking::enter(&self.n_blocking);
+        let _blocking = Blocking::enter(self);
         let mut future = std::pin::pin!(future);
         let mut context = Context::from_waker(&self.blocker_waker);
         loop {
@@ -70,17 +72,20 @@ impl Ring {
     }
 }
 
-struct Blocking<'a>(&'a Cell<u32>);
+struct Blocking<'a>(&'a Ring);
 
 impl<'a> Blocking<'a> {
-    fn enter(n: &'a Cell<u32>) -> Self {
-        n.set(n.get() + 1);
-        Self(n)
+    fn enter(ring: &'a Ring) -> Self {
+        ring.n_blocking.set(ring.n_blocking.get() + 1);
+        Self(ring)
     }
 }
 
 impl Drop for Blocking<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.n_blocking.set(self.0.n_blocking.get() - 1);
+        // A wake for the future around this one may have gone here.
+        // ord: Relaxed, for this thread alone.
+        self.0.blocker.is_woken.store(true, Ordering::Relaxed);
     }
 }

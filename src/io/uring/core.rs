@@ -3,6 +3,7 @@
 
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -19,6 +20,7 @@ use super::doorbell::Doorbell;
 use super::entry::{self, Extra, Tables as _};
 use super::registry::Table;
 use super::settle::{InFlight, Multi, Owner, Reaped, Reaping, settle, settle_plain};
+use crate::sync::deadline;
 
 /// Answers to cancellations.
 const KEY_CANCEL: u64 = RESERVED;
@@ -379,7 +381,7 @@ impl Core {
     /// Cancels everything and takes completions until nothing is in flight, for `drain_max` at
     /// most; what is left then.
     pub(super) fn drain(&mut self) -> usize {
-        let deadline = Instant::now() + self.drain_max;
+        let deadline = deadline(self.drain_max);
         let keys: Vec<_> = self.slots.keys().collect();
         for key in keys {
             // Without room it ends by itself.
@@ -404,7 +406,8 @@ impl Core {
 fn drop_quietly(reaped: Vec<Reaped>) {
     for one in reaped {
         if let Reaped::Wake(waker) = one {
-            waker.wake();
+            // Its panic was told by the hook, and must not keep what else there is.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }

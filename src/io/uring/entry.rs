@@ -7,6 +7,7 @@ use io_uring::{opcode, squeue, types};
 
 use super::super::fd::{Slot, Target};
 use super::super::{Error, ErrorKind, IoBuffer, IoFd, IoOperation, LentBuffer};
+use crate::sync::CENTURY;
 
 /// What a slot owns beside its operation, on the heap, because the kernel reads it there (U1).
 #[derive(Debug)]
@@ -214,7 +215,7 @@ fn build_with_extra(
             Ok((entry, Extra::Address(address)))
         }
         IoOperation::Timeout { after } => {
-            let time = Box::new(types::Timespec::from(*after));
+            let time = Box::new(types::Timespec::from((*after).min(CENTURY)));
             Ok((opcode::Timeout::new(&raw const *time).build(), Extra::Time(time)))
         }
         IoOperation::Open { path, options } => {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::super::io_buffer::Buffer;
 use super::super::{
-    Error, ErrorKind, IoBuffer, IoCompletion, IoFd, IoHandle, IoOperation, OpenOptions,
-    SubmitError,
+    Error, ErrorKind, IoBuffer, IoCompletion, IoFd, IoHandle, IoOperation, OFFSET_NONE,
+    OpenOptions, SubmitError,
 };
 use super::settle::Owner;
 use super::ring::Ring;
@@ -148,18 +148,19 @@ impl<O: Outcome> Future for OperationFuture<'_, O> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<O::Output> {
-        let key = match std::mem::replace(&mut self.state, State::Done) {
-            State::Flying(key) => key,
-            State::Refused(refused) => return Poll::Ready(O::of(refused_completion(*refused))),
-            State::Done => panic!("a future was polled after it was ready"),
+        let State::Flying(key) = self.state else {
+            return match std::mem::replace(&mut self.state, State::Done) {
+                State::Refused(refused) => Poll::Ready(O::of(refused_completion(*refused))),
+                _ => panic!("a future was polled after it was ready"),
+            };
         };
         loop {
             self.ring.reap();
             if let Some(completion) = self.ring.take_done(key) {
+                self.state = State::Done;
                 return Poll::Ready(O::of(completion));
             }
             if !self.ring.wait_for(key, context.waker()) {
-                self.state = State::Flying(key);
                 return Poll::Pending;
             }
         }
@@ -203,7 +204,8 @@ pub struct WriteAllFuture<'ring, B: Buffer> {
 impl<B: Buffer> WriteAllFuture<'_, B> {
     fn go_on(&mut self, buffer: IoBuffer, from: usize) {
         let len = buffer.len();
-        let offset = self.offset + from as u64;
+        // Without an offset the file's position has moved on by itself.
+        let offset = self.offset.checked_add(from as u64).unwrap_or(OFFSET_NONE);
         let operation = IoOperation::write(&self.fd, buffer, offset).in_range(from..len);
         self.from = from;
         self.current = OperationFuture::new(self.current.ring, operation);
@@ -230,7 +232,9 @@ impl<B: Buffer> Future for WriteAllFuture<'_, B> {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR | libc::EAGAIN) => self.from,
-                    Some(libc::EINVAL) if !self.from.is_multiple_of(DIRECT) => {
+                    Some(libc::EINVAL)
+                        if !self.from.is_multiple_of(DIRECT) && self.offset != OFFSET_NONE =>
+                    {
                         self.from - self.from % DIRECT
                     }
                     _ => return ready(result.map(|_| ()), buffer),
@@ -271,7 +275,7 @@ impl Ring {
         OperationFuture::new(self, IoOperation::write(fd, buffer, offset))
     }
 
-    /// Writes a whole buffer at an offset.
+    /// Writes a whole buffer at an offset or, with [`OFFSET_NONE`], at the file's position.
     pub fn write_all<B: Buffer>(
         &self,
         fd: impl Into<IoFd>,

@@ -20,6 +20,7 @@ use super::settle::{Owner, Reaped};
 use super::block::Blocker;
 use super::registry::{Return, Returns, Table};
 use super::wake::{self, Watched};
+use crate::sync::call_each;
 
 const REAP_MAX: usize = 128;
 
@@ -234,9 +235,7 @@ impl Ring {
             let mut reaped = self.scratch.take();
             n_reaped += core.reap(REAP_MAX, &mut reaped);
             drop(core);
-            for one in reaped.drain(..) {
-                self.dispatch(one);
-            }
+            call_each(reaped.drain(..), |one| self.dispatch(one));
             self.scratch.set(reaped);
         }
     }
@@ -335,7 +334,9 @@ impl Ring {
     /// Keeps a task's waker until its operation completes; true when completions came meanwhile, so
     /// that it must look again.
     pub(super) fn wait_for(&self, key: u64, waker: &Waker) -> bool {
-        self.set_waker(key, waker);
+        if self.set_waker(key, waker) {
+            return true;
+        }
         if self.n_blocking.get() > 0 {
             return false;
         }
@@ -361,19 +362,34 @@ impl Ring {
         core.has_completions()
     }
 
-    fn set_waker(&self, key: u64, waker: &Waker) {
-        let mut core = self.core.borrow_mut();
-        let place = match core.state(key) {
-            Some(Owner::Future(place)) => place,
-            Some(Owner::Multi(multi)) => &mut multi.waker,
-            _ => return,
+    /// True if the operation has completed meanwhile.
+    fn set_waker(&self, key: u64, waker: &Waker) -> bool {
+        let is_known = match self.core.borrow_mut().state(key) {
+            Some(Owner::Future(place)) => place.as_ref().is_some_and(|old| old.will_wake(waker)),
+            Some(Owner::Multi(multi)) => {
+                multi.waker.as_ref().is_some_and(|old| old.will_wake(waker))
+            }
+            // A batch keeps its own.
+            _ => true,
         };
-        if place.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            return;
+        if is_known {
+            return false;
         }
-        let old = place.replace(waker.clone());
-        drop(core);
-        drop(old);
+        // Its code is a user's, and so is its destructor's: both run without a borrow.
+        let mut new = Some(waker.clone());
+        let has_come = match self.core.borrow_mut().state(key) {
+            Some(Owner::Future(place)) => {
+                std::mem::swap(place, &mut new);
+                false
+            }
+            Some(Owner::Multi(multi)) => {
+                std::mem::swap(&mut multi.waker, &mut new);
+                multi.is_ended || !multi.arrived.is_empty()
+            }
+            _ => true,
+        };
+        drop(new);
+        has_come
     }
 
     fn watched(&self) -> Option<&Watched> {

@@ -9,6 +9,7 @@
 //!   life the watcher has not seen when it begins to wait sees the completion itself.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use crate::sync::{AtomicU64, Mutex, Ordering, fence, mutant};
@@ -76,9 +77,7 @@ impl Bell {
 
     pub(super) fn wake_one(&self) {
         let first = self.wakers.lock().first_key_value().map(|(_, waker)| waker.clone());
-        if let Some(waker) = first {
-            waker.wake();
-        }
+        first.into_iter().for_each(wake);
     }
 
     /// Wakes all if nobody has looked since there were so many looks (W2).
@@ -87,8 +86,14 @@ impl Bell {
             return;
         }
         let all: Vec<_> = self.wakers.lock().values().cloned().collect();
-        all.into_iter().for_each(Waker::wake);
+        all.into_iter().for_each(wake);
     }
+}
+
+/// Wakes on the thread that watches all rings, which no waker may end.
+fn wake(waker: Waker) {
+    // Its panic was told by the hook of panics.
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 #[cfg(all(test, loom))]
