@@ -75,6 +75,10 @@ const CASES: &[Case] = &[
     ("connections are made and used", sockets),
     ("a blocked operation is cancelled once", cancel),
     ("timeouts and empty polls", timeouts),
+    ("no time is too long", long_times),
+    ("what has no positions ignores them", without_positions),
+    ("what is full takes a part", full),
+    ("what is quiet holds up nobody", quiet),
     ("a waker ends a wait", waker),
     ("what is refused comes back", refused),
     ("errors bring the buffer back", errors),
@@ -228,6 +232,102 @@ fn timeouts(backend: &mut Backend) {
     let done = run(backend, IoOperation::timeout(Duration::from_millis(30)));
     assert_eq!(done.result.unwrap(), 0);
     assert!(begin.elapsed() >= Duration::from_millis(29));
+}
+
+fn long_times(backend: &mut Backend) {
+    let wait = backend.submit(IoOperation::timeout(Duration::MAX)).unwrap();
+    let nop = backend.submit(IoOperation::Nop).unwrap();
+    let done = backend.poll(Some(Duration::MAX)).unwrap();
+    assert_eq!(done.iter().map(|done| done.handle).collect::<Vec<_>>(), [nop]);
+    assert!(backend.cancel(wait).unwrap());
+    assert_eq!(finish(backend, wait).state(), IoState::Cancelled);
+}
+
+fn without_positions(backend: &mut Backend) {
+    use rustix::io::Errno;
+    let many = |bytes: &[u8]| vec![IoBuffer::from(bytes.to_vec())];
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let writer = IoFd::from(writer);
+    assert_eq!(run(backend, IoOperation::write(&writer, b"ab".to_vec(), 0)).result.unwrap(), 2);
+    let write = IoOperation::WriteVectored { fd: writer, buffers: many(b"cd"), offset: 7 };
+    assert_eq!(run(backend, write).result.unwrap(), 2);
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"abcd");
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"efg").unwrap();
+    let reader = IoFd::from(reader);
+    assert_eq!(run(backend, IoOperation::read(&reader, vec![0; 2], 0)).result.unwrap(), 2);
+    let read = IoOperation::ReadVectored { fd: reader, buffers: many(&[0; 9]), offset: 7 };
+    assert_eq!(run(backend, read).result.unwrap(), 1);
+    let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (one, other) = (IoFd::from(one), IoFd::from(other));
+    assert_eq!(run(backend, IoOperation::write(&one, b"hi".to_vec(), 0)).result.unwrap(), 2);
+    let done = run(backend, IoOperation::write(&one, b"hi".to_vec(), 7));
+    assert_eq!(done.result.unwrap_err().raw_os_error(), Some(Errno::SPIPE.raw_os_error()));
+    assert_eq!(run(backend, IoOperation::read(other, vec![0; 9], 0)).result.unwrap(), 2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = IoFd::stream_socket(&address).unwrap();
+    assert_eq!(run(backend, IoOperation::connect(&client, address)).result.unwrap(), 0);
+    let again = run(backend, IoOperation::connect(&client, address)).result.unwrap_err();
+    if cfg!(target_os = "linux") {
+        assert_eq!(again.raw_os_error(), Some(Errno::ISCONN.raw_os_error()));
+    }
+}
+
+/// Whoever else writes of them has to wait, but the backend and its threads do not.
+fn full(backend: &mut Backend) {
+    let large = || vec![7; 8 << 20];
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    for fd in [IoFd::from(writer), IoFd::from(one)] {
+        for vectored in [false, true] {
+            let buffers = vec![IoBuffer::from(vec![7; 3]), IoBuffer::from(large())];
+            let write = match vectored {
+                true => IoOperation::WriteVectored { fd: fd.clone(), buffers, offset: OFFSET_NONE },
+                false => IoOperation::write(&fd, large(), OFFSET_NONE),
+            };
+            let handle = backend.submit(write).unwrap();
+            let deadline = Instant::now() + Duration::from_millis(200);
+            let mut done = None;
+            while done.is_none() && Instant::now() < deadline {
+                done = backend.poll(Some(Duration::from_millis(20))).unwrap().pop();
+            }
+            let done = done.unwrap_or_else(|| {
+                assert!(backend.cancel(handle).unwrap());
+                finish(backend, handle)
+            });
+            match done.result {
+                Ok(n) => assert!((1..8 << 20).contains(&n), "{n}"),
+                Err(error) => assert!(error.is_cancelled(), "{error}"),
+            }
+        }
+    }
+    drop(reader);
+}
+
+fn quiet(backend: &mut Backend) {
+    let quiet = |_| {
+        #[cfg(target_os = "linux")]
+        return IoFd::from(
+            rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
+        );
+        #[cfg(not(target_os = "linux"))]
+        return IoFd::from(std::os::unix::net::UnixDatagram::unbound().unwrap());
+    };
+    let read = |fd: IoFd| IoOperation::read(fd, vec![0; 8], OFFSET_NONE);
+    let reads: Vec<_> = (0..9).map(quiet).map(|fd| backend.submit(read(fd)).unwrap()).collect();
+    files(backend);
+    // Not quiet at all, and of no readiness.
+    assert_eq!(
+        run(backend, read(std::fs::File::open("/dev/zero").unwrap().into())).result.unwrap(),
+        8
+    );
+    for handle in reads {
+        assert!(backend.cancel(handle).unwrap());
+        assert_eq!(finish(backend, handle).state(), IoState::Cancelled);
+    }
 }
 
 fn waker(backend: &mut Backend) {

@@ -18,6 +18,7 @@ use super::{
     Error, ErrorKind, IoBackendKind, IoCompletion, IoFd, IoHandle, IoOperation, IoStats,
     SubmitError,
 };
+use crate::sync::deadline;
 
 /// What a [`SimBackend`] does beside what it is asked for. The default is nothing.
 #[derive(Debug, Clone, Default)]
@@ -224,7 +225,7 @@ impl IoBackend for SimBackend {
             return Err(SubmitError { operation, error });
         }
         let until = match &operation {
-            IoOperation::Timeout { after } => Instant::now().checked_add(*after),
+            IoOperation::Timeout { after } => Some(deadline(*after)),
             _ => None,
         };
         let due = match self.config.delay_polls {
@@ -247,7 +248,7 @@ impl IoBackend for SimBackend {
         timeout: Option<Duration>,
         out: &mut Vec<IoCompletion>,
     ) -> Result<usize, Error> {
-        let (before, deadline) = (out.len(), timeout.map(|timeout| Instant::now() + timeout));
+        let (before, deadline) = (out.len(), timeout.map(deadline));
         loop {
             self.step(before + self.max_batch_size(), out);
             let n = out.len() - before;

@@ -20,6 +20,7 @@ use super::super::{
 use super::calls::{self, Outcome, Wait};
 use super::threads::{Done, Threads, cancelled};
 use super::watch::Watch;
+use crate::sync::deadline;
 
 /// Readiness for sockets and pipes, a few threads for files: works on every Unix.
 ///
@@ -143,6 +144,8 @@ impl PortableBackend {
                     *slot = Slot::Watched { operation, fd, write };
                 }
             }
+            // Of a device like /dev/null readiness is not told: a thread makes the call.
+            Err(_) if calls::wait_of(&operation).is_first() => self.threads.push(key, operation),
             Err(error) => {
                 self.slots.remove(key);
                 self.give(key, operation, Err(error));
@@ -172,10 +175,7 @@ impl PortableBackend {
 
     fn set_timer(&mut self, operation: IoOperation, key: u64) {
         let IoOperation::Timeout { after } = operation else { return };
-        // A time that cannot be told is never reached.
-        let far = Duration::from_secs(1 << 30);
-        let now = Instant::now();
-        let at = now.checked_add(after).unwrap_or_else(|| now + far);
+        let at = deadline(after);
         self.timers.insert((at, key));
         if let Some(slot) = self.slots.get_mut(key) {
             *slot = Slot::Timer { operation, at };
@@ -226,12 +226,11 @@ impl PortableBackend {
             else {
                 continue;
             };
-            match calls::wait_of(&operation) {
-                // The call of a pipe may still block: half of it was ready, or another was faster.
-                Wait::Readable { first: true } | Wait::Writable { first: true } => {
-                    self.threads.push(key, operation);
-                }
-                _ => self.try_now(operation, fd, write, key),
+            if calls::wait_of(&operation).is_first() {
+                // The call of a pipe may still block, if another was faster.
+                self.threads.push(key, operation);
+            } else {
+                self.try_now(operation, fd, write, key);
             }
         }
         Ok(())
@@ -292,7 +291,7 @@ impl IoBackend for PortableBackend {
         timeout: Option<Duration>,
         out: &mut Vec<IoCompletion>,
     ) -> Result<usize, Error> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(deadline);
         loop {
             self.gather();
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));

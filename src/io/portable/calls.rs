@@ -3,8 +3,9 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 use super::super::{Error, ErrorKind, IoBuffer, IoFd, IoOperation, OFFSET_NONE};
 
@@ -28,33 +29,19 @@ pub(in super::super) fn call(operation: &mut IoOperation) -> Outcome {
         }
         IoOperation::Nop | IoOperation::Timeout { .. } => 0,
         IoOperation::Read { fd, buffer, range, offset } => {
-            let (fd, bytes) = (fd.owned()?, &mut buffer.as_mut_slice()[range.clone()]);
-            match *offset {
-                OFFSET_NONE => again(|| rustix::io::read(fd, &mut *bytes))?,
-                at => seek_or_not(
-                    again(|| rustix::io::pread(fd, &mut *bytes, at)),
-                    || again(|| rustix::io::read(fd, &mut *bytes)),
-                )?,
-            }
+            let bytes = &mut buffer.as_mut_slice()[range.clone()];
+            read(fd.owned()?, &mut [IoSliceMut::new(bytes)], *offset)?
         }
         IoOperation::Write { fd, buffer, range, offset } => {
-            let (fd, bytes) = (fd.owned()?, &buffer.as_slice()[range.clone()]);
-            match *offset {
-                OFFSET_NONE => again(|| rustix::io::write(fd, bytes))?,
-                at => again(|| rustix::io::pwrite(fd, bytes, at))?,
-            }
+            write(fd.owned()?, &[IoSlice::new(&buffer.as_slice()[range.clone()])], *offset)?
         }
         IoOperation::ReadVectored { fd, buffers, offset } => {
-            let fd = fd.owned()?;
             let slices = buffers.iter_mut().map(IoBuffer::as_mut_slice).map(IoSliceMut::new);
-            let mut slices: Vec<_> = slices.collect();
-            read_vectored(fd, &mut slices, *offset)?
+            read(fd.owned()?, &mut slices.collect::<Vec<_>>(), *offset)?
         }
         IoOperation::WriteVectored { fd, buffers, offset } => {
-            let fd = fd.owned()?;
-            let slices: Vec<_> =
-                buffers.iter().map(IoBuffer::as_slice).map(IoSlice::new).collect();
-            write_vectored(fd, &slices, *offset)?
+            let slices = buffers.iter().map(IoBuffer::as_slice).map(IoSlice::new);
+            write(fd.owned()?, &slices.collect::<Vec<_>>(), *offset)?
         }
         IoOperation::Fsync { fd, data_only } => {
             sync(fd.owned()?.as_fd(), *data_only)?;
@@ -89,14 +76,52 @@ fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
 }
 
 /// What cannot seek is read where it stands, as io_uring does.
-fn seek_or_not(
-    at_offset: Result<usize, Errno>,
-    plain: impl FnOnce() -> Result<usize, Errno>,
-) -> Result<usize, Errno> {
-    match at_offset {
-        Err(Errno::SPIPE) => plain(),
-        other => other,
+/// Reads as io_uring does: of what has no positions from where it is, and of a socket as it receives.
+fn read(fd: &OwnedFd, slices: &mut [IoSliceMut<'_>], at: u64) -> Result<usize, Errno> {
+    match kind(fd.as_fd()) {
+        FileType::Socket => {
+            begins_at(at)?;
+            let mut none = RecvAncillaryBuffer::default();
+            let flags = RecvFlags::DONTWAIT;
+            again(|| rustix::net::recvmsg(fd, &mut *slices, &mut none, flags)).map(|got| got.bytes)
+        }
+        FileType::RegularFile | FileType::BlockDevice => read_vectored(fd, slices, at),
+        _ => match read_vectored(fd, slices, at) {
+            Err(Errno::SPIPE) => read_vectored(fd, slices, OFFSET_NONE),
+            other => other,
+        },
     }
+}
+
+/// Writes as io_uring does, to a pipe no more than fits for sure once it is ready.
+fn write(fd: &OwnedFd, slices: &[IoSlice<'_>], at: u64) -> Result<usize, Errno> {
+    match kind(fd.as_fd()) {
+        FileType::Socket => {
+            begins_at(at)?;
+            let flags = SendFlags::DONTWAIT | no_signal();
+            let none = || SendAncillaryBuffer::default();
+            again(|| rustix::net::sendmsg(fd, slices, &mut none(), flags))
+        }
+        FileType::Fifo => {
+            let mut left = rustix::pipe::PIPE_BUF;
+            let fits = slices.iter().map(|slice| {
+                let part = &slice[..slice.len().min(left)];
+                left -= part.len();
+                IoSlice::new(part)
+            });
+            write_vectored(fd, &fits.collect::<Vec<_>>(), OFFSET_NONE)
+        }
+        FileType::RegularFile | FileType::BlockDevice => write_vectored(fd, slices, at),
+        _ => match write_vectored(fd, slices, at) {
+            Err(Errno::SPIPE) => write_vectored(fd, slices, OFFSET_NONE),
+            other => other,
+        },
+    }
+}
+
+/// Sockets have no position but the first.
+fn begins_at(at: u64) -> Result<(), Errno> {
+    if matches!(at, 0 | OFFSET_NONE) { Ok(()) } else { Err(Errno::SPIPE) }
 }
 
 #[cfg(not(any(target_os = "macos", target_os = "ios")))]
@@ -202,7 +227,8 @@ fn connect(socket: BorrowedFd<'_>, address: &std::net::SocketAddr) -> Result<(),
     set_nonblocking(socket)?;
     let result = match rustix::net::connect(socket, address) {
         Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => Err(Errno::AGAIN),
-        Err(Errno::ISCONN) => Ok(()),
+        // What other systems say when it is asked how it went.
+        Err(Errno::ISCONN) if !cfg!(target_os = "linux") => Ok(()),
         other => other,
     };
     if result != Err(Errno::AGAIN) {
@@ -242,32 +268,50 @@ pub(super) enum Wait {
     Timer,
 }
 
+impl Wait {
+    /// True when readiness comes before the call.
+    pub(super) fn is_first(self) -> bool {
+        matches!(self, Self::Readable { first: true } | Self::Writable { first: true })
+    }
+}
+
 /// Sorts an operation by what it waits for.
 pub(super) fn wait_of(operation: &IoOperation) -> Wait {
     match operation {
         IoOperation::Recv { .. } | IoOperation::Accept { .. } => Wait::Readable { first: false },
         IoOperation::Send { .. } | IoOperation::Connect { .. } => Wait::Writable { first: false },
         IoOperation::Timeout { .. } => Wait::Timer,
-        IoOperation::Read { fd, .. } | IoOperation::ReadVectored { fd, .. } if may_block(fd) => {
-            Wait::Readable { first: true }
-        }
-        IoOperation::Write { fd, .. } | IoOperation::WriteVectored { fd, .. } if may_block(fd) => {
-            Wait::Writable { first: true }
-        }
+        IoOperation::Read { fd, .. } | IoOperation::ReadVectored { fd, .. } => match of(fd) {
+            FileType::Socket => Wait::Readable { first: false },
+            kind if may_block(kind) => Wait::Readable { first: true },
+            _ => Wait::Thread,
+        },
+        IoOperation::Write { fd, .. } | IoOperation::WriteVectored { fd, .. } => match of(fd) {
+            FileType::Socket => Wait::Writable { first: false },
+            kind if may_block(kind) => Wait::Writable { first: true },
+            _ => Wait::Thread,
+        },
         _ => Wait::Thread,
     }
 }
 
-/// True for pipes, sockets and terminals: what readiness can be told of.
-fn may_block(fd: &IoFd) -> bool {
-    use rustix::fs::FileType;
-    let Some(fd) = fd.as_fd() else { return false };
-    rustix::fs::fstat(fd).is_ok_and(|stat| {
-        matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket)
-    })
+fn of(fd: &IoFd) -> FileType {
+    fd.as_fd().map_or(FileType::RegularFile, kind)
 }
 
-/// True when a call on a pipe would block now.
+fn kind(fd: BorrowedFd<'_>) -> FileType {
+    // What tells nothing of itself says so when it is used.
+    rustix::fs::fstat(fd)
+        .map_or(FileType::RegularFile, |stat| FileType::from_raw_mode(stat.st_mode))
+}
+
+/// True for pipes, terminals, event counters and the like, of which readiness may be told.
+fn may_block(kind: FileType) -> bool {
+    use FileType::{BlockDevice, Directory, RegularFile, Symlink};
+    !matches!(kind, RegularFile | Directory | BlockDevice | Symlink)
+}
+
+/// True when a call on a pipe or the like would block now.
 pub(in super::super) fn would_block(operation: &IoOperation) -> bool {
     use rustix::event::{PollFd, PollFlags, poll};
     let wanted = match wait_of(operation) {
