@@ -1,9 +1,12 @@
 //! One suite over every backend: io_uring, portable, simulated, and each behind a driver.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use ttlog::io::{
@@ -592,6 +595,64 @@ fn a_dropped_future_is_cancelled_and_an_aborted_driver_ends() {
             Ok(_) => panic!("{name}: it has ended"),
         }
     });
+}
+
+#[test]
+fn an_aborted_driver_ends_beside_a_task_that_always_has_work() {
+    drivers(|_, remote| {
+        let busy = |context: &mut Context<'_>| {
+            context.waker().wake_by_ref();
+            Poll::<()>::Pending
+        };
+        remote.spawn(move || std::future::poll_fn(busy)).unwrap();
+        remote.abort();
+    });
+}
+
+#[test]
+fn many_wakes_are_one_poll() {
+    let (mut driver, _remote) = Driver::with_backend(Box::new(PortableBackend::new().unwrap()));
+    let n_polls = Rc::new(Cell::new(0));
+    let waker = Rc::new(RefCell::new(None));
+    driver.spawn_local({
+        let (n_polls, waker) = (Rc::clone(&n_polls), Rc::clone(&waker));
+        std::future::poll_fn(move |context| {
+            n_polls.set(n_polls.get() + 1);
+            waker.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+    });
+    for n in 1..4 {
+        while driver.run_once().unwrap() {}
+        assert_eq!(n_polls.get(), n);
+        (0..1000).for_each(|_| waker.borrow().as_ref().unwrap().wake_by_ref());
+    }
+}
+
+/// D2: what another thread hands over while the driver ends is answered, too.
+#[test]
+fn a_driver_that_ends_answers_whoever_is_about_to_ask() {
+    for round in 0..3000 {
+        let (driver, remote) =
+            Driver::with_backend(Box::new(SimBackend::new(SimConfig::default())));
+        let (asks, is_asked) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            asks.send(()).unwrap();
+            while let Ok(future) = remote.submit(IoOperation::Nop) {
+                let waker = std::task::Waker::noop();
+                let deadline = Instant::now() + Duration::from_secs(20);
+                let mut future = std::pin::pin!(future);
+                while future.as_mut().poll(&mut Context::from_waker(waker)).is_pending() {
+                    assert!(Instant::now() < deadline, "nobody answers");
+                    std::thread::yield_now();
+                }
+            }
+        });
+        is_asked.recv().unwrap();
+        (0..round % 500).for_each(|_| std::hint::spin_loop());
+        drop(driver);
+        thread.join().unwrap();
+    }
 }
 
 #[test]

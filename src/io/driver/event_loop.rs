@@ -141,10 +141,12 @@ impl Driver {
     pub fn run(mut self) -> Result<(), Error> {
         let mut n_idle = 0;
         loop {
-            if self.run_once()? {
-                n_idle = 0;
-            } else if self.is_over() {
+            let worked = self.run_once()?;
+            // Tasks that always have work are no reason to go on after an abort.
+            if (self.aborts() || !worked) && self.is_over() {
                 return Ok(());
+            } else if worked {
+                n_idle = 0;
             } else if n_idle < SPIN_ROUNDS {
                 n_idle += 1;
                 std::hint::spin_loop();
@@ -167,7 +169,8 @@ impl Driver {
         Ok(worked)
     }
 
-    fn is_over(&mut self) -> bool {
+    /// True once the end was asked for, with a cancellation of all that is in flight then.
+    fn aborts(&mut self) -> bool {
         // ord: Acquire, pairs with the Release of `abort`.
         if self.inbox.is_aborted.load(Ordering::Acquire) && !self.is_aborting {
             self.is_aborting = true;
@@ -176,6 +179,10 @@ impl Driver {
                 let _ = self.backend.cancel(*handle);
             }
         }
+        self.is_aborting
+    }
+
+    fn is_over(&self) -> bool {
         let has_tasks = self.tasks.len() > 0 && !self.is_aborting;
         let messages = &self.inbox.messages;
         messages.is_closed() && messages.is_empty() && self.waiting.is_empty() && !has_tasks
@@ -207,7 +214,7 @@ impl Driver {
                 Message::Submit { id, operation, reply } => match self.backend.submit(operation) {
                     Ok(handle) => {
                         if self.is_aborting {
-                            // It was on its way when the end was asked for. As in `is_over`.
+                            // It was on its way when the end was asked for. As in `aborts`.
                             let _ = self.backend.cancel(handle);
                         }
                         self.waiting.insert(handle, (id, reply));
@@ -257,10 +264,17 @@ impl Drop for Driver {
     /// Tells everybody who still waits (D2).
     fn drop(&mut self) {
         self.inbox.messages.close();
-        for message in self.inbox.messages.drain() {
-            if let Message::Submit { operation, reply, .. } = message {
-                let error = operation.error(Error::new(ErrorKind::Closed));
-                drop(reply.send(refused_completion(SubmitError { operation, error })));
+        loop {
+            // Waits for those, too, that another thread is about to put there.
+            let messages = self.inbox.messages.take_batch_timeout(ROUND_MAX, Duration::MAX);
+            if messages.is_empty() {
+                return;
+            }
+            for message in messages {
+                if let Message::Submit { operation, reply, .. } = message {
+                    let error = operation.error(Error::new(ErrorKind::Closed));
+                    drop(reply.send(refused_completion(SubmitError { operation, error })));
+                }
             }
         }
     }

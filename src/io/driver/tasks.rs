@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ pub(super) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The futures of one driver.
 pub(super) struct Tasks {
-    slots: Slab<(Option<LocalFuture>, Waker)>,
+    slots: Slab<(Option<LocalFuture>, Arc<TaskWaker>)>,
     ready: Arc<Ready>,
 }
 
@@ -29,6 +30,8 @@ struct Ready {
 /// Wakes one task.
 struct TaskWaker {
     key: u64,
+    /// True while its key is among the ready ones: many wakes are one poll.
+    is_ready: AtomicBool,
     ready: Arc<Ready>,
 }
 
@@ -38,8 +41,12 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ready.keys.lock().push_back(self.key);
-        self.ready.inbox.ring_bell();
+        // ord: AcqRel, pairs with the one in `run`, whose poll sees what was done before this wake,
+        // also when another has put the key there.
+        if !self.is_ready.swap(true, Ordering::AcqRel) {
+            self.ready.keys.lock().push_back(self.key);
+            self.ready.inbox.ring_bell();
+        }
     }
 }
 
@@ -50,11 +57,10 @@ impl Tasks {
     }
 
     pub(super) fn spawn(&mut self, future: LocalFuture) {
-        let key = self.slots.insert((Some(future), Waker::noop().clone()));
-        let waker = Waker::from(Arc::new(TaskWaker { key, ready: Arc::clone(&self.ready) }));
-        if let Some((_, place)) = self.slots.get_mut(key) {
-            *place = waker;
-        }
+        let key = self.slots.vacant();
+        let ready = Arc::clone(&self.ready);
+        let waker = Arc::new(TaskWaker { key, is_ready: true.into(), ready });
+        self.slots.insert((Some(future), waker));
         self.ready.keys.lock().push_back(key);
     }
 
@@ -70,9 +76,11 @@ impl Tasks {
     pub(super) fn run(&mut self, max: usize) -> bool {
         for n in 0..max {
             let Some(key) = self.ready.keys.lock().pop_front() else { return n > 0 };
-            // Woken twice, or after its end: nothing to do.
+            // Woken after its end: nothing to do.
             let Some((place, waker)) = self.slots.get_mut(key) else { continue };
-            let (Some(mut future), waker) = (place.take(), waker.clone()) else { continue };
+            let Some(mut future) = place.take() else { continue };
+            waker.is_ready.swap(false, Ordering::AcqRel); // ord: as in `wake_by_ref`
+            let waker = Waker::from(Arc::clone(waker));
             if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
                 drop(self.slots.remove(key));
             } else if let Some((place, _)) = self.slots.get_mut(key) {
