@@ -595,13 +595,32 @@ fn a_full_disk_gives_items_back_and_loses_none() {
     assert!(files(dir.path()).is_empty());
 }
 
+/// What is spilled after that survives the ring as ever.
+#[test]
+fn a_file_that_somebody_removed_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = ring(1, dir.path());
+    for round in 0..3 {
+        (0..5).for_each(|n| live.push(n).unwrap());
+        files(dir.path()).iter().for_each(|path| fs::remove_file(path).unwrap());
+        (5..9).for_each(|n| live.push(n).unwrap());
+        if round < 2 {
+            assert_eq!(live.drain(), (0..9).collect::<Vec<_>>());
+            assert_accounts(&live);
+        }
+    }
+    drop(live);
+    assert_eq!(ring(9, dir.path()).drain(), [5, 6, 7, 8]);
+    assert!(files(dir.path()).is_empty());
+}
+
 #[test]
 fn a_directory_that_went_away_gives_items_back_and_later_takes_them() {
     let dir = tempfile::tempdir().unwrap();
     let spill = dir.path().join("spill");
     let ring = texts(&spill).quota(1 << 20).ring(1).unwrap();
     let item = || "x".repeat(100_000);
-    // Its open file is still written; it fills up, and the next cannot be made.
+    // Its open file goes with it, and the next cannot be made.
     fs::remove_dir_all(&spill).unwrap();
     let mut accepted = 0;
     let error = loop {

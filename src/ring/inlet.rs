@@ -135,7 +135,9 @@ impl Inlet {
         let len = draft.padded_len();
         let limit = self.file_bytes_max();
         let own = self.own();
-        let is_new = own.end > FIRST_BLOCK && own.end + len > limit;
+        let is_full = own.end > FIRST_BLOCK && own.end + len > limit;
+        // What has no name any more ends with this process.
+        let is_new = is_full || own.file.is_nameless();
         let first_item = own.end_item;
         let header = if is_new { FIRST_BLOCK } else { 0 };
         if self.bytes + header + len > self.quota_bytes {

@@ -106,6 +106,10 @@ impl ItemFile {
     }
 
     pub(super) fn remove(&self) {}
+
+    pub(super) fn is_nameless(&self) -> bool {
+        false
+    }
 }
 
 pub(super) fn find(_: &Path) -> io::Result<Vec<PathBuf>> {

@@ -375,6 +375,11 @@ impl ItemFile {
         self.file.set_len(FIRST_BLOCK)
     }
 
+    /// True once somebody else has removed it.
+    pub(crate) fn is_nameless(&self) -> bool {
+        self.file.metadata().is_ok_and(|told| told.nlink() == 0)
+    }
+
     /// Removes the file, if its name still is its own; a forked child lets its parent's be.
     pub(crate) fn remove(&self) {
         if self.file.is_mine() && is_named(&self.file, &self.path) {
