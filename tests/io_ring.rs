@@ -266,6 +266,31 @@ fn a_ring_moves_with_work_in_flight() {
     assert_eq!(ring.tracker().in_flight, 0);
 }
 
+/// The kernel cancels what waits when the thread ends that handed it over: nothing is lost by that.
+#[test]
+fn what_waits_comes_back_from_a_thread_that_has_ended() {
+    let Some(ring) = ring(8) else { return };
+    let (pipe, mut writer) = quiet_pipe();
+    let read = |ring: &Ring, buffer: IoBuffer| {
+        Operation::read().set_fd(&pipe).set_buffer(buffer).submit(ring).unwrap()
+    };
+    let (ring, begun) = std::thread::scope(|scope| {
+        let begin = || {
+            let begun = read(&ring, vec![0; 4].into());
+            (ring, begun)
+        };
+        scope.spawn(begin).join().unwrap()
+    });
+    std::thread::sleep(Duration::from_millis(20));
+    writer.write_all(b"x").unwrap();
+    let (result, buffer) = begun.wait(&ring).into_parts();
+    let (result, buffer) = match result {
+        Err(error) if error.is_cancelled() => read(&ring, buffer.unwrap()).wait(&ring).into_parts(),
+        other => (other, buffer),
+    };
+    assert_eq!((result.unwrap(), buffer.unwrap().as_slice()), (1, &b"x\0\0\0"[..]));
+}
+
 #[test]
 fn an_operation_without_its_parts_comes_back() {
     let Some(ring) = ring(8) else { return };

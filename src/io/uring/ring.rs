@@ -43,6 +43,9 @@ const REAP_MAX: usize = 128;
 /// A `Ring` is `Send` and not `Sync`: one thread at a time, and it may move with work in flight.
 /// Nothing is locked on the way of an operation. Wakers and destructors may call back into the ring.
 ///
+/// What waits in the kernel, as a read of a quiet pipe does, is cancelled by it when the thread that
+/// handed it over *ends*: its buffer comes back with that, and it may be begun again elsewhere.
+///
 /// A single thread:
 ///
 /// ```
