@@ -429,7 +429,9 @@ mod tests {
             let config = BufferPoolConfig { alignment: 1 << 16, numa_node, ..Default::default() };
             let pool = BufferPool::new(config);
             let buffers: Vec<_> = (0..8).map(|_| pool.allocate(1).unwrap()).collect();
-            assert!(buffers.iter().all(|buffer| buffer.as_ptr() as usize % (1 << 16) == 0));
+            assert!(
+                buffers.iter().all(|buffer| (buffer.as_ptr() as usize).is_multiple_of(1 << 16))
+            );
         }
     }
 

@@ -75,7 +75,6 @@ fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     }
 }
 
-/// What cannot seek is read where it stands, as io_uring does.
 /// Reads as io_uring does: of what has no positions from where it is, and of a socket as it receives.
 fn read(fd: &OwnedFd, slices: &mut [IoSliceMut<'_>], at: u64) -> Result<usize, Errno> {
     match kind(fd.as_fd()) {

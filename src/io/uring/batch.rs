@@ -319,8 +319,7 @@ impl BatchFuture<'_> {
         }
     }
 
-    /// Takes completions that the ring has for this batch; true if there were any.
-    /// True if operations have completed meanwhile.
+    /// Notes whom to wake; true if operations have completed meanwhile.
     fn set_waker(&self, waker: &Waker) -> bool {
         let is_known = |state: &mut BatchState| {
             state.waker.as_ref().is_some_and(|old| old.will_wake(waker))
@@ -338,6 +337,7 @@ impl BatchFuture<'_> {
         has_come
     }
 
+    /// Takes completions that the ring has for this batch; true if there were any.
     fn take(&mut self) -> bool {
         let mut done = std::mem::take(&mut self.done);
         if let Some(state) = self.ring.batches().borrow_mut().get_mut(self.key) {
