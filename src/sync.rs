@@ -199,11 +199,10 @@ pub(crate) fn deadline(timeout: std::time::Duration) -> std::time::Instant {
 /// Calls code of users with each, also behind one with which it panics: that goes on at the end.
 pub(crate) fn call_each<T>(items: impl IntoIterator<Item = T>, mut call: impl FnMut(T)) {
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-    let mut panic = None;
-    for item in items {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| call(item))) {
-            panic = Some(payload);
-        }
+    let (mut items, mut panic) = (items.into_iter(), None);
+    // The one that panics was taken before: the next round goes on behind it.
+    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| items.by_ref().for_each(&mut call))) {
+        panic = Some(payload);
     }
     if let Some(payload) = panic
         && !std::thread::panicking()
