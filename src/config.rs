@@ -182,15 +182,16 @@ impl Builder {
 
     /// Takes the filter from `RUST_LOG`, if it is set and no filter was given in code.
     pub fn env_filter(mut self) -> Self {
-        if self.filter.is_none()
-            && let Some(directives) = std::env::var_os("RUST_LOG").filter(|text| !text.is_empty())
-        {
-            let text = directives.to_string_lossy().into_owned();
-            let (_, bad) = crate::emit::Filter::parse_lossy(&text);
-            for bad in bad {
-                self.warnings.push(format!("RUST_LOG: {bad}; the directive is ignored"));
+        let set = std::env::var_os("RUST_LOG").filter(|it| !it.is_empty() && self.filter.is_none());
+        match set.map(std::ffi::OsString::into_string) {
+            None => {}
+            Some(Err(_)) => self.warnings.push("RUST_LOG is not UTF-8, and is ignored".into()),
+            Some(Ok(text)) => {
+                let (_, bad) = crate::emit::Filter::parse_lossy(&text);
+                let told = |bad| format!("RUST_LOG: {bad}; the directive is ignored");
+                self.warnings.extend(bad.into_iter().map(told));
+                self.filter = Some(text);
             }
-            self.filter = Some(text);
         }
         self
     }

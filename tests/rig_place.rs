@@ -3,6 +3,8 @@
 
 mod rig;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -184,11 +186,10 @@ fn r39_a_pid_in_an_owner_file_decides_nothing() {
 }
 
 /// Runs the child and returns what it said on stderr.
-fn said(rig: &mut Rig, args: &str, set: &[(&str, &str)], uid: Option<u32>) -> (bool, Vec<String>) {
+fn said(rig: &mut Rig, args: &str, set: &[(&str, &[u8])], uid: Option<u32>) -> (bool, Vec<String>) {
     let (mut command, run) = rig.command(args);
-    for (key, value) in set {
-        command.env(key, value);
-    }
+    let set: Vec<_> = set.iter().map(|(key, value)| (*key, OsStr::from_bytes(value))).collect();
+    command.envs(set.iter().copied());
     if let Some(uid) = uid {
         command.uid(uid).gid(uid);
     }
@@ -250,12 +251,13 @@ fn a_directory_without_permission_is_one_clear_line() {
 fn wrong_variables_are_one_line_each_and_the_default_stands() {
     let mut rig = Rig::new();
     let wrong = [
-        ("RUST_LOG", "info,x=loud"),
-        ("TTLOG_DISABLE", "perhaps"),
-        ("TTLOG_LANES", "/nonexistent/lanes"),
-        ("TTLOG_ON_FULL", "explode"),
-        ("TTLOG_KEEP", "much"),
-        ("TTLOG_IO", "telepathy"),
+        ("RUST_LOG", &b"info,x=loud"[..]),
+        ("RUST_LOG", b"\xff"),
+        ("TTLOG_DISABLE", b"perhaps"),
+        ("TTLOG_LANES", b"/nonexistent/lanes"),
+        ("TTLOG_ON_FULL", b"explode"),
+        ("TTLOG_KEEP", b"much"),
+        ("TTLOG_IO", b"telepathy"),
     ];
     for (name, value) in wrong {
         let (ok, lines) = said(&mut rig, "do=log", &[(name, value)], None);
@@ -269,7 +271,7 @@ fn wrong_variables_are_one_line_each_and_the_default_stands() {
     for run in 1..=n_runs {
         assert_eq!(compare(&by_thread(&read), run, &rig.counts(run)).missing, 0);
     }
-    let (ok, lines) = said(&mut rig, "do=log", &[("TTLOG_DISABLE", "1")], None);
+    let (ok, lines) = said(&mut rig, "do=log", &[("TTLOG_DISABLE", b"1")], None);
     assert!(ok && lines.is_empty());
     assert_eq!(read_back(&rig.dir()).events.len(), read.events.len(), "a disabled logger is quiet");
 }
