@@ -254,8 +254,7 @@ fn ready<B: Buffer>(result: Result<(), Error>, buffer: IoBuffer) -> Poll<(Result
 
 /// Operations. Each is queued by the call, and handed over when its future is polled.
 impl Ring {
-    /// Reads into a buffer, at `offset` bytes or, with [`OFFSET_NONE`](crate::io::OFFSET_NONE), at
-    /// the file's position.
+    /// Reads into a buffer, at `offset` bytes or, with [`OFFSET_NONE`], at the file's position.
     pub fn read<B: Buffer>(
         &self,
         fd: impl Into<IoFd>,
