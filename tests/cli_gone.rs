@@ -51,3 +51,24 @@ fn lanes_that_are_gone_are_told_unless_their_logger_had_ended() {
     assert_eq!(code, Some(0));
     assert_eq!(err, "", "everything had been written by then");
 }
+
+#[test]
+fn lanes_of_who_was_killed_in_its_start_are_missed_by_nobody() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let other = Builder::new(copy.path()).build().unwrap();
+    ttlog::info!(logger: &other, "another's");
+    other.shutdown(LONG).unwrap();
+    let logger = Builder::new(dir.path()).build().unwrap();
+    let owner = files(dir.path(), ".owner").remove(0);
+    std::fs::copy(&owner, copy.path().join(owner.file_name().unwrap())).unwrap();
+    logger.shutdown(LONG).unwrap();
+    let (out, err, code) = cat(copy.path());
+    assert!(out.contains("another's"), "{out}");
+    assert_eq!((&*err, code), ("", Some(0)), "nobody had logged to it");
+
+    // One that got further may have had something to say.
+    let socket = copy.path().join(owner.with_extension("sock").file_name().unwrap());
+    std::fs::write(socket, "").unwrap();
+    let (_, err, code) = cat(copy.path());
+    assert!(err.contains("cannot be read") && code == Some(1), "{err}");
+}

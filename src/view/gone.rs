@@ -1,4 +1,4 @@
-//! Gone: which numbers that no run has are damage, and which were removed.
+//! Gone: which numbers that no run has are damage, and which were removed; whose lanes are gone.
 //!
 //! A hole in the numbers of a lane is damage where nothing was removed that could have filled it.
 //! Retention removes a logger's segments in the order of their numbers, so that of what is left only
@@ -8,7 +8,9 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
+use crate::store::name;
 use crate::store::segment::{FLAG_AGAIN, FLAG_DUMP};
 
 use super::plan::{FilePlan, Files, is_spill};
@@ -73,5 +75,31 @@ impl Files {
             true if !file.sealed || self.spilled.contains(&file.logger.id) => Gaps::None,
             _ => Gaps::Between,
         }
+    }
+}
+
+/// A logger that has an owner file, and whose lanes are gone.
+#[derive(Debug)]
+pub(super) struct GoneLanes {
+    logger: u64,
+    note: String,
+    /// It left a socket. One that was killed in its start has none: its lanes were nobody's yet, and
+    /// any other start may have cleared them away.
+    has_listened: bool,
+}
+
+impl GoneLanes {
+    pub(super) fn new(logger: u64, owner_file: &Path, note: String) -> Self {
+        let socket = owner_file.with_file_name(name::control(logger));
+        Self { logger, note, has_listened: std::fs::symlink_metadata(socket).is_ok() }
+    }
+
+    /// What is to be told of it: nothing when the last segment is sealed, since an end, or an adopter
+    /// that was killed between lanes and owner file, had written everything by then; and nothing
+    /// when its start never came to an end.
+    pub(super) fn told(self, files: &Files) -> Option<String> {
+        let own = files.files.iter().filter(|file| file.logger.id == self.logger);
+        let last = own.max_by_key(|file| file.number);
+        last.map_or(self.has_listened, |last| !last.sealed).then_some(self.note)
     }
 }

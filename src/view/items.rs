@@ -9,6 +9,7 @@ use crate::record::{Head, RunHead, Timeline};
 use crate::store::segment::BlockRef;
 
 use super::error::Error;
+use super::gone::GoneLanes;
 use super::item::{Damage, Item, Logger};
 use super::merge::{Gap, Merge, Shown};
 use super::once::{Aside, Lanes};
@@ -42,8 +43,7 @@ pub struct Items {
     told: HashMap<u64, u64>,
     ready: VecDeque<Result<Item, Error>>,
     notes: Vec<String>,
-    /// Loggers whose lanes are gone, with what is to be told of them.
-    gone: Vec<(u64, String)>,
+    gone: Vec<GoneLanes>,
     payload: Vec<u8>,
     runs_bytes: usize,
     bytes_done: u64,
@@ -206,15 +206,9 @@ impl Items {
         }
     }
 
-    /// Tells of loggers whose lanes are gone: unless the last segment is sealed, since an end or
-    /// an adopter that was killed between lanes and owner file had written everything by then.
     fn tell_gone(&mut self) {
-        for (logger, note) in std::mem::take(&mut self.gone) {
-            let own = self.files.files.iter().filter(|file| file.logger.id == logger);
-            if own.max_by_key(|file| file.number).is_none_or(|last| !last.sealed) {
-                self.notes.push(note);
-            }
-        }
+        let gone = std::mem::take(&mut self.gone).into_iter();
+        self.notes.extend(gone.filter_map(|gone| gone.told(&self.files)));
     }
 
     fn look_at_place(&mut self, found: Found) {
@@ -254,7 +248,9 @@ impl Items {
                 let note = format!("lanes of process {pid} in {place} cannot be read: {error}");
                 match error.kind() {
                     // One that lives may be at its end, which takes them away before the owner file.
-                    std::io::ErrorKind::NotFound => self.gone.push((owner.logger, note)),
+                    std::io::ErrorKind::NotFound => {
+                        self.gone.push(GoneLanes::new(owner.logger, &found.path, note));
+                    }
                     _ => self.notes.push(note),
                 }
             }
