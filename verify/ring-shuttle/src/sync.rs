@@ -5,6 +5,10 @@ use std::cell::Cell;
 pub(crate) use shuttle::sync::atomic::compiler_fence;
 pub(crate) use std::sync::Arc;
 
+#[path = "../../../src/sync_calls.rs"]
+mod calls;
+pub(crate) use calls::{call_each, deadline};
+
 /// True: loops that only save time are cut short.
 pub(crate) const MODELLED: bool = true;
 
