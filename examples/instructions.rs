@@ -39,6 +39,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// By ttlog's own macros.
 const OWN: &[(&str, &str)] = &[
     ("logged", "`info!(\"x={}\", x)`"),
+    ("local", "`info!(logger: &handle, \"x={}\", x)`"),
     ("structured", "`info!` with four fields and a message"),
     ("in-span", "`info!(\"x={}\", x)` in a span"),
     ("span", "`info_span!(\"a\", x)`: opened, entered, left, closed"),
@@ -158,6 +159,10 @@ fn run(kind: &str, n: u64) -> Result<()> {
     let to = Rounds { n, handle: handle.as_ref() };
     match kind {
         "logged" => to.run(|x| ttlog::info!("x={}", x)),
+        "local" => {
+            let handle = handle.as_ref().ok_or("a logger's handle")?;
+            to.run(|x| ttlog::info!(logger: handle, "x={}", x))
+        }
         "structured" => to.run(|x| {
             let path = black_box(traced::PATH);
             ttlog::info!(user_id = x, path, latency = 0.5, ok = true, "request done");

@@ -260,32 +260,20 @@ impl Handle {
 }
 
 impl LoggerRef for Handle {
+    #[inline(always)]
     fn wants(&self, site: &'static Callsite) -> bool {
         let Some(inner) = &self.0 else { return false };
-        let inner = inner.here().unwrap_or(inner);
-        !inner.is_ended()
-            && match inner.logs(site) {
-                true => {
-                    inner.limits.is_empty()
-                        || site.metadata().is_span
-                        || inner.limits.passes(site, &inner.lanes)
-                }
-                false => {
-                    !site.metadata().is_span && inner.records(site.metadata().level).is_some()
-                }
-            }
+        site.verdict().logs_all(inner.filter.version().now())
+            || inner.here().unwrap_or(inner).wants(site)
     }
 
+    #[inline(always)]
     fn push<A: Args>(&self, site: &'static Callsite, id: u32, flags: u8, args: A) {
-        if let Some(inner) = &self.0 {
-            let inner = inner.here().unwrap_or(inner);
-            let record = LaneRecord::new(site, id, flags, args);
-            if let Some(recorder) = inner.records(site.metadata().level)
-                && !inner.logs(site)
-            {
-                return recorder::write_now(recorder, record);
-            }
-            handle::write_local(&inner.lanes, &record);
+        let Some(inner) = &self.0 else { return };
+        if site.verdict().logs_all(inner.filter.version().now()) {
+            handle::write_named(&inner.lanes, LaneRecord::new(site, id, flags, args));
+        } else {
+            push_slowly(inner, site, LaneRecord::new(site, id, flags, args));
         }
     }
 
@@ -308,6 +296,18 @@ impl LoggerRef for Handle {
     fn way(&self) -> Option<Way> {
         self.here().map(|inner| Way::named(inner.lanes.clone(), inner.tells_enters()))
     }
+}
+
+/// The way of an event of which it is not known that the logger logs every one.
+#[inline(never)]
+fn push_slowly<A: Args>(inner: &Arc<Inner>, site: &'static Callsite, record: LaneRecord<A>) {
+    let inner = inner.here().unwrap_or(inner);
+    if let Some(recorder) = inner.records(site.metadata().level)
+        && !inner.logs(site)
+    {
+        return recorder::write_now(recorder, record);
+    }
+    handle::write_local(&inner.lanes, &record);
 }
 
 /// The future of [`Handle::flush_async`].

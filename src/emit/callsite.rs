@@ -23,6 +23,7 @@ use super::metadata::clean;
 pub use super::metadata::{FieldName, Metadata};
 use super::route::{Global, Local, LoggerRef};
 use super::sites::{INSTALLED, REGISTRY, with_registry};
+use super::verdict::Verdict;
 pub use super::sites::{
     DefinitionSink, SinkId, add_sink, define, for_each_definition, rebuild_interest, remove_sink,
     uninstall,
@@ -40,6 +41,8 @@ use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 pub struct Callsite {
     pub(super) word: AtomicU64,
     kinds: AtomicU64,
+    /// For calls that name their logger.
+    verdict: Verdict,
     /// 0 until it is given.
     pub(super) id: AtomicU32,
     /// Id under which the same statement logs its message the other way (deferred or formatted),
@@ -89,6 +92,7 @@ impl Callsite {
         Self {
             word: AtomicU64::new(0),
             kinds: AtomicU64::new(KEY_NONE),
+            verdict: Verdict::new(),
             id: AtomicU32::new(0),
             other: AtomicU32::new(0),
             other_given: AtomicU32::new(0),
@@ -119,12 +123,18 @@ impl Callsite {
     }
 
     /// The way to a logger that is named, when that wants this statement's events.
-    #[inline]
+    #[inline(always)]
     pub fn enabled_for<'l, H>(&'static self, logger: &'l H) -> Option<Local<'l, H>>
     where
         H: LoggerRef + ?Sized,
     {
         logger.wants(self).then_some(Local(logger))
+    }
+
+    /// What a logger that calls name wants of it.
+    #[inline(always)]
+    pub(crate) fn verdict(&self) -> &Verdict {
+        &self.verdict
     }
 
     /// What makes calls take the cold way each time.

@@ -34,6 +34,7 @@ pub(crate) mod template;
 #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "what other front ends bring"))]
 pub(crate) mod told;
 pub(crate) mod value;
+pub(crate) mod verdict;
 
 pub(crate) use filter::Filter;
 

@@ -5,24 +5,25 @@
 //! ```text
 //! thread ── STACK: entered spans, outermost first
 //!        ├─ CURRENT: (logger, id) of the innermost
-//!        └─ its producer for the global logger, marked while it is in a span of that logger
+//!        └─ its hot producers, marked while it is in a span of their logger
 //! ```
 //!
-//! An event that is not told its span takes it from here: those of the global logger only where the
-//! producer is marked, so that one outside of all spans does not even look.
+//! An event that is not told its span takes it from here: on the hot way only where the producer is
+//! marked, so that one outside of all spans does not even look.
 //!
 //! # Invariants
 //!
 //! - **N1** `CURRENT` is the last entry of `STACK` that entered its span anew, or nothing.
-//! - **N2** The thread's producer for the global logger is marked while `STACK` has an entry of that
-//!   logger. (One that is marked without an entry costs time alone.)
+//! - **N2** The thread's hot producers, for the global logger and for one that is named, are marked
+//!   while `STACK` has an entry of their logger. (One that is marked without an entry costs time
+//!   alone.)
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::handle;
+use super::hot;
 use crate::record::Level;
 
 /// Ids that a thread takes at a time.
@@ -146,7 +147,7 @@ pub(crate) fn enter(span: Entering) {
         stack.push(Entry { span, again });
         if !again {
             CURRENT.set((serial, id)); // (N1)
-            handle::mark_global(serial, true); // (N2)
+            hot::mark(serial, true); // (N2)
         }
     });
 }
@@ -181,7 +182,7 @@ fn remove(is_it: impl Fn(&Entering) -> bool) -> Option<(Entering, Option<u64>)> 
         return Some((span, None));
     }
     if current(span.serial) == 0 {
-        handle::mark_global(span.serial, false); // (N2)
+        hot::mark(span.serial, false); // (N2)
     }
     let since = span.since;
     Some((span, Some(since)))

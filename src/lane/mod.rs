@@ -43,6 +43,8 @@ without_loom! {
     pub(crate) mod full;
     pub(crate) mod hand_out;
     pub(crate) mod handle;
+    mod hot;
+    mod kept;
     pub(crate) mod lanes;
     mod levels;
     pub(crate) mod lines;

@@ -171,7 +171,7 @@ pub(crate) fn block_signals() {
 extern "C" fn in_child() {
     // ord: Relaxed, the child has one thread.
     GENERATION.fetch_add(1, Ordering::Relaxed);
-    super::handle::turn_off_this_thread();
+    super::hot::turn_off();
     // SAFETY: (H1) open is async-signal-safe.
     let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
     for kept in &KEPT {

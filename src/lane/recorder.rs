@@ -28,6 +28,7 @@ use super::fill::{InSpan, Record, Tells, fill};
 use super::full::{OnFull, Step};
 use super::handle;
 use super::hand_out::Lane;
+use super::kept;
 use super::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use super::living::Living;
 use super::places;
@@ -191,14 +192,14 @@ fn slowly(producer: &Producer, serial: u32, record: &dyn Record) {
     }
     // A signal handler that interrupted the cold way records nothing.
     let Some(_cold) = thread::Cold::enter() else { return };
-    let Living::Found(lanes) = handle::lanes_of(serial) else { return };
+    let Living::Found(lanes) = kept::lanes_of(serial) else { return };
     let level = record.level();
-    handle::register(&lanes);
+    kept::register(&lanes);
     if producer.owner() == 0 || producer.owner() == serial {
         handle::write_slowly(producer, false, &lanes, level, record);
-    } else if let Some(local) = handle::local_producer(&lanes) {
+    } else if let Some(named) = kept::named_producer(&lanes) {
         // Another logger has a recorder too: its calls are here more often, or came first.
-        handle::write_slowly(&local, true, &lanes, level, record);
+        handle::write_slowly(&named, true, &lanes, level, record);
     }
 }
 

@@ -136,8 +136,7 @@ fn start_anew(parent: &Arc<Inner>) -> Result<(), Error> {
     if let Some(started) = started {
         let _ = parent.successor.set(started);
         // Layers look for the successor behind the end.
-        // ord: Relaxed, the child has one thread that logged before.
-        parent.ended.store(true, Ordering::Relaxed);
+        parent.set_ended();
     }
     Ok(())
 }

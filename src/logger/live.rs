@@ -8,11 +8,14 @@ use crate::monitor::Mutex;
 use arc_swap::ArcSwap;
 
 use crate::emit::Filter;
+use crate::emit::verdict::Version;
 
 /// The filter that stands, and the one that it falls back to.
 #[derive(Debug)]
 pub(crate) struct Live {
     current: ArcSwap<Filter>,
+    /// Under which statements remember what it wants of them.
+    version: Version,
     /// It was set since the start.
     was_set: AtomicBool,
     state: Mutex<State>,
@@ -30,12 +33,22 @@ impl Live {
     pub(super) fn new(filter: &Filter) -> Self {
         let filter = Arc::new(filter.clone().in_use());
         let state = Mutex::new(State { base: filter.clone(), until: None });
-        Self { current: ArcSwap::new(filter), was_set: AtomicBool::new(false), state }
+        Self {
+            current: ArcSwap::new(filter),
+            version: Version::new(),
+            was_set: AtomicBool::new(false),
+            state,
+        }
     }
 
     /// The filter that stands.
     pub(crate) fn current(&self) -> Arc<Filter> {
         self.current.load_full()
+    }
+
+    #[inline(always)]
+    pub(crate) fn version(&self) -> &Version {
+        &self.version
     }
 
     /// Looks at the filter that stands, without a lock.
@@ -70,6 +83,7 @@ impl Live {
             return false;
         }
         self.current.store(filter.clone());
+        self.version.renew();
         // ord: Relaxed, a hint: the filter is looked at behind it.
         self.was_set.store(true, Ordering::Relaxed);
         // A time that no clock reaches is for good, but for the filter that is kept beneath.
@@ -85,6 +99,7 @@ impl Live {
         let mut state = self.state.lock();
         if state.until.is_some_and(|until| until <= now) && apply(&state.base) {
             self.current.store(state.base.clone());
+            self.version.renew();
             state.until = None;
         }
     }

@@ -173,7 +173,7 @@ pub(crate) struct Inner {
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) lanes_reason: Option<String>,
     pub(crate) is_global: AtomicBool,
-    pub(crate) ended: AtomicBool,
+    ended: AtomicBool,
     /// The scribe's thread tells what it left.
     pub(crate) scribe: Mutex<Option<JoinHandle<End>>>,
     /// What it was started with, for a child that starts anew.
@@ -360,6 +360,14 @@ impl Inner {
         self.ended.load(Ordering::Relaxed)
     }
 
+    /// Lets no more events in; true for the first call.
+    fn set_ended(&self) -> bool {
+        // ord: Relaxed, only elects one of several calls.
+        let is_first = !self.ended.swap(true, Ordering::Relaxed);
+        self.filter.version().end();
+        is_first
+    }
+
     /// The logger that has its place in this process: itself, unless a child started anew; `None` in
     /// a child that did not.
     pub(crate) fn here(self: &Arc<Self>) -> Option<&Arc<Self>> {
@@ -420,8 +428,7 @@ impl Inner {
 
     /// Ends the logger for good, unless that was done before.
     pub(crate) fn end(self: &Arc<Self>, timeout: Duration) -> Result<Flushed, Error> {
-        // ord: Relaxed, only elects one of several calls.
-        if self.ended.swap(true, Ordering::Relaxed) {
+        if !self.set_ended() {
             return Err(Error::new(Kind::Ended));
         }
         self.control.stop();
@@ -467,8 +474,7 @@ extern "C" fn at_exit() {
     let Some(running) = RUNNING.try_lock_until(Instant::now() + EXIT_WAIT) else { return };
     let running = running.clone();
     for inner in running {
-        // ord: Relaxed, only elects one of several calls.
-        if !inner.ended.swap(true, Ordering::Relaxed) {
+        if inner.set_ended() {
             inner.control.stop();
             inner.limits.tell(true, &inner.lanes);
             let _ = inner.finish(Ask::Exit(thread::id()), EXIT_WAIT);

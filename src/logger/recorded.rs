@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Inner, spawn};
 use crate::dump::Dumped;
 use crate::emit::callsite::{Callsite, Recorded};
+use crate::emit::filter::Interest;
 use crate::error::{Error, Kind};
 use crate::lane::living;
 use crate::record::Level;
@@ -19,6 +20,33 @@ impl Inner {
     /// True when the log wants an event, or a span, of a statement from this thread now.
     pub(crate) fn logs(&self, site: &Callsite) -> bool {
         site.metadata().with_subject(|subject| self.filter.with(|filter| filter.wants_here(subject)))
+    }
+
+    /// True when the log or its recorder wants another event, or a span, of a statement. Remembers in
+    /// the statement what holds for all its events.
+    #[inline(never)]
+    pub(crate) fn wants(&self, site: &'static Callsite) -> bool {
+        let version = self.filter.version().now();
+        if site.verdict().logs_none(version) || self.is_ended() {
+            return false;
+        }
+        let metadata = site.metadata();
+        let interest =
+            metadata.with_subject(|subject| self.filter.with(|filter| filter.interest(subject)));
+        let is_limited = !metadata.is_span && !self.limits.is_empty();
+        let is_recorded = !metadata.is_span && self.records(metadata.level).is_some();
+        let logs = match interest {
+            Interest::Always => true,
+            Interest::Sometimes => self.logs(site),
+            Interest::Never => false,
+        };
+        if logs && is_limited {
+            return self.limits.passes(site, &self.lanes);
+        }
+        if interest != Interest::Sometimes && (logs || !is_recorded) {
+            site.verdict().note(version, logs);
+        }
+        logs || is_recorded
     }
 
     /// False for a level of which the log wants nothing, so that an event came for the recorder: its
