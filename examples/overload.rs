@@ -4,7 +4,11 @@
 //! ```text
 //! truncate -s 4G /dev/shm/image && mkfs.ext4 -q /dev/shm/image && mount -o loop /dev/shm/image /mnt
 //! cargo run --release --example overload -- /mnt /dev/shm/spill
+//! cargo run --release --example overload -- /mnt /dev/shm/spill spill stalls
 //! ```
+//!
+//! Behind the directories stand the parts to measure (`policies`, `spill`, `stalls`, `overload`), all
+//! without any. What is said of several rounds is their median, with the least and the most.
 //!
 //! The first directory is the root of a file system that this program may freeze (as root, by
 //! `fsfreeze`), the second lies on another one. While the log's disk is frozen and staging is full the
@@ -20,6 +24,7 @@ use ttlog::{BackPressurePolicy, Builder, Fallback, Handle};
 const LONG: Duration = Duration::from_secs(120);
 /// Calls that one time is taken over.
 const CALLS: u64 = 1_000_000;
+const ROUNDS: usize = 5;
 const MIB: u64 = 1 << 20;
 
 /// Where everything lies.
@@ -50,30 +55,48 @@ impl Drop for Frozen<'_> {
 }
 
 fn main() {
-    let mut args = std::env::args_os().skip(1).map(PathBuf::from);
+    let mut args = std::env::args_os().skip(1);
     let (Some(disk), Some(spill)) = (args.next(), args.next()) else {
         println!(
-            "usage: overload DISK SPILL: the root of a file system to freeze, and a directory"
+            "usage: overload DISK SPILL [PART…]: the root of a file system to freeze, a directory, and \
+             parts of policies, spill, stalls, overload"
         );
         return;
     };
-    let dirs = Dirs { disk, spill };
-    let calm = unsaturated(&dirs);
+    let dirs = Dirs { disk: disk.into(), spill: spill.into() };
+    let parts: Vec<_> = args.collect();
+    let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    if is_wanted("policies") {
+        nothing_written(&dirs);
+    }
+    if is_wanted("spill") {
+        spill_rates(&dirs);
+    }
+    if is_wanted("stalls") {
+        stalls(&dirs);
+    }
+    if is_wanted("overload") {
+        overload(&dirs);
+    }
+}
+
+/// The median of several rounds, with the least and the most.
+fn median(mut rounds: Vec<f64>) -> String {
+    rounds.sort_by(f64::total_cmp);
+    let [least, median, most] = [0, rounds.len() / 2, rounds.len() - 1].map(|at| rounds[at]);
+    format!("{median:.2} ({least:.2} to {most:.2})")
+}
+
+/// What a call costs under each policy when nothing is written, beside one with room.
+fn nothing_written(dirs: &Dirs) {
+    let calm = unsaturated(dirs);
     println!("a call, unsaturated: {calm:.1} ns");
     for threads in [1, 4] {
-        for (name, policy) in policies(&dirs) {
-            let ns = stopped(&dirs, policy, threads);
+        for (name, policy) in policies(dirs) {
+            let ns = stopped(dirs, policy, threads);
             println!("{name}, nothing written, {threads} threads: {ns:.1} ns, {:.2} x", ns / calm);
         }
     }
-    spill_rate(&dirs);
-    for (name, policy) in &policies(&dirs)[..2] {
-        for stalls in [false, true] {
-            let [p50, p99, p999] = stalling(&dirs, policy.clone(), stalls);
-            println!("{name}, disk stalls: {stalls}: p50 {p50} ns, p99 {p99} ns, p99.9 {p999} ns");
-        }
-    }
-    overload(&dirs);
 }
 
 fn policies(dirs: &Dirs) -> [(&'static str, Builder); 4] {
@@ -155,7 +178,14 @@ fn spilled_bytes(dirs: &Dirs) -> u64 {
 }
 
 /// How fast one thread's long events get into spill files until there is a gibibyte, and out again.
-fn spill_rate(dirs: &Dirs) {
+fn spill_rates(dirs: &Dirs) {
+    let rounds: Vec<_> = (0..ROUNDS).map(|_| spill_rate(dirs)).collect();
+    let [into, out] = [0, 1].map(|at| median(rounds.iter().map(|round| round[at]).collect()));
+    println!("spilled {into} GB/s until 1 GiB, none lost; drained to the log's disk in {out} s");
+}
+
+/// GB a second into spill files, and seconds until they are drained.
+fn spill_rate(dirs: &Dirs) -> [f64; 2] {
     let [.., (_, builder)] = policies(dirs);
     let logger = builder.spill_wait(Duration::from_secs(60)).build().expect("a logger");
     let text = "x".repeat(1_000);
@@ -169,19 +199,15 @@ fn spill_rate(dirs: &Dirs) {
         (0..4_096).for_each(|_| ttlog::info!(logger: &logger, text = &text[..], "long"));
     }
     let (took, bytes) = (began.elapsed().as_secs_f64(), spilled_bytes(dirs));
-    println!(
-        "spilled {:.2} GB/s, {} lost",
-        (bytes - before) as f64 / took / 1e9,
-        logger.stats().lost()
-    );
+    assert_eq!(logger.stats().lost(), 0, "none is lost below the quota");
     drop(frozen);
     let began = Instant::now();
     while spilled_bytes(dirs) > 0 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let took = began.elapsed().as_secs_f64();
-    println!("drained {} MiB to the log's disk in {took:.2} s", bytes / MIB);
+    let drained = began.elapsed().as_secs_f64();
     end(&logger);
+    [(bytes - before) as f64 / took / 1e9, drained]
 }
 
 /// p50, p99 and p99.9 in nanoseconds; the clock's reading is in them.
@@ -191,13 +217,13 @@ fn percentiles(mut all: Vec<u32>) -> [u32; 3] {
 }
 
 /// Calls in bursts for so long, `a_second` of them a second as far as they come through.
-fn paced(logger: &Handle, long: Duration, a_second: f64) -> Vec<u32> {
+fn paced(call: impl Fn(u64), long: Duration, a_second: f64) -> Vec<u32> {
     let (began, mut all) = (Instant::now(), Vec::with_capacity(32 << 20));
     while began.elapsed() < long {
         let due = began.elapsed().as_secs_f64() * a_second;
         while (all.len() as f64) < due {
             let called = Instant::now();
-            ttlog::info!(logger: logger, "x={}", all.len() as u64);
+            call(all.len() as u64);
             all.push(called.elapsed().as_nanos().min(u128::from(u32::MAX)) as u32);
         }
         std::thread::sleep(Duration::from_micros(200));
@@ -226,7 +252,8 @@ fn while_it_stalls<R: Send>(
 /// Two million calls a second while the disk answers, or stalls for 200 ms each second.
 fn stalling(dirs: &Dirs, builder: Builder, stalls: bool) -> [u32; 3] {
     let logger = builder.build().expect("a logger");
-    let calls = || paced(&logger, Duration::from_secs(5), 2e6);
+    let call = |n| ttlog::info!(logger: &logger, "x={}", n);
+    let calls = || paced(call, Duration::from_secs(5), 2e6);
     let all = match stalls {
         true => while_it_stalls(dirs, [200, 800].map(Duration::from_millis), calls),
         false => calls(),
@@ -235,34 +262,56 @@ fn stalling(dirs: &Dirs, builder: Builder, stalls: bool) -> [u32; 3] {
     percentiles(all)
 }
 
-/// The default policy under twice what gets onto the disk, which stalls most of the time, as far as
-/// two threads come to that beside the scribe.
+/// What a call of the drop policies takes while the disk stalls, beside one while it does not.
+fn stalls(dirs: &Dirs) {
+    for at in 0..2 {
+        let mut rounds: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for stalls in [false, true] {
+                let (_, policy) = &policies(dirs)[at];
+                let [.., p999] = stalling(dirs, policy.clone(), stalls);
+                rounds[usize::from(stalls)].push(f64::from(p999));
+            }
+        }
+        let [calm, stalled] = rounds.map(median);
+        println!("{}: p99.9 {calm} ns, while the disk stalls {stalled} ns", policies(dirs)[at].0);
+    }
+}
+
+/// The default policy under twice what gets onto a disk that stalls most of the time. Events are long
+/// and no two of a block alike, so that two threads can ask for as much.
 fn overload(dirs: &Dirs) {
     let slow = [190, 10].map(Duration::from_millis);
+    let texts: Vec<String> = (0..4_096_u64)
+        .map(|n| {
+            (0..60).map(|word| format!("{:016x} ", (n * 60 + word + 1) * 0x9e37_79b9)).collect()
+        })
+        .collect();
+    let text = |n: u64| &texts[(n % 4_096) as usize][..];
     let blocking =
         builder(dirs).back_pressure(BackPressurePolicy::Block).build().expect("a logger");
-    let began = Instant::now();
+    let (began, calls) = (Instant::now(), 400_000);
     while_it_stalls(dirs, slow, || {
-        each_ns(&blocking, 2, 10 * CALLS, || true);
+        (0..calls).for_each(|n| ttlog::info!(logger: &blocking, text = text(n), "long"));
         blocking.flush(LONG).expect("a flush");
     });
-    let sustained = 20.0 * CALLS as f64 / began.elapsed().as_secs_f64();
+    let sustained = calls as f64 / began.elapsed().as_secs_f64();
     end(&blocking);
     let logger = builder(dirs).spill_quota(4 << 30).build().expect("a logger");
-    let long = Duration::from_secs(5);
+    let (long, asked) = (Duration::from_secs(10), 2.0 * sustained);
+    let call = |n| ttlog::info!(logger: &logger, text = text(n), "long");
     let all: Vec<u32> = while_it_stalls(dirs, slow, || {
         std::thread::scope(|scope| {
-            let threads = [(); 2].map(|()| scope.spawn(|| paced(&logger, long, sustained)));
+            let threads = [(); 2].map(|()| scope.spawn(|| paced(call, long, asked / 2.0)));
             threads.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect()
         })
     });
-    let reached = all.len() as f64 / long.as_secs_f64() / sustained;
+    let got = all.len() as f64 / long.as_secs_f64() / sustained;
     let [p50, p99, p999] = percentiles(all);
     let stats = logger.stats();
     println!(
-        "default policy, {reached:.2} x of {:.1} M events a second: p50 {p50} ns, p99 {p99} ns, p99.9 \
-         {p999} ns; {} spilled, {} lost",
-        sustained / 1e6,
+        "default policy, 2 x {sustained:.0} events of 1,020 bytes a second asked for, {got:.2} x came \
+         through: p50 {p50} ns, p99 {p99} ns, p99.9 {p999} ns; {} spilled, {} lost",
         stats.spilled,
         stats.lost()
     );

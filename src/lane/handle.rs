@@ -24,6 +24,10 @@ use super::ring::{Producer, Room};
 use super::thread;
 use crate::record::{Cause, HEAD_BYTES, Level};
 
+/// Records of a full lane that are lost before another look for a larger one, which takes locks that
+/// all threads share: some microseconds' worth.
+const LOST_AT_ONCE: u32 = 64;
+
 /// Writes a record into this thread's lane of the global logger, whose serial number the callsite
 /// knows. The record comes by value, so that it exists in memory on the cold way alone.
 #[inline(always)]
@@ -286,9 +290,9 @@ pub(super) fn write_slowly(
         } else if !attempts.make_room(lanes, &lane, head, len) {
             lane.count_loss(Cause::Full, level, 1);
             lanes.ready.set(lane.id as usize);
-            if lanes.is_largest(&lane) {
-                producer.set_full(head, len, attempts.levels_lost_at_once(lanes));
-            }
+            // A larger lane may be there before the consumer takes something.
+            let left = if lanes.is_largest(&lane) { u32::MAX } else { LOST_AT_ONCE };
+            producer.set_full(head, len, attempts.levels_lost_at_once(lanes), left);
             return;
         }
     }

@@ -139,8 +139,14 @@ struct Full {
     head: u64,
     /// for records of this length and longer,
     len: usize,
-    /// of these levels, one bit each.
+    /// of these levels, one bit each,
     levels: u8,
+    /// and so many of them.
+    left: u32,
+}
+
+impl Full {
+    const NOT: Self = Self { head: 0, len: 0, levels: 0, left: 0 };
 }
 
 /// Makes a function constant where no model looks on: the model checker's atomics cannot be.
@@ -184,16 +190,16 @@ impl Producer {
                 record_bytes_max: Cell::new(0),
                 serial: AtomicU32::new(0),
                 owner: Cell::new(0),
-                full: Cell::new(Full { head: 0, len: 0, levels: 0 }),
+                full: Cell::new(Full::NOT),
             }
         }
     }
 
-    /// Notes that records of these levels, a bit each, and of this length are lost at once while
-    /// the head is at `head`.
+    /// Notes that the next `left` records of these levels, a bit each, and of this length are lost
+    /// at once while the head is at `head`.
     #[cfg(not(loom))]
-    pub(crate) fn set_full(&self, head: u64, len: usize, levels: u8) {
-        self.full.set(Full { head, len, levels });
+    pub(crate) fn set_full(&self, head: u64, len: usize, levels: u8, left: u32) {
+        self.full.set(Full { head, len, levels, left });
     }
 
     /// The lane, if a record of this length and level is lost at once (see `set_full`).
@@ -202,9 +208,10 @@ impl Producer {
         let full = self.full.get();
         // ord: Relaxed, a hint: the count is told while the lane is there, stopped or not.
         let is_mine = serial == self.serial.load(Ordering::Relaxed) & !MARK && !self.is_busy();
-        if !is_mine || full.levels >> level & 1 == 0 || len < full.len {
+        if !is_mine || full.levels >> level & 1 == 0 || len < full.len || full.left == 0 {
             return None;
         }
+        self.full.set(Full { left: full.left - 1, ..full });
         // SAFETY: (attach) the mapping is alive while the producer has it.
         let memory = unsafe { &*self.memory.get() };
         (memory.head() == full.head).then_some(memory)
@@ -291,7 +298,7 @@ impl Producer {
         // ord: Relaxed, its thread's own until the lane has joined.
         self.serial.store(serial, Ordering::Relaxed);
         self.owner.set(serial);
-        self.full.set(Full { head: 0, len: 0, levels: 0 });
+        self.full.set(Full::NOT);
         start
     }
 
@@ -305,7 +312,7 @@ impl Producer {
     pub(crate) fn detach(&self) {
         self.stop();
         self.owner.set(0);
-        self.full.set(Full { head: 0, len: 0, levels: 0 });
+        self.full.set(Full::NOT);
         self.set_gate(CLOSED.max(self.tail.get()));
         self.memory.set(std::ptr::null());
     }
