@@ -1,5 +1,5 @@
 //! Rivals of io: the same work through ttlog and through the raw `io-uring` crate, row by row, and
-//! end to end beside tokio-uring, compio and monoio.
+//! end to end beside tokio-uring, compio, monoio and glommio.
 //!
 //! ```text
 //! cargo run --release -- [rows|nop|read|append|scribe]… [--rounds N]
@@ -14,6 +14,7 @@
 //! Each figure is the median of the rounds, which go through all in turn, so that a slow moment of
 //! the machine falls on all of them.
 
+mod glommio_flood;
 mod own;
 mod raw;
 mod rivals;
@@ -117,7 +118,7 @@ fn main() {
         );
     }
     if is_on("scribe") {
-        scribe::floods(rounds.min(5));
+        scribe::floods(rounds);
         scribe::durable(rounds.min(5));
     }
     if is_on("append") {

@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use ttlog::{BackPressurePolicy, Builder, Compression, Durability, Handle, Keep, Rotate};
 
-use crate::{BLOCK, DEPTH, median};
+use crate::{BLOCK, glommio_flood, median};
 
-const BYTES: usize = 1 << 30;
+pub const BYTES: usize = 1 << 30;
 /// As the file thread reserves.
-const RESERVE: usize = 64 << 20;
+pub const RESERVE: usize = 64 << 20;
 const TEXT: usize = 4000;
 const WAIT: Duration = Duration::from_secs(300);
 const N_DURABLE: usize = 200;
 
 /// A gibibyte: seconds of the wall, of the thread that writes, and of all threads but the caller's.
-type Flood = (f64, f64, f64);
+pub type Flood = (f64, f64, f64);
 
-fn dir() -> PathBuf {
+pub fn dir() -> PathBuf {
     std::env::temp_dir().join(format!("rivals-io-scribe-{}", std::process::id()))
 }
 
@@ -39,12 +39,12 @@ fn threads(name: &str) -> f64 {
     tasks.map(|task| task.path()).filter(is_meant).map(time).sum()
 }
 
-fn own_thread() -> f64 {
+pub fn own_thread() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("/proc");
     text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).expect("a number") / 1e9
 }
 
-fn raw_flood() -> Flood {
+fn raw_flood(depth: usize) -> Flood {
     std::fs::create_dir_all(dir()).expect("a directory");
     let path = dir().join("raw");
     let mut options = std::fs::File::options();
@@ -65,7 +65,7 @@ fn raw_flood() -> Flood {
     let mut free: Vec<usize> = (0..16).collect();
     let (began, used) = (Instant::now(), own_thread());
     while done < n_blocks {
-        while begun < n_blocks && begun - done < DEPTH {
+        while begun < n_blocks && begun - done < depth {
             if (begun * BLOCK).is_multiple_of(RESERVE) {
                 let (fd, from) = (file.as_raw_fd(), (begun * BLOCK) as i64);
                 // SAFETY: numbers.
@@ -126,28 +126,46 @@ fn scribe_flood() -> Flood {
     (wall * each, files * each, all * each)
 }
 
-/// Both in turn; a line each.
+/// Blocks that the others have in flight; ttlog has eight with the kernel.
+const DEPTHS: [usize; 2] = [4, 8];
+
+/// All in turn; a line each.
 pub fn floods(rounds: usize) {
-    let (mut raw, mut own) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        raw.push(raw_flood());
-        own.push(scribe_flood());
+    let mut ways: Vec<(String, Box<dyn Fn() -> Flood>)> = Vec::new();
+    for depth in DEPTHS {
+        ways.push((format!("raw io-uring, {depth}"), Box::new(move || raw_flood(depth))));
     }
-    println!("\na gibibyte past the page cache, 256 KiB, 4 in flight, registered, to a new file");
+    for depth in DEPTHS {
+        ways.push((format!("glommio, {depth}"), Box::new(move || glommio_flood::flood(depth))));
+    }
+    ways.push(("ttlog, scribe".to_owned(), Box::new(scribe_flood)));
+    let mut rows = vec![Vec::new(); ways.len()];
+    for _ in 0..rounds {
+        for ((_, flood), rows) in ways.iter().zip(&mut rows) {
+            rows.push(flood());
+        }
+    }
+    println!("\na gibibyte past the page cache, 256 KiB, so many in flight, to a new file");
     let column =
         |rows: &[Flood], at: fn(&Flood) -> f64| -> f64 { median(rows.iter().map(at).collect()) };
-    for (name, rows) in [("raw io-uring", &raw), ("ttlog, scribe", &own)] {
+    for ((name, _), rows) in ways.iter().zip(&rows) {
         let (wall, writer) = (column(rows, |row| row.0), column(rows, |row| row.1));
         let all = column(rows, |row| row.2);
         println!(
             "  {name:24} {wall:.3} s, writer {writer:.3} s of the processor, with encoder {all:.3}"
         );
     }
-    let ratio = |at: fn(&Flood) -> f64| {
-        median(raw.iter().zip(&own).map(|(raw, own)| at(own) / at(raw)).collect())
-    };
-    let (speed, writer) = (1.0 / ratio(|row| row.0), ratio(|row| row.1));
-    println!("  pairs: {speed:.2} x the bandwidth, {writer:.2} x the writer's processor time");
+    let Some((own, others)) = rows.split_last() else { return };
+    for ((name, _), other) in ways.iter().zip(others) {
+        let ratio = |at: fn(&Flood) -> f64| {
+            median(other.iter().zip(own).map(|(other, own)| at(own) / at(other)).collect())
+        };
+        let (speed, writer) = (1.0 / ratio(|row| row.0), ratio(|row| row.1));
+        println!(
+            "  ttlog in pairs with {name}: {speed:.2} x the bandwidth, {writer:.2} x the writer's \
+             processor time"
+        );
+    }
     let _ = std::fs::remove_dir_all(dir());
 }
 
