@@ -1,7 +1,6 @@
 //! Fork: a child that starts its parent's loggers anew logs to the logger that its statements name,
 //! by a filter of its own (R37).
 #![expect(unsafe_code, reason = "forks, and waits for the child")]
-#![expect(clippy::unwrap_used, reason = "a test, where a panic is the report")]
 
 mod shown;
 

@@ -1,25 +1,24 @@
 //! Copy: the files that are in flight: read, written, synced, verified, named.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::task::Waker;
 use std::time::Duration;
 
-use rustix::fs::{Advice, SeekFrom};
-
+use super::job::{Job, Step, is_sparse, write_all};
 use super::place::Target;
+use super::short::{Closed, OPEN_MAX, Short};
+use super::verify::verify;
 use super::walk::Entry;
 use super::{Done, Shared, add, at, open_source};
 use crate::crash::crash_point;
 use crate::io::{
     self as engine, BufferPool, BufferPoolConfig, ErrorKind, IoBackend, IoBuffer, IoChoice,
-    IoCompletion, IoFd, IoHandle, IoOperation,
+    IoCompletion, IoHandle, IoOperation,
 };
-use crate::store::name;
-use crate::store::segment::{Entry as Found, SegmentReader};
 
 /// Sizes and numbers of the buffers: for small files, and for the others.
 const SMALL: (usize, usize) = (64 << 10, 64);
@@ -29,14 +28,8 @@ const DEPTH: u32 = 8;
 /// Shorter files wait for others before they are synced, so that the journal of their file system
 /// has fewer entries to write.
 const SYNC_ALONE_BYTES: u64 = 1 << 20;
-/// So many of them are synced at a time, and from how many on by one call for the file system: a
-/// call for each waits for the disk's cache each time.
-const SYNC_TOGETHER: usize = 256;
-const SYNC_AS_ONE: usize = 16;
 /// Descriptors that are left to the rest of the process.
 const DESCRIPTORS_SPARE: u64 = 64;
-/// The unit of `st_blocks`.
-const BLOCK_BYTES: u64 = 512;
 
 /// Copies files, several at a time.
 pub(super) struct Copier<'a> {
@@ -47,45 +40,14 @@ pub(super) struct Copier<'a> {
     free: Vec<usize>,
     /// Jobs that have something left to read.
     readers: VecDeque<usize>,
-    /// Jobs of which everything is written, and whose sync has not begun.
+    /// Jobs with short files of which everything is written, and whose sync has not begun; and
+    /// what is left of those that came behind them.
     unsynced: Vec<usize>,
+    closed: Closed,
+    /// Files and their places that are to be copied once more, and synced alone.
+    again: Vec<(PathBuf, PathBuf)>,
     steps: HashMap<IoHandle, (usize, Step)>,
     done: Vec<IoCompletion>,
-}
-
-/// One file.
-struct Job {
-    path: PathBuf,
-    place: PathBuf,
-    part: PathBuf,
-    source: IoFd,
-    target: IoFd,
-    metadata: Metadata,
-    /// What is read next, and where the stretch of data ends in which it lies.
-    next: u64,
-    data_end: u64,
-    in_flight: u32,
-    /// True while it has its place among the readers.
-    is_reading: bool,
-    failed: Option<io::Error>,
-}
-
-/// What is in flight of a file.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    /// So many bytes from there.
-    Read {
-        at: u64,
-        len: usize,
-    },
-    /// A part of the buffer that was read from `at`; `rest` bytes behind it were not read yet.
-    Write {
-        at: u64,
-        from: usize,
-        end: usize,
-        rest: usize,
-    },
-    Sync,
 }
 
 impl<'a> Copier<'a> {
@@ -111,7 +73,9 @@ impl<'a> Copier<'a> {
             jobs: (0..in_flight).map(|_| None).collect(),
             free: (0..in_flight).rev().collect(),
             readers: VecDeque::with_capacity(in_flight),
-            unsynced: Vec::with_capacity(in_flight),
+            unsynced: Vec::with_capacity(OPEN_MAX),
+            closed: Closed::default(),
+            again: Vec::new(),
             steps: HashMap::with_capacity(n_steps),
             done: Vec::with_capacity(n_steps),
         })
@@ -128,17 +92,30 @@ impl<'a> Copier<'a> {
 
     /// Opens a file and begins with it.
     pub(super) fn begin(&mut self, entry: &Entry, target: &mut Target) -> io::Result<Done> {
-        let Some((source, metadata)) = open_source(&entry.path)? else { return Ok(Done::Gone) };
-        let (part, place) = (target.part(), target.place(&entry.relative));
+        let place = target.place(&entry.relative);
+        self.open(entry.path.clone(), place, false, target)
+    }
+
+    fn open(
+        &mut self,
+        path: PathBuf,
+        place: PathBuf,
+        is_alone: bool,
+        target: &mut Target,
+    ) -> io::Result<Done> {
+        let Some((source, metadata)) = open_source(&path)? else { return Ok(Done::Gone) };
+        let part = target.part();
         let mut options = File::options();
-        options.read(true).write(true).create_new(true).mode(0o600);
+        options.read(true).write(true).create_new(true);
+        options.mode(target.dresser.first_mode(&metadata));
         let copy = at(&part, options.open(&part))?;
-        let is_sparse = metadata.blocks() * BLOCK_BYTES < metadata.len();
+        let is_sparse = is_sparse(&metadata);
         let data_end = if is_sparse { 0 } else { metadata.len() };
         let job = Job {
-            path: entry.path.clone(),
+            path,
             place,
             part,
+            is_alone: is_alone || metadata.len() >= SYNC_ALONE_BYTES,
             source: source.into(),
             target: copy.into(),
             metadata,
@@ -155,8 +132,17 @@ impl<'a> Copier<'a> {
     }
 
     /// Hands over what can be, waits for something to complete or the waker, and goes on with that.
-    /// False when no file is in flight.
-    pub(super) fn turn(&mut self, target: &mut Target) -> io::Result<bool> {
+    /// False when no file is in flight. `is_last` says that others are begun only when something
+    /// here is through.
+    pub(super) fn turn(&mut self, is_last: bool, target: &mut Target) -> io::Result<bool> {
+        while self.has_room()
+            && let Some((path, place)) = self.again.pop()
+        {
+            match self.open(path.clone(), place, true, target) {
+                Ok(_) => {}
+                Err(error) => self.shared.fail(&path, error),
+            }
+        }
         // In the order in which they were begun: a disk has more of few long files at a time than of
         // many.
         let mut at = 0;
@@ -171,16 +157,9 @@ impl<'a> Copier<'a> {
                 Reading::NoBuffer => break,
             }
         }
-        if self.unsynced.len() >= SYNC_TOGETHER || self.steps.is_empty() {
-            // Where that is not to be had, or somebody's data did not reach the disk, each file says
-            // for itself.
-            let is_synced = self.unsynced.len() >= SYNC_AS_ONE && target.sync_file_system();
-            while let Some(index) = self.unsynced.pop() {
-                match is_synced {
-                    true => self.end(index, target)?,
-                    false => self.sync(index, target)?,
-                }
-            }
+        let is_idle = self.steps.is_empty() && self.readers.is_empty();
+        if self.closed.is_full() || is_last && is_idle {
+            self.sync_all(target)?;
         }
         if !self.steps.is_empty() {
             let mut done = std::mem::take(&mut self.done);
@@ -193,7 +172,29 @@ impl<'a> Copier<'a> {
             done.append(&mut self.done);
             self.done = done;
         }
-        Ok(self.free.len() < self.jobs.len())
+        Ok(self.free.len() < self.jobs.len() || !self.closed.is_empty() || !self.again.is_empty())
+    }
+
+    /// Syncs short files: many at once; a few, or where somebody's data did not reach the disk, each
+    /// for itself.
+    fn sync_all(&mut self, target: &mut Target) -> io::Result<()> {
+        let is_synced = !self.closed.is_empty() && target.sync_file_system();
+        while let Some(index) = self.unsynced.pop() {
+            match is_synced {
+                true => self.end(index, target)?,
+                false => self.sync(index, target)?,
+            }
+        }
+        for Short { path, place, part } in self.closed.take() {
+            if is_synced {
+                self.name(&path, &part, target.publish(&part, &place));
+            } else {
+                // Whose data that was nobody may learn from a copy that was closed.
+                let _ = std::fs::remove_file(&part);
+                self.again.push((path, place));
+            }
+        }
+        Ok(())
     }
 
     /// Reads of a file as much as may be on its way.
@@ -277,7 +278,8 @@ impl<'a> Copier<'a> {
     fn go_on(&mut self, index: usize, step: Step, n: usize, buffer: IoBuffer) -> io::Result<()> {
         let Some(job) = &self.jobs[index] else { return Ok(()) };
         let (source, copy) = (job.source.clone(), job.target.clone());
-        let (at, from, end, rest) = match step {
+        let len = job.metadata.len();
+        let (at, mut from, end, rest) = match step {
             Step::Read { .. } if n == 0 => {
                 return Err(io::Error::other("became shorter while it was copied"));
             }
@@ -289,6 +291,12 @@ impl<'a> Copier<'a> {
             }
             Step::Sync => return Ok(()),
         };
+        if from < end && len <= SMALL.0 as u64 {
+            // A ring would have a thread of the kernel copy it into the page cache.
+            write_all(&copy, &buffer.as_slice()[from..end], at + from as u64)?;
+            add(&self.shared.counters.bytes, (end - from) as u64);
+            from = end;
+        }
         if from < end {
             let write = IoOperation::write(&copy, buffer, at + from as u64).in_range(from..end);
             self.submit(index, write, Step::Write { at, from, end, rest })
@@ -310,12 +318,15 @@ impl<'a> Copier<'a> {
         if job.failed.is_none() {
             crash_point!("archive.sync");
             match job.dress(target) {
-                Ok(()) if job.metadata.len() < SYNC_ALONE_BYTES => {
-                    job.begin_write_back();
-                    self.unsynced.push(index);
+                Ok(()) if job.is_alone => return self.sync(index, target),
+                Ok(()) => {
+                    // Open copies have jobs, of which others need some.
+                    match self.unsynced.len() < OPEN_MAX.min(self.jobs.len() / 2) {
+                        true => self.unsynced.push(index),
+                        false => self.close(index),
+                    }
                     return Ok(());
                 }
-                Ok(()) => return self.sync(index, target),
                 Err(error) => job.failed = Some(error),
             }
         }
@@ -335,27 +346,47 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Ends with a file: it gets its name, or is removed.
-    fn end(&mut self, index: usize, target: &mut Target) -> io::Result<()> {
-        let Some(job) = self.jobs[index].take() else { return Ok(()) };
+    /// Lets go of all but the names of a short file of which everything is written.
+    fn close(&mut self, index: usize) {
+        let Some(job) = self.take(index) else { return };
+        let Job { path, place, part, source, target: copy, metadata, .. } = job;
+        match verify(&path, source, copy, self.shared) {
+            Ok(()) => self.closed.push(Short { path, place, part }, metadata.len()),
+            Err(error) => self.name(&path, &part, Err(error)),
+        }
+    }
+
+    fn take(&mut self, index: usize) -> Option<Job> {
+        let job = self.jobs[index].take()?;
         if job.is_reading {
             self.readers.retain(|reader| *reader != index);
         }
         self.free.push(index);
+        Some(job)
+    }
+
+    /// Ends with a file: it gets its name, or is removed.
+    fn end(&mut self, index: usize, target: &mut Target) -> io::Result<()> {
+        let Some(job) = self.take(index) else { return Ok(()) };
         let Job { path, place, part, source, target: copy, failed, .. } = job;
         let result = match failed {
             Some(error) => Err(error),
             None => verify(&path, source, copy, self.shared)
                 .and_then(|()| target.publish(&part, &place)),
         };
+        self.name(&path, &part, result);
+        Ok(())
+    }
+
+    /// Counts a file that has its name, or tells why it has none.
+    fn name(&self, path: &Path, part: &Path, result: io::Result<()>) {
         match result {
             Ok(()) => add(&self.shared.counters.files, 1),
             Err(error) => {
-                let _ = std::fs::remove_file(&part);
-                self.shared.fail(&path, error);
+                let _ = std::fs::remove_file(part);
+                self.shared.fail(path, error);
             }
         }
-        Ok(())
     }
 }
 
@@ -365,86 +396,6 @@ enum Reading {
     Everything,
     Enough,
     NoBuffer,
-}
-
-impl Job {
-    /// Finds the next stretch of data behind a hole; false when there is none.
-    fn next_data(&mut self) -> io::Result<bool> {
-        let len = self.metadata.len();
-        if self.next >= len {
-            return Ok(false);
-        }
-        let Some(source) = self.source.as_fd() else { return Ok(false) };
-        let data = match rustix::fs::seek(source, SeekFrom::Data(self.next)) {
-            Ok(data) => data,
-            Err(rustix::io::Errno::NXIO) => len,
-            Err(error) => return Err(error.into()),
-        };
-        if data >= len {
-            (self.next, self.data_end) = (len, len);
-            return Ok(false);
-        }
-        let hole = rustix::fs::seek(source, SeekFrom::Hole(data))?;
-        (self.next, self.data_end) = (data, hole.min(len));
-        Ok(true)
-    }
-
-    /// Lets the system begin to write the copy, which is synced later. The copy of a segment is
-    /// read once more.
-    fn begin_write_back(&self) {
-        if let Some(copy) = self.target.as_fd().filter(|_| !is_segment(&self.path)) {
-            // A hint: what it does not do the sync does.
-            let _ = rustix::fs::fadvise(copy, 0, None, Advice::DontNeed);
-        }
-    }
-
-    /// Gives the copy its length, which holes at the end need, and what else it is to have.
-    fn dress(&self, target: &Target) -> io::Result<()> {
-        let Some(copy) = self.target.as_fd() else { return Ok(()) };
-        rustix::fs::ftruncate(copy, self.metadata.len())?;
-        target.dresser.dress(copy, &self.metadata)
-    }
-}
-
-/// True when the file's name is a segment's.
-fn is_segment(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name::parse(name).is_some())
-}
-
-/// Compares a segment's checksums. One that is damaged at its source is told, and copied as it is.
-fn verify(path: &Path, source: IoFd, copy: IoFd, shared: &Shared<'_>) -> io::Result<()> {
-    if !is_segment(path) {
-        return Ok(());
-    }
-    let Some(damage) = damage_of(copy)? else { return Ok(()) };
-    if damage_of(source)?.is_none() {
-        return Err(io::Error::other(format!("the copy is not what was read: {damage}")));
-    }
-    shared.fail(path, format!("damaged, and copied as it is: {damage}"));
-    Ok(())
-}
-
-/// The first damage of a segment, with its place.
-fn damage_of(file: IoFd) -> io::Result<Option<String>> {
-    let Ok(file) = file.try_into_owned() else { return Err(io::Error::other("still in use")) };
-    let mut reader = match SegmentReader::from_file(file.into()) {
-        Ok(reader) => reader,
-        Err(crate::store::Error::Io(error)) => return Err(error),
-        Err(error) => return Ok(Some(error.to_string())),
-    };
-    let mut payload = Vec::new();
-    while let Some(found) = reader.next_entry()? {
-        let damage = match found {
-            Found::Block(block) => reader.read_block(&block, &mut payload).err(),
-            Found::Damage(damage) => Some(damage),
-            Found::Unfinished { .. } => None,
-        };
-        // At the end of a segment that is written to, a block may not be whole yet.
-        if let Some(damage) = damage.filter(|damage| reader.is_sealed() || !damage.tail) {
-            return Ok(Some(damage.to_string()));
-        }
-    }
-    Ok(None)
 }
 
 /// Descriptors that files in flight may have: as many as the system allows.

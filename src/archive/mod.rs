@@ -25,7 +25,10 @@
 
 mod compress;
 mod copy;
+mod job;
 mod place;
+mod short;
+mod verify;
 mod walk;
 
 use std::fs::{File, Metadata};
@@ -209,7 +212,7 @@ fn copy_all(
                     break;
                 }
             }
-            is_copying = copier.turn(target)?;
+            is_copying = copier.turn(!is_walking || !compressor.has_room(), target)?;
         }
         Ok(())
     })

@@ -1,7 +1,7 @@
 //! Place: the target's side: names, links, modes, times and owners, and the syncs that make them
 //! last.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -30,8 +30,9 @@ pub(super) struct Target {
     lock: File,
     pub(super) dresser: Dresser,
     n_parts: u64,
-    /// Directories in which names were made.
+    /// Directories in which names were made, and those of them that are new.
     touched: BTreeSet<PathBuf>,
+    made: HashSet<PathBuf>,
     /// Directories with what they are to have in the end, parents first.
     directories: Vec<(PathBuf, Metadata)>,
     /// Files with several names: where the first of them is.
@@ -87,13 +88,15 @@ impl Target {
             at(&path, std::fs::remove_file(&path))?;
         }
         let parent = root.parent().filter(|_| is_new).map(Path::to_owned);
+        let dresser = at(&parts, Dresser::new(&parts.join("0")))?;
         Ok(Self {
             parts,
             lock,
-            dresser: Dresser { is_root: rustix::process::geteuid().is_root() },
+            dresser,
             n_parts: 0,
             touched: parent.into_iter().chain([root.clone()]).collect(),
             root,
+            made: HashSet::new(),
             directories: Vec::new(),
             first_links: HashMap::new(),
             later_links: Vec::new(),
@@ -142,6 +145,9 @@ impl Target {
     /// was not changed since.
     pub(super) fn has(&self, entry: &Entry, is_compressed: bool) -> bool {
         let (here, place) = (&entry.metadata, self.place(&entry.relative));
+        if place.parent().is_some_and(|dir| self.made.contains(dir)) {
+            return false;
+        }
         let Ok(there) = std::fs::symlink_metadata(&place) else { return false };
         let is_same = there.is_file()
             && (there.mtime(), there.mtime_nsec()) == (here.mtime(), here.mtime_nsec());
@@ -163,6 +169,7 @@ impl Target {
         match made {
             Ok(()) => {
                 self.touch(&place);
+                self.made.insert(place.clone());
                 self.touched.insert(place);
                 Ok(Done::Made)
             }
@@ -265,9 +272,38 @@ impl Target {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dresser {
     is_root: bool,
+    /// What a new file gets by itself: its owners, and of all modes those bits.
+    new_owners: (u32, u32),
+    new_mode: u32,
 }
 
 impl Dresser {
+    /// Makes a file and removes it, to see what new files have.
+    fn new(probe: &Path) -> io::Result<Self> {
+        let file = File::options().write(true).create_new(true).mode(MODE_BITS).open(probe)?;
+        let metadata = file.metadata()?;
+        std::fs::remove_file(probe)?;
+        Ok(Self {
+            is_root: rustix::process::geteuid().is_root(),
+            new_owners: (metadata.uid(), metadata.gid()),
+            new_mode: metadata.mode() & MODE_BITS,
+        })
+    }
+
+    /// The mode that a copy is made with: nobody else finds it before it has its name.
+    pub(super) fn first_mode(self, metadata: &Metadata) -> u32 {
+        metadata.mode() & self.new_mode
+    }
+
+    /// Gives a copy that was made with its [first mode](Self::first_mode) what it lacks.
+    pub(super) fn dress_new(self, file: BorrowedFd<'_>, metadata: &Metadata) -> io::Result<()> {
+        let is_right = !self.is_root || self.new_owners == (metadata.uid(), metadata.gid());
+        if is_right && self.mode(metadata).as_raw_mode() == self.first_mode(metadata) {
+            return Ok(rustix::fs::futimens(file, &times(metadata))?);
+        }
+        self.dress(file, metadata)
+    }
+
     /// Gives a file its owner, mode and times.
     pub(super) fn dress(self, file: BorrowedFd<'_>, metadata: &Metadata) -> io::Result<()> {
         if self.is_root {

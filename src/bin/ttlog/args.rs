@@ -194,7 +194,7 @@ pub(crate) struct ArchiveArgs {
     #[arg(long)]
     pub(crate) all: bool,
     /// Files that are copied at a time, up to 4096
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = in_flight())]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = in_flight())]
     pub(crate) in_flight: u16,
     /// How files are read and written: auto, uring, portable
     #[arg(long, value_name = "WAY", default_value = "auto")]
