@@ -200,10 +200,22 @@ impl Writer {
             current.durable_end = end;
         }
         if !self.names_synced {
-            self.setup.disk.sync_dir(&self.setup.dir)?;
+            self.sync_names()?;
             self.names_synced = true;
         }
         Ok(())
+    }
+
+    /// Syncs the directory. That no descriptor is left to open it with says nothing of what lies on
+    /// the disk: then it is tried again.
+    fn sync_names(&mut self) -> io::Result<()> {
+        let dir = self.setup.dir.clone();
+        self.insist("could not open, to sync it,", &dir, |writer| {
+            match writer.setup.disk.sync_dir(&dir) {
+                Err(error) if is_without_descriptor(&error) => Err(error),
+                result => Ok(result),
+            }
+        })
     }
 
     /// Begins the current segment again by another name, with the blocks that are not durable.
@@ -244,4 +256,9 @@ impl Writer {
             let _ = current.file.truncate(*durable_end);
         }
     }
+}
+
+/// True when a call failed for want of a descriptor.
+fn is_without_descriptor(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

@@ -81,9 +81,10 @@ fn s7_who_hands_over_does_not_wait_for_a_disk_that_hangs() {
     assert_eq!(std::fs::read(path).unwrap()[..100], header.encode()[..100]);
 }
 
-/// A disk that notes which files were synced, by the names under which they were made.
+/// A disk that notes which files were synced, by the names under which they were made; and how
+/// often it will have no descriptor to open a directory with.
 #[derive(Debug, Clone, Default)]
-struct Noting(Arc<Mutex<Vec<PathBuf>>>);
+struct Noting(Arc<Mutex<Vec<PathBuf>>>, Arc<Mutex<u32>>);
 
 #[derive(Debug)]
 struct Noted(Noting, PathBuf, Box<dyn DiskFile>);
@@ -103,6 +104,11 @@ impl Disk for Noting {
         FileDisk.unlink(path)
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut refusals = self.1.lock();
+        if *refusals > 0 {
+            *refusals -= 1;
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
         FileDisk.sync_dir(path)
     }
 }
@@ -164,4 +170,24 @@ fn s6_a_segment_that_somebody_renamed_is_synced_too() {
         thread.join().unwrap();
         assert_eq!(*disk.0.lock(), names, "{durability:?}");
     }
+}
+
+#[test]
+fn a_directory_that_no_descriptor_is_left_for_costs_no_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Noting::default();
+    *disk.1.lock() = 3;
+    let (queue, progress) = (Arc::new(Queue::default()), Arc::new(Progress::default()));
+    let durability = Durability::Interval(Duration::from_secs(3600));
+    let setup = setup(Box::new(disk.clone()), dir.path(), durability, &queue, &progress);
+    let thread = std::thread::spawn(|| run(setup));
+    let path = dir.path().join("a.ttlog");
+    let header = SegmentHeader { logger: 7, ..SegmentHeader::default() };
+    queue.push(Op::Begin { path: path.clone(), header });
+    queue.push(Op::Sync);
+    queue.push(Op::End);
+    thread.join().unwrap();
+    assert_eq!((*disk.1.lock(), disk.0.lock().contains(&path)), (0, true));
+    assert!(!queue.take_vanished(), "the segment goes on");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
