@@ -142,7 +142,8 @@ fn r07_two_hundred_kills_in_one_directory_lose_and_double_nothing() {
     cycles(200, 50, (5, 60), LOGS);
 }
 
-/// Killed while the kernel writes blocks past the page cache, by io_uring and by threads.
+/// Killed while the kernel writes blocks past the page cache, by io_uring and by threads, and while
+/// sealed segments are packed.
 #[test]
 fn r07_kills_while_blocks_are_in_flight_lose_and_double_nothing() {
     for io in ["uring", "portable"] {
@@ -151,7 +152,9 @@ fn r07_kills_while_blocks_are_in_flight_lose_and_double_nothing() {
             continue;
         }
         let logs = "do=end how=sigkill threads=2 events=0 burst=1000 pause=200 direct=1";
-        cycles(40, 20, (10, 80), &format!("{logs} io={io}"));
+        for packs in ["", "pack=1 rotate=131072"] {
+            cycles(40, 20, (10, 80), &format!("{logs} io={io} {packs}"));
+        }
     }
 }
 

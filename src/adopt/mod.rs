@@ -37,7 +37,7 @@ use crate::lane::owner::{self, Lock, Owner, Taken};
 use crate::lane::place;
 use crate::notice;
 use crate::record::LANE_RETOLD;
-use crate::store::name;
+use crate::store::{name, pack};
 
 /// An owner file whose lanes cannot be seen from here goes after this long (S10).
 const UNSEEN_NS_MAX: i64 = 7 * 86_400 * 1_000_000_000;
@@ -257,6 +257,8 @@ fn adopt_together(
     if dead.iter().any(|dead| dead.told.segment.is_some()) {
         disk.sync_dir(dir)?;
     }
+    // A packer among them may have died over a part.
+    pack::clear_leftovers(disk, dir, &|packer| loggers.contains(&packer));
     // The owner file leads to what was not drained.
     for mut dead in dead.into_iter().filter(|dead| dead.is_drained) {
         crash_point!("adopt.remove");
