@@ -312,14 +312,15 @@ fn attach(producer: &Producer, local: bool, lanes: &Lanes, lane: Arc<Lane>) -> A
     let record_bytes_max = lanes.record_bytes_max(&lane) as u64;
     producer.detach();
     let old = KEPT.with(|kept| kept.set_lane(lanes.serial, local, lane.clone()));
+    // Before the producer serves another lane: who stops the old one late finds nobody there (E1).
+    if let Some(old) = old {
+        old.end();
+    }
     // SAFETY: (T1) the attachment keeps the lane; nobody else has this hand-out.
     unsafe { producer.attach(lane.memory(), lanes.serial, record_bytes_max) };
     hot::mark(lanes.serial, entered::current(lanes.serial) != 0);
     // SAFETY: (T1) whoever detaches it ends the lane, whose seat it leaves then.
     unsafe { lane.seat.take(producer) };
-    if let Some(old) = old {
-        old.end();
-    }
     lanes.join(lane.clone());
     lane
 }
