@@ -12,7 +12,8 @@ use super::full::{OnFull, Step};
 use super::hand_out::Lane;
 #[cfg(feature = "tracing")]
 use super::handle::write_layer;
-use super::handle::{write_global, write_local};
+use super::handle::{LOST_AT_ONCE, write_global, write_local};
+use super::hot;
 use super::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use super::living;
 use super::place::{LanesChoice, Place};
@@ -283,4 +284,22 @@ fn e1_who_stops_a_lane_late_does_not_stop_the_next_one_of_its_thread() {
     lane.seat.with(late).expect("its producer sits there");
     back();
     assert_eq!(bytes(&lanes), (48, 0));
+}
+
+#[test]
+fn t1_a_lane_stays_while_a_loss_is_counted_in_it() {
+    let lanes = lanes();
+    while lanes.losses().0.is_empty() {
+        write_local(&lanes, &odd(|| ()));
+    }
+    // The next is the last one that is lost before another look.
+    (1..LOST_AT_ONCE).for_each(|_| write_local(&lanes, &odd(|| ())));
+    lanes.prepare_spares(1);
+    // What a signal handler does that finds a larger lane.
+    let nested = |_: &_| write_local(&lanes, &odd(|| ()));
+    assert!(hot::named().lose_at_once(lanes.serial, 24, Level::Info as u8, nested));
+    assert!(own(&lanes).iter().all(|lane| !lane.is_ended()));
+    assert_eq!(bytes(&lanes).1, 32, "in the common lane");
+    write_local(&lanes, &odd(|| ()));
+    assert!(own(&lanes).iter().any(|lane| lane.is_ended()), "behind it all is as before");
 }
