@@ -8,28 +8,34 @@ use std::process::Command;
 
 const FILES: usize = 300;
 
+/// What strace saw: which copies were made, synced and named.
+const CALLS: &str = "trace=openat,syncfs,fsync,unlink,renameat,rename";
+
 /// Calls that strace saw begin, and did not refuse.
 fn calls(trace: &str, name: &str) -> usize {
     let with = format!("{name}(");
     trace.lines().filter(|line| line.contains(&with) && !line.contains("INJECTED")).count()
 }
 
-fn copy(from: &Path, to: &Path, way: &str, refused: &[&str]) -> String {
+/// Copies under strace, which gets these arguments too; returns what it saw, and what was told.
+fn traced(from: &Path, to: &Path, with: &[&str]) -> (String, String) {
     let log = to.with_extension("strace");
     let mut command = Command::new("strace");
-    command.args(["-f", "-e", "trace=syncfs,fsync,renameat,rename", "-o"]).arg(&log);
-    for call in refused {
-        command.args(["-e", call]);
-    }
-    command.arg(env!("CARGO_BIN_EXE_ttlog")).args(["archive", "--all", "--io", way]);
+    command.args(["-f", "-e", CALLS, "-o"]).arg(&log).args(with);
+    command.arg(env!("CARGO_BIN_EXE_ttlog")).args(["archive", "--all", "--io", "portable"]);
     let output = command.arg(from).arg(to).output().expect("strace is installed");
-    assert!(output.status.success(), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("300 files copied"), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    (std::fs::read_to_string(log).unwrap(), told)
+}
+
+fn copy(from: &Path, to: &Path, with: &[&str]) -> String {
+    let (seen, told) = traced(from, to, with);
+    assert!(told.contains("300 files copied") && !told.contains("error"), "{told}");
     for n in 0..FILES {
         let copy = std::fs::read_to_string(to.join(n.to_string())).unwrap();
         assert_eq!(copy, format!("file {n}"));
     }
-    std::fs::read_to_string(log).unwrap()
+    seen
 }
 
 #[test]
@@ -40,11 +46,50 @@ fn short_files_are_synced_by_one_call_and_each_alone_where_that_is_refused() {
     for n in 0..FILES {
         std::fs::write(from.join(n.to_string()), format!("file {n}")).unwrap();
     }
-    let together = copy(&from, &dir.path().join("together"), "portable", &[]);
+    let together = copy(&from, &dir.path().join("together"), &[]);
     assert_eq!(calls(&together, "syncfs"), 1);
     assert!(calls(&together, "fsync") < 10, "directories alone");
-    let refused = ["inject=syncfs:error=EIO"];
-    let alone = copy(&from, &dir.path().join("alone"), "portable", &refused);
+    let refused = ["-e", "inject=syncfs:error=EIO"];
+    let alone = copy(&from, &dir.path().join("alone"), &refused);
     assert_eq!(calls(&alone, "syncfs"), 0);
     assert!(calls(&alone, "fsync") >= FILES, "each file: {}", calls(&alone, "fsync"));
+    // A kernel that would not tell: nothing is copied twice.
+    let old = copy(&from, &dir.path().join("old"), &["setarch", "--uname-2.6"]);
+    assert_eq!(calls(&old, "syncfs"), 0);
+    assert!(calls(&old, "fsync") >= FILES);
+    assert!(calls(&old, "unlink") < 10, "{}", calls(&old, "unlink"));
+}
+
+#[test]
+fn behind_a_sync_that_failed_each_file_is_synced_alone_also_one_in_flight() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    std::fs::create_dir(&from).unwrap();
+    for n in 0..100 {
+        // Long ones in all: they are synced when half of them and more were copied.
+        std::fs::File::create(from.join(n.to_string())).unwrap().set_len(1_000_000).unwrap();
+    }
+    let first = ["-e", "inject=syncfs:error=EIO:when=1"];
+    let (seen, told) = traced(&from, &dir.path().join("to"), &first);
+    assert!(told.contains("100 files copied") && !told.contains("error"), "{told}");
+    assert_eq!(calls(&seen, "syncfs"), 0, "no other is asked");
+    assert!(calls(&seen, "fsync") >= 100, "{}", calls(&seen, "fsync"));
+}
+
+#[test]
+fn a_damage_is_told_once_though_its_file_is_copied_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    std::fs::create_dir(&from).unwrap();
+    let mut segment = include_bytes!("golden/v1-raw.ttlog").to_vec();
+    let middle = segment.len() / 2;
+    segment[middle] ^= 0xff;
+    for n in 1..=20 {
+        let name = format!("app-20261121T100000Z-00000000deadbeef-{n}.ttlog");
+        std::fs::write(from.join(name), &segment).unwrap();
+    }
+    let to = dir.path().join("to");
+    let (_, told) = traced(&from, &to, &["-e", "inject=syncfs:error=EIO"]);
+    assert_eq!(told.matches("damaged, and copied as it is").count(), 20, "{told}");
+    assert!(told.contains("20 files copied") && told.contains("20 errors"), "{told}");
 }

@@ -185,9 +185,9 @@ impl<'a> Copier<'a> {
                 false => self.sync(index, target)?,
             }
         }
-        for Short { path, place, part } in self.closed.take() {
+        for Short { path, place, part, damage } in self.closed.take() {
             if is_synced {
-                self.name(&path, &part, target.publish(&part, &place));
+                self.name(&path, &part, target.publish(&part, &place).map(|()| damage));
             } else {
                 // Whose data that was nobody may learn from a copy that was closed.
                 let _ = std::fs::remove_file(&part);
@@ -318,7 +318,7 @@ impl<'a> Copier<'a> {
         if job.failed.is_none() {
             crash_point!("archive.sync");
             match job.dress(target) {
-                Ok(()) if job.is_alone => return self.sync(index, target),
+                Ok(()) if job.is_alone || !target.syncs_as_one => return self.sync(index, target),
                 Ok(()) => {
                     // Open copies have jobs, of which others need some.
                     match self.unsynced.len() < OPEN_MAX.min(self.jobs.len() / 2) {
@@ -350,8 +350,8 @@ impl<'a> Copier<'a> {
     fn close(&mut self, index: usize) {
         let Some(job) = self.take(index) else { return };
         let Job { path, place, part, source, target: copy, metadata, .. } = job;
-        match verify(&path, source, copy, self.shared) {
-            Ok(()) => self.closed.push(Short { path, place, part }, metadata.len()),
+        match verify(&path, source, copy) {
+            Ok(damage) => self.closed.push(Short { path, place, part, damage }, metadata.len()),
             Err(error) => self.name(&path, &part, Err(error)),
         }
     }
@@ -371,17 +371,20 @@ impl<'a> Copier<'a> {
         let Job { path, place, part, source, target: copy, failed, .. } = job;
         let result = match failed {
             Some(error) => Err(error),
-            None => verify(&path, source, copy, self.shared)
-                .and_then(|()| target.publish(&part, &place)),
+            None => verify(&path, source, copy)
+                .and_then(|damage| target.publish(&part, &place).map(|()| damage)),
         };
         self.name(&path, &part, result);
         Ok(())
     }
 
     /// Counts a file that has its name, or tells why it has none.
-    fn name(&self, path: &Path, part: &Path, result: io::Result<()>) {
+    fn name(&self, path: &Path, part: &Path, result: io::Result<Option<String>>) {
         match result {
-            Ok(()) => add(&self.shared.counters.files, 1),
+            Ok(damage) => {
+                add(&self.shared.counters.files, 1);
+                damage.iter().for_each(|damage| self.shared.fail(path, damage));
+            }
             Err(error) => {
                 let _ = std::fs::remove_file(part);
                 self.shared.fail(path, error);

@@ -29,6 +29,9 @@ pub(super) struct Target {
     /// Its lock is held for as long as the run lasts.
     lock: File,
     pub(super) dresser: Dresser,
+    /// Many files are synced by one call. Not behind a refusal: some of what it was told of, and tells
+    /// nobody again, may be in files that are in flight.
+    pub(super) syncs_as_one: bool,
     n_parts: u64,
     /// Directories in which names were made, and those of them that are new.
     touched: BTreeSet<PathBuf>,
@@ -93,6 +96,7 @@ impl Target {
             parts,
             lock,
             dresser,
+            syncs_as_one: tells_errors(),
             n_parts: 0,
             touched: parent.into_iter().chain([root.clone()]).collect(),
             root,
@@ -105,11 +109,13 @@ impl Target {
 
     /// Makes everything durable that was written to the target's file system; false when that cannot
     /// be said. Linux tells an error of any of its files to who has one open since before.
-    pub(super) fn sync_file_system(&self) -> bool {
+    pub(super) fn sync_file_system(&mut self) -> bool {
         #[cfg(target_os = "linux")]
-        return tells_errors() && rustix::fs::syncfs(&self.lock).is_ok();
+        let is_synced = self.syncs_as_one && rustix::fs::syncfs(&self.lock).is_ok();
         #[cfg(not(target_os = "linux"))]
-        false
+        let is_synced = false;
+        self.syncs_as_one = is_synced;
+        is_synced
     }
 
     /// A name for something that is not complete.
@@ -320,9 +326,11 @@ impl Dresser {
     }
 }
 
-/// Linux before 5.8 passes over what failed.
-#[cfg(target_os = "linux")]
+/// True where a sync of a file system tells what failed: Linux before 5.8 passes over it.
 fn tells_errors() -> bool {
+    if !cfg!(target_os = "linux") {
+        return false;
+    }
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);

@@ -23,6 +23,8 @@ pub(super) struct Short {
     pub(super) path: PathBuf,
     pub(super) place: PathBuf,
     pub(super) part: PathBuf,
+    /// What is to be told of it once it has its name.
+    pub(super) damage: Option<String>,
 }
 
 impl Closed {

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 
-use super::Shared;
 use crate::io::IoFd;
 use crate::store::name;
 use crate::store::segment::{Entry as Found, SegmentReader};
@@ -13,17 +12,17 @@ fn is_segment(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name::parse(name).is_some())
 }
 
-/// Compares a segment's checksums. One that is damaged at its source is told, and copied as it is.
-pub(super) fn verify(path: &Path, source: IoFd, copy: IoFd, shared: &Shared<'_>) -> io::Result<()> {
+/// Compares a segment's checksums. Returns what is to be told of one that is damaged at its source,
+/// once it was copied as it is.
+pub(super) fn verify(path: &Path, source: IoFd, copy: IoFd) -> io::Result<Option<String>> {
     if !is_segment(path) {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(damage) = damage_of(copy)? else { return Ok(()) };
+    let Some(damage) = damage_of(copy)? else { return Ok(None) };
     if damage_of(source)?.is_none() {
         return Err(io::Error::other(format!("the copy is not what was read: {damage}")));
     }
-    shared.fail(path, format!("damaged, and copied as it is: {damage}"));
-    Ok(())
+    Ok(Some(format!("damaged, and copied as it is: {damage}")))
 }
 
 /// The first damage of a segment, with its place.

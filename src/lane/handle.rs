@@ -26,7 +26,7 @@ use crate::record::{Cause, HEAD_BYTES, Level};
 
 /// Records of a full lane that are lost before another look for a larger one, which takes locks that
 /// all threads share: some microseconds' worth.
-const LOST_AT_ONCE: u32 = 64;
+pub(super) const LOST_AT_ONCE: u32 = 64;
 
 /// Writes a record into this thread's lane of the global logger, whose serial number the callsite
 /// knows. The record comes by value, so that it exists in memory on the cold way alone.
@@ -107,8 +107,8 @@ fn write_marked<R: Record>(producer: &Producer, serial: u32, ticks: u64, len: us
 
 /// Counts a record as lost for which nothing can be done until the consumer has taken something.
 fn is_lost_at_once(producer: &Producer, serial: u32, len: usize, level: Level) -> bool {
-    let full = producer.full(serial, len, level as u8);
-    full.inspect(|memory| count_loss(memory, Cause::Full, level, 1)).is_some()
+    let lose = |memory: &_| count_loss(memory, Cause::Full, level, 1);
+    producer.lose_at_once(serial, len, level as u8, lose)
 }
 
 /// Writes a record into this thread's lane of a logger that the caller names. It comes by value, as
@@ -312,14 +312,15 @@ fn attach(producer: &Producer, local: bool, lanes: &Lanes, lane: Arc<Lane>) -> A
     let record_bytes_max = lanes.record_bytes_max(&lane) as u64;
     producer.detach();
     let old = KEPT.with(|kept| kept.set_lane(lanes.serial, local, lane.clone()));
+    // Before the producer serves another lane: who stops the old one late finds nobody there (E1).
+    if let Some(old) = old {
+        old.end();
+    }
     // SAFETY: (T1) the attachment keeps the lane; nobody else has this hand-out.
     unsafe { producer.attach(lane.memory(), lanes.serial, record_bytes_max) };
     hot::mark(lanes.serial, entered::current(lanes.serial) != 0);
     // SAFETY: (T1) whoever detaches it ends the lane, whose seat it leaves then.
     unsafe { lane.seat.take(producer) };
-    if let Some(old) = old {
-        old.end();
-    }
     lanes.join(lane.clone());
     lane
 }

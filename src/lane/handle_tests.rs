@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use super::fill::Record;
 use super::full::{OnFull, Step};
+use super::hand_out::Lane;
 #[cfg(feature = "tracing")]
 use super::handle::write_layer;
-use super::handle::{write_global, write_local};
+use super::handle::{LOST_AT_ONCE, write_global, write_local};
+use super::hot;
 use super::lanes::{FIRST_BYTES, Lanes, LanesSetup};
 use super::living;
 use super::place::{LanesChoice, Place};
+use super::ring::Producer;
 use crate::record::{Cause, HEAD_BYTES, Head, Level, RECORD_EVENT};
 
 /// A record that calls a function: before it is looked for room for it, once its thread has got a
@@ -247,4 +250,56 @@ fn a_record_is_counted_as_cut_once_and_when_it_is_written() {
         assert!(lost > 0);
         assert_eq!(lanes.losses().1, 41 - lost);
     }
+}
+
+/// The lanes that threads have for themselves.
+fn own(lanes: &Lanes) -> Vec<Arc<Lane>> {
+    let mut own = Vec::new();
+    lanes.registry.walk(|lane| own.extend((lane.id != 0).then(|| lane.clone())));
+    own
+}
+
+#[test]
+fn e1_who_stops_a_lane_late_does_not_stop_the_next_one_of_its_thread() {
+    let lanes = lanes();
+    let ((go, gone), (done, came_back)) = (channel(), channel());
+    let of_thread = lanes.clone();
+    std::thread::spawn(move || {
+        write_local(&of_thread, &odd(|| ()));
+        done.send(()).unwrap();
+        gone.recv().unwrap();
+        write_local(&of_thread, &odd(|| ()));
+        done.send(()).unwrap();
+    });
+    let back = || came_back.recv_timeout(Duration::from_secs(60)).expect("it comes back");
+    back();
+    let lane = own(&lanes).remove(0);
+    lane.stop();
+    let late = |producer: &Producer| {
+        go.send(()).unwrap();
+        // In between the thread takes another lane, as far as it gets.
+        std::thread::sleep(Duration::from_millis(100));
+        producer.stop();
+    };
+    lane.seat.with(late).expect("its producer sits there");
+    back();
+    assert_eq!(bytes(&lanes), (48, 0));
+}
+
+#[test]
+fn t1_a_lane_stays_while_a_loss_is_counted_in_it() {
+    let lanes = lanes();
+    while lanes.losses().0.is_empty() {
+        write_local(&lanes, &odd(|| ()));
+    }
+    // The next is the last one that is lost before another look.
+    (1..LOST_AT_ONCE).for_each(|_| write_local(&lanes, &odd(|| ())));
+    lanes.prepare_spares(1);
+    // What a signal handler does that finds a larger lane.
+    let nested = |_: &_| write_local(&lanes, &odd(|| ()));
+    assert!(hot::named().lose_at_once(lanes.serial, 24, Level::Info as u8, nested));
+    assert!(own(&lanes).iter().all(|lane| !lane.is_ended()));
+    assert_eq!(bytes(&lanes).1, 32, "in the common lane");
+    write_local(&lanes, &odd(|| ()));
+    assert!(own(&lanes).iter().any(|lane| lane.is_ended()), "behind it all is as before");
 }

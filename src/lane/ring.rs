@@ -202,19 +202,34 @@ impl Producer {
         self.full.set(Full { head, len, levels, left });
     }
 
-    /// The lane, if a record of this length and level is lost at once (see `set_full`).
+    /// Calls `lose` with the lane if a record of this length and level is lost at once (see
+    /// `set_full`); else returns false. As in `write`, who interrupts it leaves the lane where it is.
     #[cfg(not(loom))]
-    pub(crate) fn full(&self, serial: u32, len: usize, level: u8) -> Option<&Memory> {
+    pub(crate) fn lose_at_once(
+        &self,
+        serial: u32,
+        len: usize,
+        level: u8,
+        lose: impl FnOnce(&Memory),
+    ) -> bool {
+        let gate = self.gate();
+        self.set_gate(0); // (R4, R7)
+        barrier::light();
+        let _reopen = Reopen { gate: &self.gate, to: gate };
         let full = self.full.get();
-        // ord: Relaxed, a hint: the count is told while the lane is there, stopped or not.
-        let is_mine = serial == self.serial.load(Ordering::Relaxed) & !MARK && !self.is_busy();
+        // ord: Relaxed, ordered behind the gate by the barrier (R7).
+        let is_mine = gate != 0 && serial == self.serial.load(Ordering::Relaxed) & !MARK;
         if !is_mine || full.levels >> level & 1 == 0 || len < full.len || full.left == 0 {
-            return None;
+            return false;
         }
         self.full.set(Full { left: full.left - 1, ..full });
         // SAFETY: (attach) the mapping is alive while the producer has it.
         let memory = unsafe { &*self.memory.get() };
-        (memory.head() == full.head).then_some(memory)
+        let is_full = memory.head() == full.head;
+        if is_full {
+            lose(memory);
+        }
+        is_full
     }
 
     /// Serial number of the logger whose lane this is, stopped or not; 0 without a lane.
