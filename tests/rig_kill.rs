@@ -153,7 +153,7 @@ fn r07_kills_while_blocks_are_in_flight_lose_and_double_nothing() {
         }
         let logs = "do=end how=sigkill threads=2 events=0 burst=1000 pause=200 direct=1";
         for packs in ["", "pack=1 rotate=131072"] {
-            cycles(40, 20, (10, 80), &format!("{logs} io={io} {packs}"));
+            cycles(20, 10, (10, 80), &format!("{logs} io={io} {packs}"));
         }
     }
 }
