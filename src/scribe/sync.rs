@@ -210,6 +210,10 @@ impl Writer {
     /// the disk: then it is tried again.
     fn sync_names(&mut self) -> io::Result<()> {
         let dir = self.setup.dir.clone();
+        if self.current.is_none() {
+            // A start that failed; nothing hangs on the answer.
+            return self.setup.disk.sync_dir(&dir);
+        }
         self.insist("could not open, to sync it,", &dir, |writer| {
             match writer.setup.disk.sync_dir(&dir) {
                 Err(error) if is_without_descriptor(&error) => Err(error),
