@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "says what was not run, and why")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const FILES: usize = 300;
@@ -30,6 +30,14 @@ fn can_run(program: &str, args: &[&str]) -> bool {
 
 fn can_trace() -> bool {
     can_run("strace", &["-f", "-o", "/dev/null", "true"])
+}
+
+/// A directory, and one in it to copy from.
+fn source() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    std::fs::create_dir(&from).unwrap();
+    (dir, from)
 }
 
 /// Copies under strace, which gets these arguments too; returns what it saw, and what was told.
@@ -58,9 +66,7 @@ fn short_files_are_synced_by_one_call_and_each_alone_where_that_is_refused() {
     if !can_trace() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let from = dir.path().join("from");
-    std::fs::create_dir(&from).unwrap();
+    let (dir, from) = source();
     for n in 0..FILES {
         std::fs::write(from.join(n.to_string()), format!("file {n}")).unwrap();
     }
@@ -86,18 +92,16 @@ fn behind_a_sync_that_failed_each_file_is_synced_alone_also_one_in_flight() {
     if !can_trace() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let from = dir.path().join("from");
-    std::fs::create_dir(&from).unwrap();
-    for n in 0..100 {
-        // Long ones in all: they are synced when half of them and more were copied.
+    let (dir, from) = source();
+    for n in 0..200 {
+        // Long ones in all: they are synced twice on the way, or would be.
         std::fs::File::create(from.join(n.to_string())).unwrap().set_len(1_000_000).unwrap();
     }
     let first = ["-e", "inject=syncfs:error=EIO:when=1"];
     let (seen, told) = traced(&from, &dir.path().join("to"), &first);
-    assert!(told.contains("100 files copied") && !told.contains("error"), "{told}");
+    assert!(told.contains("200 files copied") && !told.contains("error"), "{told}");
     assert_eq!(calls(&seen, "syncfs"), 0, "no other is asked");
-    assert!(calls(&seen, "fsync") >= 100, "{}", calls(&seen, "fsync"));
+    assert!(calls(&seen, "fsync") >= 200, "{}", calls(&seen, "fsync"));
 }
 
 #[test]
@@ -105,9 +109,7 @@ fn a_damage_is_told_once_though_its_file_is_copied_twice() {
     if !can_trace() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let from = dir.path().join("from");
-    std::fs::create_dir(&from).unwrap();
+    let (dir, from) = source();
     let mut segment = include_bytes!("golden/v1-raw.ttlog").to_vec();
     let middle = segment.len() / 2;
     segment[middle] ^= 0xff;

@@ -27,6 +27,10 @@ impl Inner {
     #[inline(never)]
     pub(crate) fn wants(&self, site: &'static Callsite) -> bool {
         let version = self.filter.version().now();
+        // Known already, where the handle is that of the process before a fork.
+        if site.verdict().logs_all(version) {
+            return true;
+        }
         if site.verdict().logs_none(version) || self.is_ended() {
             return false;
         }
