@@ -300,6 +300,28 @@ fn events_below_an_event_are_logged_whole() {
     assert_eq!(above.field("after"), Some(3.into()));
 }
 
+/// The values of most events find room on the stack; these do not, in one piece or in many.
+#[test]
+fn events_are_whole_however_long_they_are() {
+    for len in [0, 7, 8, 31, 33, 200, 480, 490, 500, 505, 510, 515, 600, 5_000, 40_000] {
+        let text = "x".repeat(len);
+        let pieces = vec!["y"; len / 10];
+        let records = logged(|| {
+            for n in 0..3 {
+                tracing::info!(n, text, list = ?pieces, last = true, "{text}{n}");
+            }
+        });
+        assert_eq!(records.len(), 3);
+        for (n, record) in records.iter().enumerate() {
+            assert!(record.message() == format!("{text}{n}"), "{len}");
+            assert_eq!(record.field("n"), Some(n.into()), "{len}");
+            assert!(record.field("text") == Some(text.as_str().into()), "{len}");
+            assert!(record.field("list") == Some(format!("{pieces:?}").into()), "{len}");
+            assert_eq!(record.field("last"), Some(true.into()), "{len}");
+        }
+    }
+}
+
 /// tracing asks a field's `Debug` as often as it likes; one that panics must leave nothing behind.
 #[test]
 fn a_debug_that_panics_harms_no_later_event() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::fill::{Record, fill_cut};
+use super::fill::{Record, fill_cut, len_of};
 use super::full::{Attempts, NAP};
 use super::hand_out::Lane;
 use super::thread;
@@ -86,7 +86,7 @@ pub(crate) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record
     let payload = record.payload_len();
     let cut = (payload > limit).then(|| record.cut(limit));
     let payload = cut.as_ref().map_or(payload, Vec::len);
-    let len = HEAD_BYTES + 8 + payload.next_multiple_of(8);
+    let len = 8 + len_of(payload);
     if len > lanes.record_bytes_max(&lane) {
         return lanes.common.count_loss(Cause::Full, level);
     }

@@ -99,7 +99,7 @@ pub(crate) fn current(serial: u32) -> u64 {
     match CURRENT.get() {
         (0, _) => 0,
         (mine, id) if mine == serial => id,
-        _ => innermost(|span| span.serial == serial).1,
+        _ => innermost(move |span| span.serial == serial).1,
     }
 }
 

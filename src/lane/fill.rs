@@ -86,10 +86,17 @@ impl<R: Record + ?Sized> Record for InSpan<'_, R> {
     }
 }
 
+/// Length of a record with so many bytes of values.
+#[inline(always)]
+pub(super) const fn len_of(payload: usize) -> usize {
+    // Less to compute than `next_multiple_of`.
+    HEAD_BYTES + ((payload + 7) & !7)
+}
+
 /// Writes a whole record; `out` is as long as it.
 #[inline(always)]
 pub(super) fn fill<R: Record + ?Sized>(record: &R, ticks: u64, out: &mut [u8], payload: usize) {
-    let words = ((out.len() - HEAD_BYTES) / 8) as u16;
+    let words = ((len_of(payload) - HEAD_BYTES) / 8) as u16;
     let (head, values) = out.split_at_mut(HEAD_BYTES);
     head.copy_from_slice(&record.head(ticks, words, 0));
     if !payload.is_multiple_of(8)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::capture;
 use super::common::write_common;
 use super::entered;
-use super::fill::{InSpan, Record, Tells, fill, fill_cut};
+use super::fill::{InSpan, Record, Tells, fill, fill_cut, len_of};
 use super::full::Attempts;
 use super::hand_out::{Lane, count_loss};
 use super::hot;
@@ -34,7 +34,7 @@ pub(super) const LOST_AT_ONCE: u32 = 64;
 pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
     let Some(ticks) = R::fast_ticks() else { return write_with_slow_clock(serial, record) };
     let payload = record.payload_len();
-    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    let len = len_of(payload);
     let producer = hot::global();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
         refused(producer, serial, ticks, record);
@@ -44,21 +44,29 @@ pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
 /// Writes a record into this thread's lane of the logger that has claimed this way.
 #[cfg(feature = "tracing")]
 pub(crate) fn write_layer<R: Record>(serial: u32, record: R) {
-    if !try_write_layer(serial, &record) {
+    if !write_plainly(serial, &record) {
         let ticks = record.ticks();
         refused(hot::layer(), serial, ticks, record);
     }
 }
 
-/// The same where there is nothing unusual; else nothing is written. Inlined, and the record comes
-/// to no other call, so that it need not exist in memory.
+/// The same for an event that may be in a span, where there is nothing unusual; else nothing is
+/// written. Inlined, and the record comes to no other call, so that it need not exist in memory.
 #[cfg(feature = "tracing")]
 #[inline(always)]
-pub(crate) fn try_write_layer<R: Record>(serial: u32, record: &R) -> bool {
+pub(crate) fn try_write_layer<R: Record>(serial: u32, span: u64, record: &R) -> bool {
+    match span {
+        0 => write_plainly(serial, record),
+        _ => write_plainly(serial, &InSpan(record, span)),
+    }
+}
+
+#[cfg(feature = "tracing")]
+#[inline(always)]
+fn write_plainly<R: Record>(serial: u32, record: &R) -> bool {
     let ticks = record.ticks();
     let payload = record.payload_len();
-    let len = HEAD_BYTES + payload.next_multiple_of(8);
-    hot::layer().write(serial, len, |out| fill(record, ticks, out, payload))
+    hot::layer().write(serial, len_of(payload), |out| fill(record, ticks, out, payload))
 }
 
 /// The same as [`write_global`] where reading the clock is a call.
@@ -67,7 +75,7 @@ pub(crate) fn try_write_layer<R: Record>(serial: u32, record: &R) -> bool {
 fn write_with_slow_clock<R: Record>(serial: u32, record: R) {
     let ticks = record.ticks();
     let payload = record.payload_len();
-    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    let len = len_of(payload);
     let producer = hot::global();
     if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
         refused(producer, serial, ticks, record);
@@ -80,7 +88,7 @@ fn refused<R: Record>(producer: &Producer, serial: u32, ticks: u64, record: R) {
     if recorder::is_recorder(serial) {
         return recorder::write(serial, ticks, record);
     }
-    let len = HEAD_BYTES + record.payload_len().next_multiple_of(8);
+    let len = len_of(record.payload_len());
     // A thread that is in a span comes here with each event; see `entered`, N2.
     if record.tells() == Tells::Event
         && let span @ 1.. = entered::current(serial)
@@ -117,7 +125,7 @@ fn is_lost_at_once(producer: &Producer, serial: u32, len: usize, level: Level) -
 pub(crate) fn write_named<R: Record>(lanes: &Arc<Lanes>, record: R) {
     let Some(ticks) = R::fast_ticks() else { return refused_named(lanes, record) };
     let payload = record.payload_len();
-    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    let len = len_of(payload);
     if !hot::named().write(lanes.serial, len, |out| fill(&record, ticks, out, payload)) {
         refused_named(lanes, record);
     }
@@ -126,7 +134,7 @@ pub(crate) fn write_named<R: Record>(lanes: &Arc<Lanes>, record: R) {
 #[cold]
 #[inline(never)]
 fn refused_named<R: Record>(lanes: &Arc<Lanes>, record: R) {
-    let len = HEAD_BYTES + record.payload_len().next_multiple_of(8);
+    let len = len_of(record.payload_len());
     if !is_lost_at_once(hot::named(), lanes.serial, len, record.level()) {
         write_local(lanes, &record);
     }
@@ -146,7 +154,7 @@ pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
         return cold_local(lanes, record);
     };
     let payload = record.payload_len();
-    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    let len = len_of(payload);
     let ticks = record.ticks();
     let key = producer.key(lanes.serial); // marked where the thread is in a span
     if !producer.write(key, len, |out| fill(record, ticks, out, payload))
@@ -243,7 +251,7 @@ pub(super) fn write_slowly(
     let limit = lanes.record_bytes_limit() - HEAD_BYTES;
     let cut = (payload > limit).then(|| record.cut(limit));
     let payload = cut.as_ref().map_or(payload, Vec::len);
-    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    let len = len_of(payload);
     let mut attempts = Attempts::new(level);
     loop {
         // Before the look for room, so that what the scribe gives back afterwards is no reason to

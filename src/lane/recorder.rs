@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::capture;
 use super::entered;
-use super::fill::{InSpan, Record, Tells, fill};
+use super::fill::{InSpan, Record, Tells, fill, len_of};
 use super::full::{OnFull, Step};
 use super::handle;
 use super::hand_out::Lane;
@@ -36,7 +36,7 @@ use super::process;
 use super::ring::Producer;
 use super::thread;
 use crate::monitor::Mutex;
-use crate::record::{HEAD_BYTES, Level};
+use crate::record::Level;
 
 /// Set in the number of a recorder, which is otherwise its logger's: the bit below the mark of
 /// producers.
@@ -176,7 +176,7 @@ pub(super) fn write<R: Record>(serial: u32, ticks: u64, record: R) {
 #[inline]
 fn write_told<R: Record>(serial: u32, ticks: u64, record: R) {
     let payload = record.payload_len();
-    let len = HEAD_BYTES + payload.next_multiple_of(8);
+    let len = len_of(payload);
     RECORDER.with(|producer| {
         if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
             slowly(producer, serial, &record);

@@ -31,7 +31,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::emit::filter::Subject;
-use crate::emit::told::{NoRoom, ToldRecord, TraceIds, What, with_values};
+use crate::emit::told::{NoRoom, ToldRecord, TraceIds, Values, What, with_values};
 use crate::lane::{entered, handle, living, process, recorder};
 use crate::logger::Inner;
 use crate::record::{Cause, Level};
@@ -166,16 +166,14 @@ impl To {
         if !self.wants(metadata) {
             return false;
         }
-        let told = match sites::of(metadata) {
-            // Each closure stands at one place, so that it becomes part of its caller.
-            Some(site) if !site.is_log => with_values(&site.statement, |values| {
-                event.record(values);
-                let write = |record: &ToldRecord<'_>| {
-                    self.is_hot && handle::try_write_layer(self.serial, record)
-                };
-                site.statement.event(span, values, write, |record| self.push(record))
-            }),
-            site => tell(event, site, span, |record| self.push(record)),
+        let site = sites::of(metadata);
+        let ready = site.and_then(|site| Some((&site.statement, site.statement.ready()?)));
+        let told = match ready {
+            Some((statement, defined)) if self.is_hot => {
+                let fill = |values: &mut Values<'_>| event.record(values);
+                statement.event(defined, span, self.serial, fill, |record| self.push(record))
+            }
+            _ => tell(event, site, span, |record| self.push(record)),
         };
         if told.is_err() {
             self.lose(level_of(metadata.level()));

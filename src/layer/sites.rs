@@ -34,7 +34,7 @@ pub(super) fn have_traces() {
 pub(super) fn of(metadata: &'static Metadata<'static>) -> Option<&'static Site> {
     let address = std::ptr::from_ref(metadata).addr();
     let hash = hash(address as u64);
-    let is_it = |site: &Site| site.address == address;
+    let is_it = move |site: &Site| site.address == address;
     SITES
         .find(hash, is_it)
         .or_else(|| SITES.find_or_add(hash, usize::MAX, is_it, || Site::new(metadata)))

@@ -18,11 +18,17 @@ pub use self::open::TraceIds;
 #[cfg(feature = "tracing")]
 pub(crate) use self::open::{SPAN_ID, TRACE_ID};
 pub(crate) use self::values::{Values, with_values};
+#[cfg(feature = "tracing")]
+use self::buffer::ROOM;
 use super::callsite;
 use super::clock;
 use super::cut;
 use super::raw::Cursor;
+#[cfg(feature = "tracing")]
+use super::redact;
 use crate::lane::fill::{Record, Tells};
+#[cfg(feature = "tracing")]
+use crate::lane::handle;
 use crate::lane::process;
 use crate::record::{
     Definition, FLAG_DYNAMIC, FLAG_SPAN, FLAG_TRUNCATED, Field, HEAD_BYTES, Head, Kind, Level,
@@ -57,7 +63,7 @@ pub(crate) struct Defined {
     /// The first record's values: index and kind of each, in their order.
     like: Box<[Told]>,
     /// For each place in the definition, the index of its field.
-    order: Box<[u16]>,
+    order: Box<[usize]>,
 }
 
 /// Index of a field in its statement, and in the lowest byte the kind of its value: a word, so that
@@ -68,11 +74,11 @@ struct Told(u32);
 impl Told {
     #[inline(always)]
     const fn new(index: usize, kind: u8) -> Self {
-        Self((index as u16 as u32) << 8 | kind as u32)
+        Self((index as u32) << 8 | kind as u32)
     }
 
-    const fn index(self) -> u16 {
-        (self.0 >> 8) as u16
+    const fn index(self) -> usize {
+        (self.0 >> 8) as usize
     }
 
     const fn kind(self) -> u8 {
@@ -197,12 +203,12 @@ impl Statement {
             return Err(NoRoom); // who held the list of callsites may not be there
         }
         let always = &self.always;
-        let n_fields = always.fields.len().min(usize::from(u16::MAX)) as u16;
+        let n_fields = always.fields.len().min(usize::from(u16::MAX));
         let mut like = values.told().to_vec();
         // A field that was told twice is no pattern.
-        let mut seen = vec![false; usize::from(n_fields)];
+        let mut seen = vec![false; n_fields];
         let once = like.iter().all(|told| {
-            seen.get_mut(usize::from(told.index()))
+            seen.get_mut(told.index())
                 .is_some_and(|seen| !std::mem::replace(seen, true))
         });
         if !once {
@@ -210,9 +216,9 @@ impl Statement {
         }
         let told = like.iter().map(|told| told.index());
         let untold = (0..n_fields).filter(|index| !like.iter().any(|told| told.index() == *index));
-        let order: Box<[u16]> = told.chain(untold).collect();
-        let field = |(place, index): (usize, &u16)| {
-            let (name, role) = always.fields[usize::from(*index)].clone();
+        let order: Box<[usize]> = told.chain(untold).collect();
+        let field = |(place, index): (usize, &usize)| {
+            let (name, role) = always.fields[*index].clone();
             Field {
                 name,
                 kind: like.get(place).map_or(Kind::Empty as u8, |told| told.kind()),
@@ -249,7 +255,7 @@ impl Statement {
     ) -> Result<(), NoRoom> {
         let defined = self.defined(values)?;
         let mut record = self.plain(what, defined, values.filled());
-        if values.truncated {
+        if values.is_truncated() {
             record.flags |= FLAG_TRUNCATED;
         }
         let telling;
@@ -262,8 +268,9 @@ impl Statement {
         Ok(())
     }
 
-    /// The same for an event. One that is as the first was is handed to `write`, which may refuse
-    /// it: so its record, which nobody keeps, exists in registers alone.
+    /// The same for an event of a statement that is [ready](Statement::ready), whose values `fill`
+    /// puts, to the logger with this number, which has claimed the way of layers. The record of one
+    /// that is as the first was comes to no other call: so it exists in registers alone.
     ///
     /// # Errors
     ///
@@ -272,19 +279,29 @@ impl Statement {
     #[inline(always)]
     pub(crate) fn event(
         &self,
+        defined: &Defined,
         span: u64,
-        values: &Values<'_>,
-        write: impl FnOnce(&ToldRecord<'_>) -> bool,
+        serial: u32,
+        fill: impl FnOnce(&mut Values<'_>),
         push: impl FnOnce(ToldRecord<'_>),
     ) -> Result<(), NoRoom> {
-        if let Some(defined) = self.defined.get()
-            && values.is_like(defined)
-            && !values.truncated
-            && write(&self.plain(What::Placed { span }, defined, values.filled()))
-        {
-            return Ok(());
+        let mut room = ROOM;
+        let mut values = Values::new(&mut room, &defined.like);
+        fill(&mut values);
+        if values.is_plain() {
+            let record = self.plain(What::Placed { span: 0 }, defined, values.filled());
+            if handle::try_write_layer(serial, span, &record) {
+                return Ok(());
+            }
         }
-        self.event_otherwise(span, values, push)
+        self.event_otherwise(span, &values, push)
+    }
+
+    /// The definition, of a statement whose records may be as its first was.
+    #[cfg(feature = "tracing")]
+    #[inline(always)]
+    pub(crate) fn ready(&self) -> Option<&Defined> {
+        if redact::is_any() { None } else { self.defined.get() }
     }
 
     #[cfg(feature = "tracing")]

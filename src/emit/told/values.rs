@@ -8,41 +8,43 @@ use super::super::raw::{Chain, Cursor, Encode, Ready as _};
 use super::super::redact;
 use super::super::scratch::{self, Scratch, TEXT_BYTES_MAX};
 use super::super::value::Value;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, ROOM, Room};
 use super::{Defined, Statement, Told};
 use crate::record::{self, Kind, Role};
 
 /// The values of one record.
 #[derive(Debug)]
 pub struct Values<'a> {
-    buffer: Buffer,
+    buffer: Buffer<'a>,
     /// What the statement's records are like; nothing once this one differs.
     like: &'a [Told],
-    /// How many values were as `like` says.
+    /// How many values were as `like` says; `usize::MAX` once this one differs.
     n_alike: usize,
-    /// All of them once one was not.
-    others: Vec<Told>,
+    /// What there is to say of one that differs.
+    others: Option<Box<Others<'a>>>,
+}
+
+/// What there is to say of a record that is not as the statement's first one was.
+#[derive(Debug)]
+struct Others<'a> {
+    /// All values so far.
+    told: Vec<Told>,
     /// Names by field, while some may be secret.
     secrets: Option<&'a [(String, Role)]>,
     /// A field that is secret whatever its name; `usize::MAX` for none.
     hidden: usize,
-    pub(super) truncated: bool,
+    truncated: bool,
 }
 
 /// Calls `job` with room for the values of one record of a statement.
 #[inline(always)]
 pub(crate) fn with_values<R>(statement: &Statement, job: impl FnOnce(&mut Values<'_>) -> R) -> R {
-    let secrets = redact::is_any().then_some(&*statement.always.fields);
-    let like = match (&secrets, statement.defined.get()) {
-        (None, Some(defined)) => &*defined.like,
-        _ => &[],
-    };
-    let (buffer, others, hidden) = (Buffer::take(), Vec::new(), usize::MAX);
-    let mut values =
-        Values { buffer, like, n_alike: 0, others, secrets, hidden, truncated: false };
-    let done = job(&mut values);
-    values.buffer.keep();
-    done
+    let (mut room, like) = (ROOM, statement.defined.get().map_or(&[][..], |defined| &defined.like));
+    let mut values = Values::new(&mut room, like);
+    if redact::is_any() {
+        values.others().secrets = Some(&statement.always.fields);
+    }
+    job(&mut values)
 }
 
 macro_rules! numbers {
@@ -54,7 +56,13 @@ macro_rules! numbers {
     )* };
 }
 
-impl Values<'_> {
+impl<'a> Values<'a> {
+    /// No values yet, of a record that may become like these.
+    #[inline(always)]
+    pub(super) fn new(room: &'a mut Room, like: &'a [Told]) -> Self {
+        Self { buffer: Buffer::new(room), like, n_alike: 0, others: None }
+    }
+
     numbers! {
         u64 u64, U64;
         i64 i64, I64;
@@ -86,8 +94,8 @@ impl Values<'_> {
     /// What a format trait makes of a value.
     #[inline]
     pub(crate) fn text(&mut self, field: usize, value: fmt::Arguments<'_>) {
-        if self.tell(Told::new(field, Kind::Text as u8)) {
-            self.truncated |= !self.buffer.put_text(value);
+        if self.tell(Told::new(field, Kind::Text as u8)) && !self.buffer.put_text(value) {
+            self.others().truncated = true;
         }
     }
 
@@ -115,8 +123,10 @@ impl Values<'_> {
         scratch::with(|buffer| {
             let mut scratch = Scratch::new(buffer);
             let _ = Chain(value).prepare(&mut scratch);
-            self.truncated |= scratch.truncated();
-            self.truncated |= !self.buffer.put_sized(scratch.into_text());
+            let truncated = scratch.truncated();
+            if !self.buffer.put_sized(scratch.into_text()) || truncated {
+                self.others().truncated = true;
+            }
         });
     }
 
@@ -127,30 +137,37 @@ impl Values<'_> {
             scratch::with(|buffer| {
                 let mut scratch = Scratch::new(buffer);
                 let ready = raw.prepare(&mut scratch);
-                self.truncated |= scratch.truncated();
-                self.ready::<V::Raw<'_>>(field, ready, scratch.into_text());
+                let truncated = scratch.truncated();
+                self.ready::<V::Raw<'_>>(field, ready, scratch.into_text(), truncated);
+                if self.is_secret(field) {
+                    scratch::wipe(buffer);
+                }
             });
         } else {
             let ready = raw.prepare(&mut Scratch::new(&mut Vec::new()));
-            self.ready::<V::Raw<'_>>(field, ready, &[]);
+            self.ready::<V::Raw<'_>>(field, ready, &[], false);
         }
     }
 
     /// A value whose text is made; one that is absent is not told.
-    fn ready<E: Encode>(&mut self, field: usize, ready: E::Ready, text: &[u8]) {
+    fn ready<E: Encode>(&mut self, field: usize, ready: E::Ready, text: &[u8], truncated: bool) {
         let kind = E::KIND & !Kind::OPTIONAL;
         let is_there = ready.is_present() && kind != Kind::Empty as u8;
         if !is_there || !self.tell(Told::new(field, kind)) {
             return;
         }
-        self.truncated |= ready.variable() > TEXT_BYTES_MAX;
+        if truncated || ready.variable() > TEXT_BYTES_MAX {
+            self.others().truncated = true;
+        }
         let room = self.buffer.make_room(ready.len(TEXT_BYTES_MAX, text));
         ready.write(TEXT_BYTES_MAX, text, &mut Cursor::new(room));
     }
 
     /// Makes the values of one more field secret.
     pub(crate) fn hide_field(&mut self, field: Option<usize>) {
-        self.hidden = field.unwrap_or(usize::MAX);
+        if let Some(others) = &mut self.others {
+            others.hidden = field.unwrap_or(usize::MAX);
+        }
     }
 
     #[inline(always)]
@@ -172,8 +189,8 @@ impl Values<'_> {
 
     #[inline(always)]
     fn sized(&mut self, field: usize, kind: Kind, value: &[u8]) {
-        if self.tell(Told::new(field, kind as u8)) {
-            self.truncated |= !self.buffer.put_sized(value);
+        if self.tell(Told::new(field, kind as u8)) && !self.buffer.put_sized(value) {
+            self.others().truncated = true;
         }
     }
 
@@ -198,25 +215,35 @@ impl Values<'_> {
     #[cold]
     #[inline(never)]
     fn tell_other(&mut self, told: Told) -> bool {
-        if self.others.is_empty() {
-            self.others.extend_from_slice(&self.like[..self.n_alike]);
-            (self.like, self.n_alike) = (&[], 0);
-        }
-        let field = usize::from(told.index());
+        let field = told.index();
         let is_secret = self.is_secret(field);
         if is_secret {
-            self.others.push(Told::new(field, Kind::Str as u8));
+            self.others().told.push(Told::new(field, Kind::Str as u8));
             self.buffer.put_sized(redact::REDACTED.as_bytes());
         } else {
-            self.others.push(told);
+            self.others().told.push(told);
         }
         !is_secret
     }
 
+    /// From now on it differs.
+    #[cold]
+    fn others(&mut self) -> &mut Others<'a> {
+        let (like, n_alike) = (self.like, self.n_alike);
+        let others = self.others.get_or_insert_with(|| {
+            let told = like[..n_alike].to_vec();
+            Box::new(Others { told, secrets: None, hidden: usize::MAX, truncated: false })
+        });
+        (self.like, self.n_alike) = (&[], usize::MAX);
+        others
+    }
+
     fn is_secret(&self, field: usize) -> bool {
-        self.secrets.is_some_and(|names| {
-            self.hidden == field
-                || names.get(field).is_some_and(|(name, _)| redact::is_secret(name))
+        self.others.as_ref().is_some_and(|others| {
+            others.secrets.is_some_and(|names| {
+                others.hidden == field
+                    || names.get(field).is_some_and(|(name, _)| redact::is_secret(name))
+            })
         })
     }
 
@@ -227,33 +254,39 @@ impl Values<'_> {
     }
 
     pub(super) fn told(&self) -> &[Told] {
-        if self.others.is_empty() { &self.like[..self.n_alike] } else { &self.others }
+        match &self.others {
+            Some(others) => &others.told,
+            None => &self.like[..self.n_alike],
+        }
+    }
+
+    /// True when a text was longer than a record may be.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.others.as_ref().is_some_and(|others| others.truncated)
     }
 
     /// The values so far, each with its field.
     pub(super) fn each(&self) -> impl Iterator<Item = (usize, record::Value<'_>)> {
         let parts = split(self.told().iter().map(|told| told.kind()), self.filled());
         self.told().iter().zip(parts).filter_map(|(told, (kind, mut bytes))| {
-            Some((usize::from(told.index()), record::take_value(kind, &mut bytes)?))
+            Some((told.index(), record::take_value(kind, &mut bytes)?))
         })
     }
 
-    /// True when all are as the definition has them.
+    /// True when nothing is to be said of it but its values, which are as `like` says.
     #[inline(always)]
-    pub(super) fn is_like(&self, defined: &Defined) -> bool {
-        self.n_alike == defined.like.len() && self.others.is_empty()
-            || self.others_are(&defined.like)
+    pub(super) fn is_plain(&self) -> bool {
+        self.n_alike == self.like.len()
     }
 
-    /// The same where each was looked at by itself.
-    #[cold]
-    fn others_are(&self, like: &[Told]) -> bool {
-        !self.others.is_empty() && *self.others == *like
+    /// True when all are as the definition has them.
+    pub(super) fn is_like(&self, defined: &Defined) -> bool {
+        *self.told() == *defined.like
     }
 
     /// The values in a definition's order, each behind its kind; of two for one field the later.
     #[inline(never)]
-    pub(super) fn telling(&self, order: &[u16]) -> Vec<u8> {
+    pub(super) fn telling(&self, order: &[usize]) -> Vec<u8> {
         let parts: Vec<_> = split(self.told().iter().map(|told| told.kind()), self.filled()).collect();
         let mut out = Vec::with_capacity(self.filled().len() + order.len());
         for index in order {

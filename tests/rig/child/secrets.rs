@@ -109,6 +109,10 @@ fn log(n: u64) {
     tracing::info!(n, password = ?Some(password), access_token = %password, "formatted");
     tracing::info!(n, password = password.as_bytes(), "bytes");
     tracing::info!(n, password = error, "an error");
+    // The last, so that nothing is made where its text was.
+    let own = ttlog::info_span!("login", password = %password, late_token = ttlog::field::Empty);
+    own.record("late_token", password);
+    drop(own.entered());
 }
 
 /// Logs with four threads until lanes have overflowed into spill files, tells so, goes on, and
@@ -147,6 +151,8 @@ pub(crate) fn run(args: &Args) {
         let _ = std::io::stdin().read_line(&mut line);
         stop.store(true, Ordering::Relaxed);
     });
+    // This thread's buffers are there to the end.
+    log(0);
     // Its threads are through, so that nobody is about to wipe what he is just logging.
     tell("still");
     let _ = std::io::stdin().read_line(&mut String::new());
