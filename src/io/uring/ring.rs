@@ -12,12 +12,13 @@ use io_uring::IoUring;
 
 use super::super::slab::Slab;
 use super::super::{
-    Error, ErrorKind, IoBackendKind, IoCompletion, IoHandle, IoOperation, IoStats, SubmitError,
+    Error, ErrorKind, IoCompletion, IoHandle, IoOperation, IoStats, SubmitError,
 };
 use super::batch::BatchState;
 use super::core::Core;
 use super::settle::{Owner, Reaped};
 use super::block::Blocker;
+use super::probe::Mode;
 use super::registry::{Return, Returns, Table};
 use super::wake::{self, Watched};
 use crate::sync::call_each;
@@ -181,7 +182,7 @@ impl Ring {
     }
 
     pub(super) fn of(ring: IoUring, drain_max: Duration) -> Result<Self, Error> {
-        let mut core = Core::new(ring, IoBackendKind::Uring);
+        let mut core = Core::new(ring, Mode::Movable);
         core.drain_max = drain_max;
         let blocker = Blocker::new(core.doorbell()?);
         Ok(Self {
