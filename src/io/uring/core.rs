@@ -126,7 +126,7 @@ impl Core {
     /// Takes what is most: an operation that needs neither tables nor memory of its own, for which
     /// there is room. It gives back any other, and whatever is to be refused, as it was.
     #[inline(always)]
-    fn push_plain(
+    pub(super) fn push_plain(
         &mut self,
         mut operation: IoOperation,
         owner: Owner,
@@ -152,7 +152,7 @@ impl Core {
 
     /// Takes any operation, or refuses it.
     #[inline(never)]
-    fn push_any(
+    pub(super) fn push_any(
         &mut self,
         mut operation: IoOperation,
         owner: Owner,
@@ -405,6 +405,7 @@ impl Core {
         match self.slots.get_mut(key) {
             Some(in_flight) => match std::mem::replace(&mut in_flight.owner, Owner::Orphan) {
                 Owner::Future(waker) => (None, waker),
+                Owner::Joined(waker) => (None, Some(waker)),
                 _ => (None, None),
             },
             None => (None, None),

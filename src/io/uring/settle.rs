@@ -27,6 +27,8 @@ pub(super) enum Owner {
     Backend,
     /// A future or a token.
     Future(Option<Waker>),
+    /// The same, whose task has joined those that the watcher knows, with this waker.
+    Joined(Waker),
     /// The same, completed with this result.
     Done(i32),
     /// Nobody any more.
@@ -226,10 +228,13 @@ fn settle(
             let descriptor = brings.then(|| unsafe { OwnedFd::from_raw_fd(result) });
             return Some(descriptor.map(Reaped::Descriptor));
         }
-        Owner::Future(waker) => {
-            let waker = waker.take();
-            in_flight.owner = Owner::Done(result);
+        Owner::Future(_) | Owner::Joined(_) => {
             tables.end(&in_flight.operation);
+            let waker = match std::mem::replace(&mut in_flight.owner, Owner::Done(result)) {
+                Owner::Future(waker) => waker,
+                Owner::Joined(waker) => Some(waker),
+                _ => None,
+            };
             return Some(waker.map(Reaped::Wake));
         }
         Owner::Backend | Owner::Batch { .. } | Owner::Orphan => {}
