@@ -1,7 +1,5 @@
 //! Io buffer: the kinds of buffers that operations take, as one type.
 
-use std::ops::Range;
-
 #[cfg(target_os = "linux")]
 use super::buffer::BUFFER_BYTES_MAX;
 use super::{LentBuffer, PinnedBuffer, PooledBuffer};
@@ -128,7 +126,10 @@ impl IoBuffer {
     /// takes. `None` of any other, and when that would be refused.
     #[cfg(target_os = "linux")]
     #[inline(always)]
-    pub(super) fn begin_plain(&mut self, range: &Range<usize>) -> Option<(*mut u8, u32)> {
+    pub(super) fn begin_plain(
+        &mut self,
+        range: &std::ops::Range<usize>,
+    ) -> Option<(*mut u8, u32)> {
         let (start, len, mark) = match self {
             Self::Pooled(buffer) => {
                 let (len, pinned) = (buffer.lent_len(), buffer.pinned_if_held()?);
