@@ -14,8 +14,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use ttlog::io::{
-    Batch, BufferPool, BufferPoolConfig, BufferState, ErrorKind, IoBuffer, IoFd, IoOperation,
-    MAX_BATCH_SIZE, OFFSET_NONE, OpenOptions, Operation, PinnedBuffer, Registry, Ring,
+    Batch, BufferPool, BufferPoolConfig, BufferState, ErrorKind, IoBackend as _, IoBuffer, IoFd,
+    IoOperation, MAX_BATCH_SIZE, OFFSET_NONE, OpenOptions, Operation, PinnedBuffer, Registry, Ring,
+    UringBackend,
 };
 
 /// A ring, or none where the system has no io_uring: then the test says so.
@@ -156,6 +157,46 @@ fn more_operations_than_the_queue_has_places() {
     }
     let stats = ring.stats();
     assert_eq!((stats.submitted, stats.completed, stats.stale), (300, 300, 0));
+}
+
+#[test]
+fn what_has_no_room_among_the_completions_is_brought_without_waiting() {
+    let Some(_) = ring(1) else { return };
+    let mut backend = UringBackend::new(1).unwrap();
+    let mut done = Vec::new();
+    for _ in 0..3 {
+        // Room for two: the kernel keeps the others until it is called.
+        let n = (0..50).take_while(|_| backend.submit(IoOperation::Nop).is_ok()).count();
+        assert!(n > 2);
+        for _ in 0..2 * n {
+            backend.poll_into(Some(Duration::ZERO), &mut done).unwrap();
+        }
+        assert_eq!((done.drain(..).count(), backend.in_flight()), (n, 0));
+    }
+}
+
+#[test]
+fn a_queue_without_room_marks_a_buffer_once() {
+    let Some(_) = ring(1) else { return };
+    let mut backend = UringBackend::new(1).unwrap();
+    let zero = IoFd::from(std::fs::File::open("/dev/zero").unwrap());
+    let pool = BufferPool::new(BufferPoolConfig::default());
+    for _ in 0..8 {
+        let (pinned, pooled) = (PinnedBuffer::with_capacity_aligned(16), pool.allocate(16));
+        backend.submit(IoOperation::read(&zero, pinned, 0)).unwrap();
+        backend.submit(IoOperation::read(&zero, pooled.unwrap(), 0)).unwrap();
+        while backend.in_flight() > 0 {
+            for done in backend.poll(None).unwrap() {
+                match done.buffer {
+                    Some(IoBuffer::Pinned(buffer)) => assert_eq!(buffer.generation(), 2),
+                    Some(IoBuffer::Pooled(buffer)) => {
+                        assert_eq!(buffer.pinned().generation() % 2, 0);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
 }
 
 #[test]

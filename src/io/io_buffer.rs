@@ -1,5 +1,7 @@
 //! Io buffer: the kinds of buffers that operations take, as one type.
 
+#[cfg(target_os = "linux")]
+use super::buffer::BUFFER_BYTES_MAX;
 use super::{LentBuffer, PinnedBuffer, PooledBuffer};
 #[cfg(target_os = "linux")]
 use super::uring::RegisteredBuffer;
@@ -118,6 +120,48 @@ impl IoBuffer {
         let bytes = self.as_mut_slice();
         let (start, len) = (bytes.as_mut_ptr(), bytes.len());
         (start, len, self.marked())
+    }
+
+    /// Marks a plain buffer as in use; where the bytes of a range of it lie, and how many the kernel
+    /// takes. `None` of any other, and when that would be refused.
+    #[cfg(target_os = "linux")]
+    #[inline(always)]
+    pub(super) fn begin_plain(
+        &mut self,
+        range: &std::ops::Range<usize>,
+    ) -> Option<(*mut u8, u32)> {
+        let (start, len, mark) = match self {
+            Self::Pooled(buffer) => {
+                let (len, pinned) = (buffer.lent_len(), buffer.pinned_if_held()?);
+                (pinned.start(), len, Some(pinned))
+            }
+            Self::Pinned(buffer) => (buffer.start(), buffer.len(), Some(buffer)),
+            Self::Vec(buffer) if buffer.len() <= BUFFER_BYTES_MAX => {
+                (buffer.as_mut_ptr(), buffer.len(), None)
+            }
+            _ => return None,
+        };
+        let (from, to) = (range.start, range.end);
+        if from > to || to > len || mark.is_some_and(|buffer| !buffer.begin_owned()) {
+            return None;
+        }
+        // None of these is longer than the kernel moves at once.
+        Some((start.wrapping_add(from), (to - from) as u32))
+    }
+
+    /// Undoes [`begin_plain`](Self::begin_plain).
+    #[cfg(target_os = "linux")]
+    #[inline(always)]
+    pub(super) fn unbegin_plain(&mut self) {
+        match self {
+            Self::Pooled(buffer) => {
+                if let Some(buffer) = buffer.pinned_if_held() {
+                    buffer.unbegin_owned();
+                }
+            }
+            Self::Pinned(buffer) => buffer.unbegin_owned(),
+            _ => {}
+        }
     }
 
     /// Marks it as in use; false if it was.

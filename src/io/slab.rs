@@ -16,14 +16,25 @@ pub(super) struct Slab<T> {
 #[derive(Debug)]
 struct Place<T> {
     generation: u32,
-    content: Content<T>,
+    /// The next free place, while this one is free.
+    next: u32,
+    value: Option<T>,
 }
 
-#[derive(Debug)]
-enum Content<T> {
-    Held(T),
-    /// The next free place.
-    Free(u32),
+/// A free place, and the key that its value is going to have.
+pub(super) struct Vacant<'a, T> {
+    place: &'a mut Place<T>,
+    free: &'a mut u32,
+    len: &'a mut usize,
+    key: u64,
+}
+
+/// A value in its place, found by its key.
+pub(super) struct Held<'a, T> {
+    place: &'a mut Place<T>,
+    free: &'a mut u32,
+    len: &'a mut usize,
+    index: u32,
 }
 
 const END: u32 = u32::MAX;
@@ -39,102 +50,125 @@ impl<T> Slab<T> {
         self.len
     }
 
-    /// The key that the next value is going to have.
-    #[inline(always)]
-    pub(super) fn vacant(&mut self) -> u64 {
+    /// A free place, which is made if there is none.
+    pub(super) fn vacant(&mut self) -> Vacant<'_, T> {
         if self.free as usize >= self.places.len() {
-            self.add_place();
+            self.grow();
         }
-        key(self.free, self.places[self.free as usize].generation)
+        self.vacant_now().expect("made above")
+    }
+
+    /// Makes places, as many as the memory has that is there after one more.
+    #[cold]
+    fn grow(&mut self) {
+        self.places.reserve(1);
+        let (first, n) = (self.places.len(), self.places.capacity());
+        let n = u32::try_from(n).expect("fewer values than memory has bytes");
+        let place = |index| {
+            let next = if index + 1 == n { END } else { index + 1 };
+            Place { generation: 0, next, value: None }
+        };
+        self.free = first as u32;
+        self.places.extend((first as u32..n).map(place));
+    }
+
+    /// A free place, if there is one.
+    #[inline(always)]
+    pub(super) fn vacant_now(&mut self) -> Option<Vacant<'_, T>> {
+        let index = self.free;
+        let place = self.places.get_mut(index as usize)?;
+        let key = key(index, place.generation);
+        Some(Vacant { place, free: &mut self.free, len: &mut self.len, key })
     }
 
     /// Keeps a value and returns its key.
-    #[inline(always)]
     pub(super) fn insert(&mut self, value: T) -> u64 {
-        let key = self.vacant();
-        let place = &mut self.places[key as u32 as usize];
-        if let Content::Free(next) = place.content {
-            self.free = next;
+        self.vacant().insert(value)
+    }
+
+    #[inline(always)]
+    pub(super) fn held(&mut self, key: u64) -> Option<Held<'_, T>> {
+        let index = key as u32;
+        let place = self.places.get_mut(index as usize)?;
+        if place.generation != (key >> 32) as u32 || place.value.is_none() {
+            return None;
         }
-        // A free place holds nothing that would have to be dropped first.
-        std::mem::forget(std::mem::replace(&mut place.content, Content::Held(value)));
-        self.len += 1;
-        key
+        Some(Held { place, free: &mut self.free, len: &mut self.len, index })
     }
 
-    /// Makes the place that is the only free one.
-    #[cold]
-    fn add_place(&mut self) {
-        let index = u32::try_from(self.places.len()).expect("fewer values than memory has bytes");
-        self.places.push(Place { generation: 0, content: Content::Free(END) });
-        self.free = index;
-    }
-
-    #[inline]
+    #[inline(always)]
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
         let place = self.places.get_mut(key as u32 as usize)?;
-        match &mut place.content {
-            Content::Held(value) if place.generation == (key >> 32) as u32 => Some(value),
-            _ => None,
-        }
+        if place.generation == (key >> 32) as u32 { place.value.as_mut() } else { None }
     }
 
     /// Takes the value out; its key finds nothing from now on.
     #[inline]
     pub(super) fn remove(&mut self, key: u64) -> Option<T> {
-        self.get_mut(key)?;
-        let next = self.free(key as u32);
-        let place = &mut self.places[key as u32 as usize];
-        match std::mem::replace(&mut place.content, Content::Free(next)) {
-            Content::Held(value) => Some(value),
-            Content::Free(_) => None,
-        }
+        let mut held = self.held(key)?;
+        held.free();
+        held.place.value.take()
     }
 
     /// The same for a value that is not needed, which is dropped where it lies.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for io_uring"))]
     #[inline]
     pub(super) fn vacate(&mut self, key: u64) {
-        if self.get_mut(key).is_some() {
-            let next = self.free(key as u32);
-            self.places[key as u32 as usize].content = Content::Free(next);
+        if let Some(mut held) = self.held(key) {
+            held.free();
+            held.place.value = None;
         }
-    }
-
-    /// The same for a value that owns nothing any more, which is not even dropped.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for io_uring"))]
-    #[inline(always)]
-    pub(super) fn forget(&mut self, key: u64) {
-        if self.get_mut(key).is_some() {
-            let next = self.free(key as u32);
-            let place = &mut self.places[key as u32 as usize];
-            std::mem::forget(std::mem::replace(&mut place.content, Content::Free(next)));
-        }
-    }
-
-    /// Ends a place's generation and puts it onto the list; what it has to say there.
-    #[inline(always)]
-    fn free(&mut self, index: u32) -> u32 {
-        let place = &mut self.places[index as usize];
-        place.generation += 1;
-        // The last generation is nobody's: such a place is never used again.
-        let is_worn = place.generation == (RESERVED >> 32) as u32;
-        let next = if is_worn { END } else { std::mem::replace(&mut self.free, index) };
-        self.len -= 1;
-        next
     }
 
     /// Keys of all values.
     pub(super) fn keys(&self) -> impl Iterator<Item = u64> + '_ {
         let places = self.places.iter().enumerate();
-        let held = places.filter(|(_, place)| matches!(place.content, Content::Held(_)));
+        let held = places.filter(|(_, place)| place.value.is_some());
         held.map(|(index, place)| key(index as u32, place.generation))
     }
+}
 
-    /// Places, of which each takes this many bytes whether it holds a value or not.
-    #[cfg(test)]
-    pub(super) fn places(&self) -> usize {
-        self.places.len()
+impl<T> Vacant<'_, T> {
+    #[inline(always)]
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Keeps a value and returns its key.
+    #[inline(always)]
+    pub(super) fn insert(self, value: T) -> u64 {
+        *self.free = self.place.next;
+        *self.len += 1;
+        // A free place holds nothing that would have to be dropped first.
+        std::mem::forget(self.place.value.replace(value));
+        self.key
+    }
+}
+
+impl<T> Held<'_, T> {
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for io_uring"))]
+    #[inline(always)]
+    pub(super) fn get_mut(&mut self) -> &mut T {
+        self.place.value.as_mut().expect("it was found")
+    }
+
+    /// Removes a value that owns nothing any more, and is not even dropped.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for io_uring"))]
+    #[inline(always)]
+    pub(super) fn forget(mut self) {
+        self.free();
+        std::mem::forget(self.place.value.take());
+    }
+
+    /// Ends the place's generation and puts it onto the list of free ones.
+    #[inline(always)]
+    fn free(&mut self) {
+        self.place.generation += 1;
+        *self.len -= 1;
+        // The last generation is nobody's: such a place is never used again.
+        if self.place.generation != (RESERVED >> 32) as u32 {
+            self.place.next = std::mem::replace(self.free, self.index);
+        }
     }
 }
 
@@ -186,9 +220,10 @@ mod tests {
         let mut slab = Slab::new();
         for n in 0..1_000_000 {
             let key = slab.insert(n);
+            assert_eq!(key as u32, 0);
             assert_eq!(slab.remove(key), Some(n));
         }
-        assert_eq!((slab.len(), slab.places()), (0, 1));
+        assert_eq!(slab.len(), 0);
     }
 
     #[test]

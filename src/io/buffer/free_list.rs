@@ -225,11 +225,16 @@ impl<T> Held<T> {
 
     #[inline]
     pub(super) fn get_mut(&mut self) -> &mut T {
+        self.try_get_mut().expect("a held node has a value")
+    }
+
+    #[inline(always)]
+    pub(super) fn try_get_mut(&mut self) -> Option<&mut T> {
         // SAFETY: (L5) the list is alive, so its nodes are.
         let node = unsafe { self.0.as_ref() };
         // SAFETY: (L2) this is the node's hold, and nobody else has it.
         let value = node.value.with_mut(|cell| unsafe { &mut *cell });
-        value.as_mut().expect("a held node has a value")
+        value.as_mut()
     }
 
     /// Puts it onto the home list `at` of the lists that its value names; elsewhere than at their

@@ -69,6 +69,13 @@ impl GenerationCounter {
     pub(super) fn advance_owned(&mut self) {
         *self.counter.get_mut() += 1;
     }
+
+    /// Takes the last of those back, which nobody can have seen who does not own the counter.
+    #[cfg(all(not(loom), target_os = "linux"))]
+    #[inline]
+    pub(super) fn take_back_owned(&mut self) {
+        *self.counter.get_mut() -= 1;
+    }
 }
 
 impl Default for GenerationCounter {

@@ -42,7 +42,16 @@ impl LocalPool {
     /// [`BufferPool::new`].
     #[must_use]
     pub fn new(config: BufferPoolConfig) -> Self {
-        Self { pool: BufferPool::at(config, HomeLists::here), not_send: PhantomData }
+        let pool = Self { pool: BufferPool::at(config, HomeLists::here), not_send: PhantomData };
+        (0..pool.pool.inner.classes.len()).for_each(|class| pool.take_home(class));
+        pool
+    }
+
+    /// Takes what is free for everybody, as what was made in advance.
+    fn take_home(&self, class: usize) {
+        while let Some(buffer) = Inner::pop(&self.pool.inner, class, 0) {
+            drop(buffer);
+        }
     }
 
     /// Makes a pool, and refuses a configuration that makes no sense.
@@ -80,7 +89,9 @@ impl LocalPool {
     ///
     /// As [`BufferPool::prealloc`].
     pub fn prealloc(&self, size: usize, count: usize) -> Result<(), BufferError> {
-        self.pool.prealloc(size, count)
+        let made = self.pool.prealloc(size, count);
+        self.pool.inner.class_for(size).into_iter().for_each(|class| self.take_home(class));
+        made
     }
 
     /// Tells what the pool holds. Other threads may give buffers back before the call returns.
@@ -139,6 +150,18 @@ mod tests {
         let stats = pool.stats();
         assert_eq!((stats.capacity, stats.in_use, stats.refused), (1, 0, 2));
         assert_eq!(stats.memory_bytes, 64 << 10);
+    }
+
+    #[test]
+    fn what_is_made_in_advance_lies_at_home() {
+        let config = BufferPoolConfig { prealloc_count: 2, ..BufferPoolConfig::default() };
+        let pool = LocalPool::new(BufferPoolConfig { size_classes: vec![4096], ..config });
+        pool.prealloc(100, 3).unwrap();
+        assert_eq!(pool.pool.inner.home.len(), 5);
+        assert_eq!((pool.stats().available, pool.stats().in_use), (5, 0));
+        let end = end_of(&pool);
+        drop(pool);
+        assert_eq!(end.strong_count(), 0);
     }
 
     #[test]

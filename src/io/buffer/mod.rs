@@ -24,6 +24,8 @@ mod pool;
 #[cfg(not(loom))]
 mod pooled;
 
+#[cfg(all(not(loom), target_os = "linux"))]
+pub(super) use allocation::BUFFER_BYTES_MAX;
 #[cfg(not(loom))]
 pub use {
     generation::GenerationCounter,

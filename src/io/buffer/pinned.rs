@@ -186,6 +186,13 @@ impl PinnedBuffer {
         self.generation.advance_owned();
     }
 
+    /// Undoes [`begin_owned`](Self::begin_owned).
+    #[cfg(target_os = "linux")]
+    #[inline]
+    pub(crate) fn unbegin_owned(&mut self) {
+        self.generation.take_back_owned();
+    }
+
     /// Where the bytes lie; stays so for the life of the buffer.
     #[inline]
     pub(crate) fn start(&self) -> *mut u8 {

@@ -273,12 +273,23 @@ impl Inner {
     /// Takes what is free for everybody, or makes one; it holds the pool from here on.
     #[inline]
     pub(super) fn take(this: &Arc<Self>, class: usize, size: usize) -> Option<PooledBuffer> {
-        let mut held = match this.classes[class].free.pop() {
-            Some(held) => held,
-            None => this.make_room_and(class)?,
-        };
+        Self::pop(this, class, size).or_else(|| {
+            let held = this.make_room_and(class)?;
+            Some(Self::lend(this, held, class, size))
+        })
+    }
+
+    /// Takes what is free for everybody.
+    #[inline]
+    pub(super) fn pop(this: &Arc<Self>, class: usize, size: usize) -> Option<PooledBuffer> {
+        let held = this.classes[class].free.pop()?;
+        Some(Self::lend(this, held, class, size))
+    }
+
+    #[inline]
+    fn lend(this: &Arc<Self>, mut held: Held<Slot>, class: usize, size: usize) -> PooledBuffer {
         held.get_mut().pool = Some(Arc::clone(this));
-        Some(PooledBuffer::new(held, class, size))
+        PooledBuffer::new(held, class, size)
     }
 
     /// Makes a buffer; at the limit it frees unused ones of other classes first.

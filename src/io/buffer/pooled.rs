@@ -59,6 +59,13 @@ impl PooledBuffer {
         self.shape as u32 as usize
     }
 
+    /// The same, which is there, without a panic if it were not.
+    #[cfg(target_os = "linux")]
+    #[inline(always)]
+    pub(crate) fn pinned_if_held(&mut self) -> Option<&mut PinnedBuffer> {
+        self.held.try_get_mut().map(|slot| &mut slot.buffer)
+    }
+
     #[inline]
     pub(crate) fn pinned_mut(&mut self) -> &mut PinnedBuffer {
         &mut self.held.get_mut().buffer

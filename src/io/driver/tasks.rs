@@ -57,10 +57,11 @@ impl Tasks {
     }
 
     pub(super) fn spawn(&mut self, future: LocalFuture) {
-        let key = self.slots.vacant();
+        let vacant = self.slots.vacant();
+        let key = vacant.key();
         let ready = Arc::clone(&self.ready);
         let waker = Arc::new(TaskWaker { key, is_ready: true.into(), ready });
-        self.slots.insert((Some(future), waker));
+        vacant.insert((Some(future), waker));
         self.ready.keys.lock().push_back(key);
     }
 

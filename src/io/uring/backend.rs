@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::backend::IoBackend;
 use super::super::{
-    Error, IoBackendKind, IoCompletion, IoHandle, IoOperation, IoStats, LentBuffer, SubmitError,
+    Error, IoCompletion, IoHandle, IoOperation, IoStats, LentBuffer, SubmitError,
 };
 use super::core::Core;
 use super::settle::Owner;
@@ -65,14 +65,14 @@ impl UringBackend {
     }
 
     fn with_mode(entries: u32, mode: Mode) -> Result<Self, Error> {
-        let mut core = Core::new(probe::make(entries, mode, None)?, IoBackendKind::Uring);
+        let mut core = Core::new(probe::make(entries, mode, None)?, mode);
         let waker = Waker::from(Arc::clone(core.doorbell()?));
         Ok(Self { core, waker, not_sync: PhantomData })
     }
 }
 
 impl IoBackend for UringBackend {
-    #[inline]
+    #[inline(always)]
     fn submit(&mut self, operation: IoOperation) -> Result<IoHandle, SubmitError> {
         self.core.push(operation, Owner::Backend).map(IoHandle)
     }
@@ -82,7 +82,7 @@ impl IoBackend for UringBackend {
         self.core.cancel(handle.0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_into(
         &mut self,
         timeout: Option<Duration>,
@@ -114,6 +114,7 @@ impl IoBackend for UringBackend {
 
 impl UringBackend {
     /// The rest of a poll, when there is something to do or to wait for.
+    #[inline(never)]
     fn poll_busy(
         &mut self,
         timeout: Option<Duration>,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use io_uring::{IoUring, opcode, squeue, types};
 
 use super::super::slab::{RESERVED, Slab};
 use super::super::{
@@ -18,8 +18,9 @@ use super::super::{
 };
 use super::doorbell::Doorbell;
 use super::entry::{self, Extra, Tables as _};
+use super::probe::Mode;
 use super::registry::Table;
-use super::settle::{InFlight, Multi, Owner, Reaped, Reaping, settle, settle_plain};
+use super::settle::{Answer, InFlight, Multi, Owner, Reaped, Reaping, settle_other};
 use crate::sync::deadline;
 
 /// Answers to cancellations.
@@ -36,11 +37,13 @@ pub(super) static LEAKED: AtomicU64 = AtomicU64::new(0);
 pub(super) struct Core {
     ring: ManuallyDrop<IoUring>,
     slots: ManuallyDrop<Slab<InFlight>>,
-    /// Operations whose last completion has not come.
-    n_in_flight: usize,
-    /// Entries since the last call at which the kernel took all of them; as many at least as are
-    /// queued.
-    n_queued: usize,
+    /// False when a call would neither hand anything over nor bring anything: one look at what is
+    /// here instead of several at what the kernel may have changed.
+    is_active: bool,
+    /// The kernel keeps completions to itself until it is called, or takes entries by itself.
+    is_lazy: bool,
+    /// Completions that the kernel owes for the entries which it has taken.
+    n_owed: usize,
     doorbell: Option<Arc<Doorbell>>,
     is_doorbell_armed: bool,
     was_rung: bool,
@@ -59,17 +62,19 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(ring: IoUring, kind: IoBackendKind) -> Self {
+    pub(super) fn new(ring: IoUring, mode: Mode) -> Self {
+        let is_lazy = mode == Mode::OneThread || ring.params().is_setup_sqpoll();
         Self {
             ring: ManuallyDrop::new(ring),
             slots: ManuallyDrop::new(Slab::new()),
-            n_in_flight: 0,
-            n_queued: 0,
+            is_active: is_lazy,
+            is_lazy,
+            n_owed: 0,
             doorbell: None,
             is_doorbell_armed: false,
             was_rung: false,
             tables: Table::new(),
-            stats: IoStats::new(kind),
+            stats: IoStats::new(IoBackendKind::Uring),
             drain_max: Duration::from_secs(60),
             provided: ManuallyDrop::default(),
         }
@@ -99,13 +104,55 @@ impl Core {
         self.ring.params().sq_entries() as usize
     }
 
+    /// Operations whose last completion has not come.
+    #[inline]
     pub(super) fn in_flight(&self) -> usize {
-        self.n_in_flight
+        (self.stats.submitted - self.stats.completed) as usize
     }
 
     /// Takes an operation; the kernel hears of it at the next `enter`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(
+        &mut self,
+        operation: IoOperation,
+        owner: Owner,
+    ) -> Result<u64, SubmitError> {
+        match self.push_plain(operation, owner) {
+            Ok(key) => Ok(key),
+            Err((operation, owner)) => self.push_any(operation, owner),
+        }
+    }
+
+    /// Takes what is most: an operation that needs neither tables nor memory of its own, for which
+    /// there is room. It gives back any other, and whatever is to be refused, as it was.
+    #[inline(always)]
+    pub(super) fn push_plain(
+        &mut self,
+        mut operation: IoOperation,
+        owner: Owner,
+    ) -> Result<u64, (IoOperation, Owner)> {
+        let Some(piece) = entry::begin_plain(&mut operation) else {
+            return Err((operation, owner));
+        };
+        let mut submission = self.ring.submission();
+        if let Some(vacant) = self.slots.vacant_now() {
+            let entry = piece.build().user_data(vacant.key());
+            // SAFETY: (U1) what the entry points to lies in the slot before the queue is given back,
+            // which is when the kernel sees it.
+            if unsafe { submission.push(&entry) }.is_ok() {
+                let key = vacant.insert(InFlight { operation, extra: Extra::None, owner });
+                self.stats.submitted += 1;
+                self.is_active = true;
+                return Ok(key);
+            }
+        }
+        entry::unbegin_plain(&mut operation);
+        Err((operation, owner))
+    }
+
+    /// Takes any operation, or refuses it.
+    #[inline(never)]
+    pub(super) fn push_any(
         &mut self,
         mut operation: IoOperation,
         owner: Owner,
@@ -119,13 +166,13 @@ impl Core {
             let error = operation.error(error);
             return Err(SubmitError { operation, error });
         }
-        // Before it moves into its slot: what has just been written is read fastest as it was written.
-        let (key, mut extra) = (self.slots.vacant(), Extra::None);
+        let mut extra = Extra::None;
+        let vacant = self.slots.vacant();
+        let key = vacant.key();
         match entry::build(&mut operation, piece, &self.tables, key, &mut extra) {
             Ok(entry) => {
                 self.tables.begin(&operation);
-                self.slots.insert(InFlight { operation, extra, owner });
-                self.n_in_flight += 1;
+                vacant.insert(InFlight { operation, extra, owner });
                 self.stats.submitted += 1;
                 self.push_entry(&entry);
                 Ok(key)
@@ -148,8 +195,9 @@ impl Core {
         self.make_room()?;
         let in_flight = InFlight { operation, extra: Extra::None, owner: Owner::Multi(multi) };
         let key = self.slots.insert(in_flight);
-        self.n_in_flight += 1;
         self.stats.submitted += 1;
+        // Nobody knows how many completions it is going to have.
+        self.is_lazy = true;
         self.push_entry(&entry.user_data(key));
         Ok(key)
     }
@@ -187,23 +235,35 @@ impl Core {
     /// Makes room for one entry, or says that there is none.
     #[inline]
     fn make_room(&mut self) -> Result<(), Error> {
-        if self.n_queued < self.capacity() {
+        if !self.ring.submission().is_full() {
             return Ok(());
         }
+        self.make_room_by_call()
+    }
+
+    #[cold]
+    fn make_room_by_call(&mut self) -> Result<(), Error> {
         self.enter(0, None)?;
-        match self.n_queued < self.capacity() {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Busy)),
+        match self.ring.submission().is_full() {
+            false => Ok(()),
+            true => Err(Error::new(ErrorKind::Busy)),
         }
     }
 
     /// Queues an entry for which there is room.
     #[inline]
     fn push_entry(&mut self, entry: &squeue::Entry) {
+        let is_pushed = self.try_push_entry(|| entry.clone());
+        debug_assert!(is_pushed, "room was made");
+    }
+
+    /// Queues an entry, which is built where it goes; false when there is no room.
+    #[inline(always)]
+    fn try_push_entry(&mut self, entry: impl FnOnce() -> squeue::Entry) -> bool {
+        self.is_active = true;
+        let mut submission = self.ring.submission();
         // SAFETY: (U1) what the entry points to lies in a slot, is provided for good, or is nothing.
-        let pushed = unsafe { self.ring.submission().push(entry) };
-        debug_assert!(pushed.is_ok(), "room was made");
-        self.n_queued += 1;
+        unsafe { submission.push(&entry()) }.is_ok()
     }
 
     /// Hands queued operations over.
@@ -213,16 +273,15 @@ impl Core {
     }
 
     /// True when a call would neither hand anything over nor bring anything.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_idle(&mut self) -> bool {
-        self.n_queued == 0 && !self.must_enter()
+        !self.is_active || self.is_idle_after_all()
     }
 
-    /// True when completions wait in the kernel for a call.
     #[inline]
-    fn must_enter(&mut self) -> bool {
+    fn is_idle_after_all(&mut self) -> bool {
         let submission = self.ring.submission();
-        submission.cq_overflow() || submission.taskrun()
+        submission.is_empty() && !submission.cq_overflow() && !submission.taskrun()
     }
 
     /// Hands over, and waits for `want` completions. Returns early after a signal, a doorbell, the
@@ -232,6 +291,7 @@ impl Core {
             self.arm_doorbell();
         }
         self.stats.enters += 1;
+        let n_before = self.ring.submission().len();
         let entered = match timeout {
             Some(timeout) => {
                 let time = types::Timespec::from(timeout);
@@ -240,7 +300,16 @@ impl Core {
             }
             None => self.ring.submit_and_wait(want),
         };
-        self.n_queued = self.ring.submission().len();
+        let n_cq_entries = self.ring.params().cq_entries() as usize;
+        let submission = self.ring.submission();
+        self.n_owed += n_before - submission.len().min(n_before);
+        // As long as all that the kernel owes has room, it holds nothing back.
+        let may_overflow = self.n_owed > n_cq_entries;
+        self.is_active = self.is_lazy
+            || may_overflow
+            || !submission.is_empty()
+            || submission.cq_overflow();
+        drop(submission);
         match entered.map_err(|error| (error.raw_os_error().unwrap_or(0), error)) {
             Ok(_) => Ok(()),
             Err((libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY, _)) => Ok(()),
@@ -274,46 +343,34 @@ impl Core {
     }
 
     /// True when completions can be taken without a call.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_completions(&mut self) -> bool {
-        !self.ring.completion().is_empty()
+        // Its drop would store the head, of which nothing was taken.
+        !ManuallyDrop::new(self.ring.completion()).is_empty()
     }
 
     /// Takes up to `max` completions and gives what they ask for. Returns how many there were.
     #[inline]
     pub(super) fn reap(&mut self, max: usize, into: &mut impl Reaping) -> usize {
-        let (mut n, mut rung) = (0, false);
+        let (mut n, mut n_other, mut rung) = (0, 0, false);
         let mut completions = self.ring.completion();
         while n < max {
             let Some(entry) = completions.next() else { break };
             n += 1;
-            let key = entry.user_data();
-            if key >= RESERVED {
-                rung |= key == KEY_DOORBELL;
+            let answer = Answer::of(&entry);
+            if into.plain(&mut self.slots, answer) {
                 continue;
             }
-            if settle_plain(&mut self.slots, &entry, &mut self.tables, into) {
-                self.n_in_flight -= 1;
-                self.stats.completed += 1;
-                continue;
-            }
-            let is_last = !cqueue::more(entry.flags());
-            let taken = settle(&mut self.slots, key, &entry, is_last, &mut self.tables);
-            match taken {
-                Some(reaped) => {
-                    self.n_in_flight -= usize::from(is_last);
-                    self.stats.completed += u64::from(is_last);
-                    if let Some(reaped) = reaped {
-                        into.other(reaped);
-                    }
-                }
-                None => {
-                    // Of nobody: counted. A descriptor that it brought belongs to no one who is known.
-                    self.stats.stale += 1;
-                }
+            n_other += 1;
+            if answer.key < RESERVED {
+                settle_other(&mut self.slots, answer, &mut self.tables, &mut self.stats, into);
+            } else {
+                rung |= answer.key == KEY_DOORBELL;
             }
         }
         drop(completions);
+        self.n_owed = self.n_owed.saturating_sub(n);
+        self.stats.completed += (n - n_other) as u64;
         self.was_rung = rung;
         if rung {
             self.is_doorbell_armed = false;
@@ -348,6 +405,7 @@ impl Core {
         match self.slots.get_mut(key) {
             Some(in_flight) => match std::mem::replace(&mut in_flight.owner, Owner::Orphan) {
                 Owner::Future(waker) => (None, waker),
+                Owner::Joined(waker) => (None, Some(waker)),
                 _ => (None, None),
             },
             None => (None, None),
@@ -372,9 +430,11 @@ impl Core {
             Some(InFlight { operation: IoOperation::Close { .. }, .. }) => return Ok(true),
             Some(_) => {}
         }
-        self.make_room()?;
-        let entry = opcode::AsyncCancel::new(key).build();
-        self.push_entry(&entry.user_data(KEY_CANCEL));
+        let entry = || opcode::AsyncCancel::new(key).build().user_data(KEY_CANCEL);
+        if !self.try_push_entry(entry) {
+            self.make_room_by_call()?;
+            self.push_entry(&entry());
+        }
         Ok(true)
     }
 
@@ -387,7 +447,7 @@ impl Core {
             // Without room it ends by itself.
             let _ = self.cancel(key);
         }
-        while self.n_in_flight > 0 {
+        while self.in_flight() > 0 {
             let mut left = Vec::new();
             if self.reap(usize::MAX, &mut left) > 0 {
                 drop_quietly(left);
@@ -398,7 +458,7 @@ impl Core {
                 break;
             }
         }
-        self.n_in_flight
+        self.in_flight()
     }
 }
 

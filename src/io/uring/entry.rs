@@ -6,18 +6,34 @@ use std::os::fd::{AsRawFd as _, IntoRawFd as _, RawFd};
 use io_uring::{opcode, squeue, types};
 
 use super::super::fd::{Slot, Target};
+use super::super::buffer::BUFFER_BYTES_MAX;
 use super::super::{Error, ErrorKind, IoBuffer, IoFd, IoOperation, LentBuffer};
 use crate::sync::CENTURY;
 
 /// What a slot owns beside its operation, on the heap, because the kernel reads it there (U1).
+///
+/// Its tag is a byte, so that a slot tells by its owner's whether it is free: one look instead of two.
 #[derive(Debug)]
+#[repr(u8)]
 pub(super) enum Extra {
     None,
+    Read(#[expect(dead_code, reason = "the kernel reads it")] Box<ReadByKernel>),
+    /// The descriptor that the kernel is to close, so that nobody else closes it.
+    Closing(RawFd),
+}
+
+/// Every operation has one in its slot, and hardly any of them is one of these.
+#[derive(Debug)]
+pub(super) enum ReadByKernel {
     Vectors(#[expect(dead_code, reason = "the kernel reads it")] Box<[Vector]>),
     Address(#[expect(dead_code, reason = "the kernel reads it")] Box<Address>),
     Time(#[expect(dead_code, reason = "the kernel reads it")] Box<types::Timespec>),
-    /// The descriptor that the kernel is to close, so that nobody else closes it.
-    Closing(RawFd),
+}
+
+impl From<ReadByKernel> for Extra {
+    fn from(on_heap: ReadByKernel) -> Self {
+        Self::Read(Box::new(on_heap))
+    }
 }
 
 /// A piece of memory as `readv` takes it.
@@ -77,9 +93,6 @@ fn target(fd: &IoFd, tables: &impl Tables) -> Result<Fd, Error> {
     }
 }
 
-/// What the kernel moves at once, at most.
-const BYTES_MAX: usize = 0x7fff_f000;
-
 #[inline]
 fn fixed(buffer: &IoBuffer, tables: &impl Tables) -> Option<u16> {
     match buffer {
@@ -92,7 +105,7 @@ fn fixed(buffer: &IoBuffer, tables: &impl Tables) -> Option<u16> {
 fn vectors(buffers: &mut [IoBuffer]) -> Box<[Vector]> {
     let vector = |buffer: &mut IoBuffer| {
         let bytes = buffer.as_mut_slice();
-        let (iov_base, iov_len) = (bytes.as_mut_ptr().cast(), bytes.len().min(BYTES_MAX));
+        let (iov_base, iov_len) = (bytes.as_mut_ptr().cast(), bytes.len().min(BUFFER_BYTES_MAX));
         Vector(libc::iovec { iov_base, iov_len })
     };
     buffers.iter_mut().map(vector).collect()
@@ -123,6 +136,53 @@ fn address(address: &std::net::SocketAddr) -> (Box<Address>, u32) {
     }
 }
 
+/// What the entry of a plain operation says: nothing, or which bytes of which file.
+#[derive(Clone, Copy)]
+pub(super) enum Plain {
+    Nop,
+    Read(types::Fd, *mut u8, u32, u64),
+    Write(types::Fd, *mut u8, u32, u64),
+}
+
+impl Plain {
+    #[inline(always)]
+    pub(super) fn build(self) -> squeue::Entry {
+        match self {
+            Self::Nop => opcode::Nop::new().build(),
+            Self::Read(fd, start, len, at) => opcode::Read::new(fd, start, len).offset(at).build(),
+            Self::Write(fd, start, len, at) => {
+                opcode::Write::new(fd, start, len).offset(at).build()
+            }
+        }
+    }
+}
+
+/// Marks the buffer of a plain operation as in use. What is not plain, or would be refused, is left
+/// as it is. Nothing here panics, so that the operation need not lie in memory to be dropped.
+#[inline(always)]
+pub(super) fn begin_plain(operation: &mut IoOperation) -> Option<Plain> {
+    match operation {
+        IoOperation::Nop => Some(Plain::Nop),
+        IoOperation::Read { fd: IoFd(Target::Owned(fd)), buffer, range, offset } => {
+            let (start, len) = buffer.begin_plain(range)?;
+            Some(Plain::Read(types::Fd(fd.as_raw_fd()), start, len, *offset))
+        }
+        IoOperation::Write { fd: IoFd(Target::Owned(fd)), buffer, range, offset } => {
+            let (start, len) = buffer.begin_plain(range)?;
+            Some(Plain::Write(types::Fd(fd.as_raw_fd()), start, len, *offset))
+        }
+        _ => None,
+    }
+}
+
+/// Undoes [`begin_plain`].
+#[inline(always)]
+pub(super) fn unbegin_plain(operation: &mut IoOperation) {
+    if let IoOperation::Read { buffer, .. } | IoOperation::Write { buffer, .. } = operation {
+        buffer.unbegin_plain();
+    }
+}
+
 /// Builds the entry; its pointers lead into the operation's heap memory and into the extra's (U1).
 /// The piece is what [`IoOperation::begin`] said of the operation.
 #[inline(always)]
@@ -133,7 +193,7 @@ pub(super) fn build(
     key: u64,
     extra: &mut Extra,
 ) -> Result<squeue::Entry, Error> {
-    let len = len.min(BYTES_MAX) as u32;
+    let len = len.min(BUFFER_BYTES_MAX) as u32;
     let entry = match operation {
         IoOperation::Nop => opcode::Nop::new().build(),
         IoOperation::Read { fd, buffer, offset, .. } => {
@@ -197,7 +257,7 @@ fn build_with_extra(
             let entry = with_fd!(target(fd, tables)?, |fd| opcode::Readv::new(fd, start, n)
                 .offset(at)
                 .build());
-            Ok((entry, Extra::Vectors(vectors)))
+            Ok((entry, ReadByKernel::Vectors(vectors).into()))
         }
         IoOperation::WriteVectored { fd, buffers, offset } => {
             let vectors = vectors(buffers);
@@ -205,18 +265,18 @@ fn build_with_extra(
             let entry = with_fd!(target(fd, tables)?, |fd| opcode::Writev::new(fd, start, n)
                 .offset(at)
                 .build());
-            Ok((entry, Extra::Vectors(vectors)))
+            Ok((entry, ReadByKernel::Vectors(vectors).into()))
         }
         IoOperation::Connect { fd, address: to } => {
             let (address, len) = address(to);
             let start = (&raw const *address).cast();
             let entry =
                 with_fd!(target(fd, tables)?, |fd| opcode::Connect::new(fd, start, len).build());
-            Ok((entry, Extra::Address(address)))
+            Ok((entry, ReadByKernel::Address(address).into()))
         }
         IoOperation::Timeout { after } => {
             let time = Box::new(types::Timespec::from((*after).min(CENTURY)));
-            Ok((opcode::Timeout::new(&raw const *time).build(), Extra::Time(time)))
+            Ok((opcode::Timeout::new(&raw const *time).build(), ReadByKernel::Time(time).into()))
         }
         IoOperation::Open { path, options } => {
             let entry = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr())

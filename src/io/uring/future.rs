@@ -115,7 +115,7 @@ enum State {
 }
 
 impl<'ring, O: Outcome> OperationFuture<'ring, O> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(ring: &'ring Ring, operation: IoOperation) -> Self {
         let state = match ring.push(operation, || Owner::Future(None)) {
             Ok(key) => State::Flying(key),
@@ -154,6 +154,9 @@ impl<O: Outcome> Future for OperationFuture<'_, O> {
                 _ => panic!("a future was polled after it was ready"),
             };
         };
+        if self.ring.waits_on(key, context.waker()) {
+            return Poll::Pending;
+        }
         loop {
             self.ring.reap();
             if let Some(completion) = self.ring.take_done(key) {
@@ -255,6 +258,7 @@ fn ready<B: Buffer>(result: Result<(), Error>, buffer: IoBuffer) -> Poll<(Result
 /// Operations. Each is queued by the call, and handed over when its future is polled.
 impl Ring {
     /// Reads into a buffer, at `offset` bytes or, with [`OFFSET_NONE`], at the file's position.
+    #[inline]
     pub fn read<B: Buffer>(
         &self,
         fd: impl Into<IoFd>,
@@ -265,6 +269,7 @@ impl Ring {
     }
 
     /// Writes a buffer once; fewer bytes than it has may be written.
+    #[inline]
     pub fn write<B: Buffer>(
         &self,
         fd: impl Into<IoFd>,

@@ -51,6 +51,7 @@ mod ring;
 mod settle;
 mod typed;
 mod waiters;
+mod waiting;
 mod wake;
 
 pub use backend::UringBackend;

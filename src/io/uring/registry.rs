@@ -42,10 +42,16 @@ impl Returns {
         self.n.fetch_add(1, Ordering::Release);
     }
 
+    /// What is given the next moment, it may not see.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        // ord: Acquire, as in `give`.
+        self.n.load(Ordering::Acquire) == 0
+    }
+
     #[inline]
     pub(super) fn take(&self) -> Vec<Return> {
-        // ord: Acquire, as in `give`.
-        if self.n.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return Vec::new();
         }
         let list = std::mem::take(&mut *self.list.lock());

@@ -12,14 +12,15 @@ use io_uring::IoUring;
 
 use super::super::slab::Slab;
 use super::super::{
-    Error, ErrorKind, IoBackendKind, IoCompletion, IoHandle, IoOperation, IoStats, SubmitError,
+    Error, ErrorKind, IoCompletion, IoHandle, IoOperation, IoStats, SubmitError,
 };
 use super::batch::BatchState;
 use super::core::Core;
 use super::settle::{Owner, Reaped};
 use super::block::Blocker;
+use super::probe::Mode;
 use super::registry::{Return, Returns, Table};
-use super::wake::{self, Watched};
+use super::wake::Watched;
 use crate::sync::call_each;
 
 const REAP_MAX: usize = 128;
@@ -157,12 +158,12 @@ const REAP_MAX: usize = 128;
 /// ring that moves on sees such a completion like any other.
 pub struct Ring {
     // Before the core, whose descriptor it watches.
-    watched: OnceCell<Watched>,
-    core: RefCell<Core>,
+    pub(super) watched: OnceCell<Watched>,
+    pub(super) core: RefCell<Core>,
     batches: RefCell<Slab<BatchState>>,
     /// Kept for its memory.
     scratch: Cell<Vec<Reaped>>,
-    returns: Arc<Returns>,
+    pub(super) returns: Arc<Returns>,
     pub(super) blocker: Arc<Blocker>,
     pub(super) blocker_waker: Waker,
     /// Calls of `block_on` that are running: they look for completions.
@@ -181,7 +182,7 @@ impl Ring {
     }
 
     pub(super) fn of(ring: IoUring, drain_max: Duration) -> Result<Self, Error> {
-        let mut core = Core::new(ring, IoBackendKind::Uring);
+        let mut core = Core::new(ring, Mode::Movable);
         core.drain_max = drain_max;
         let blocker = Blocker::new(core.doorbell()?);
         Ok(Self {
@@ -303,14 +304,33 @@ impl Ring {
     }
 
     /// Queues an operation; takes completions when the kernel has no room.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(
+        &self,
+        operation: IoOperation,
+        owner: impl Fn() -> Owner,
+    ) -> Result<u64, SubmitError> {
+        // Without a panic here, the operation need not lie in memory to be dropped.
+        let Ok(mut core) = self.core.try_borrow_mut() else {
+            return self.push_any(operation, owner);
+        };
+        match core.push_plain(operation, owner()) {
+            Ok(key) => Ok(key),
+            Err((operation, _)) => {
+                drop(core);
+                self.push_any(operation, owner)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn push_any(
         &self,
         mut operation: IoOperation,
         owner: impl Fn() -> Owner,
     ) -> Result<u64, SubmitError> {
         for _ in 0..1000 {
-            let pushed = self.core.borrow_mut().push(operation, owner());
+            let pushed = self.core.borrow_mut().push_any(operation, owner());
             match pushed {
                 Err(refused) if refused.error.kind() == ErrorKind::Busy => {
                     operation = refused.operation;
@@ -334,92 +354,11 @@ impl Ring {
         done
     }
 
-    /// Keeps a task's waker until its operation completes; true when completions came meanwhile, so
-    /// that it must look again.
-    pub(super) fn wait_for(&self, key: u64, waker: &Waker) -> bool {
-        if self.set_waker(key, waker) {
-            return true;
-        }
-        if self.n_blocking.get() > 0 {
-            return false;
-        }
-        match self.watched() {
-            Some(watched) => watched.bell.join(key, waker, || self.has_new(waker)),
-            // Without a watcher there is no sleeping: the task asks to be polled again.
-            None => {
-                waker.wake_by_ref();
-                self.has_new(waker)
-            }
-        }
-    }
-
-    /// Hands over what is queued; true when completions came, which the watcher has not seen if that
-    /// was before it knew the task.
-    fn has_new(&self, waker: &Waker) -> bool {
-        let mut core = self.core.borrow_mut();
-        if core.flush().is_err() {
-            drop(core);
-            waker.wake_by_ref();
-            return false;
-        }
-        core.has_completions()
-    }
-
-    /// True if the operation has completed meanwhile.
-    fn set_waker(&self, key: u64, waker: &Waker) -> bool {
-        let is_known = match self.core.borrow_mut().state(key) {
-            Some(Owner::Future(place)) => place.as_ref().is_some_and(|old| old.will_wake(waker)),
-            Some(Owner::Multi(multi)) => {
-                multi.waker.as_ref().is_some_and(|old| old.will_wake(waker))
-            }
-            // A batch keeps its own.
-            _ => true,
-        };
-        if is_known {
-            return false;
-        }
-        // Its code is a user's, and so is its destructor's: both run without a borrow.
-        let mut new = Some(waker.clone());
-        let has_come = match self.core.borrow_mut().state(key) {
-            Some(Owner::Future(place)) => {
-                std::mem::swap(place, &mut new);
-                false
-            }
-            Some(Owner::Multi(multi)) => {
-                std::mem::swap(&mut multi.waker, &mut new);
-                multi.is_ended || !multi.arrived.is_empty()
-            }
-            _ => true,
-        };
-        drop(new);
-        has_come
-    }
-
-    fn watched(&self) -> Option<&Watched> {
-        if self.watched.get().is_none() {
-            let fd = self.core.borrow().uring().as_raw_fd();
-            let _ = self.watched.set(wake::watch(fd).ok()?);
-        }
-        let watched = self.watched.get();
-        if let Some(watched) = watched {
-            watched.bell.look();
-        }
-        watched
-    }
-
-    /// Forgets a task that waited.
-    pub(super) fn leave(&self, key: u64) {
-        if let Some(watched) = self.watched.get() {
-            watched.bell.look();
-            watched.bell.leave(key);
-        }
-    }
-
     /// Gives up an operation: it is cancelled, and its buffer freed with its completion.
     pub(super) fn abandon(&self, key: u64) {
         self.leave(key);
         let mut core = self.core.borrow_mut();
-        let is_flying = matches!(core.state(key), Some(Owner::Future(_)));
+        let is_flying = matches!(core.state(key), Some(Owner::Future(_) | Owner::Joined(_)));
         let left = core.orphan(key);
         if is_flying {
             // Without room, or without a kernel, it ends by itself.

@@ -6,8 +6,9 @@ use std::task::Waker;
 
 use io_uring::cqueue;
 
+use super::super::fd::Target;
 use super::super::slab::Slab;
-use super::super::{Error, IoBuffer, IoCompletion, IoFd, IoHandle, IoOperation};
+use super::super::{Error, IoBuffer, IoCompletion, IoFd, IoHandle, IoOperation, IoStats};
 use super::entry::Extra;
 use super::registry::Table;
 
@@ -26,6 +27,8 @@ pub(super) enum Owner {
     Backend,
     /// A future or a token.
     Future(Option<Waker>),
+    /// The same, whose task has joined those that the watcher knows, with this waker.
+    Joined(Waker),
     /// The same, completed with this result.
     Done(i32),
     /// Nobody any more.
@@ -65,19 +68,80 @@ pub(super) enum Reaped {
     Descriptor(#[expect(dead_code, reason = "dropped by the caller")] OwnedFd),
 }
 
+/// What the kernel says of an operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer {
+    pub(super) key: u64,
+    pub(super) result: i32,
+    pub(super) flags: u32,
+}
+
+impl Answer {
+    #[inline(always)]
+    pub(super) fn of(entry: &cqueue::Entry) -> Self {
+        Self { key: entry.user_data(), result: entry.result(), flags: entry.flags() }
+    }
+
+    #[inline(always)]
+    fn is_last(self) -> bool {
+        !cqueue::more(self.flags)
+    }
+}
+
 /// Where completions go as they are taken, while the ring is borrowed.
 pub(super) trait Reaping {
-    /// One of [`settle_plain`].
-    fn plain(&mut self, completion: IoCompletion);
-    /// Any other.
+    /// Settles the completion that is most: the only one of its operation. False leaves everything
+    /// to [`settle_other`].
+    fn plain(&mut self, slots: &mut Slab<InFlight>, answer: Answer) -> bool;
+    /// What came of any other.
     fn other(&mut self, reaped: Reaped);
 }
 
 /// Of a backend, which has no others but its own.
 impl Reaping for Vec<IoCompletion> {
+    /// Of a read, a write or nothing, a success.
+    ///
+    /// Nothing is moved twice: what the operation owns goes from its slot to where it is wanted, and
+    /// the slot, which owns nothing then, is forgotten as it stands.
     #[inline(always)]
-    fn plain(&mut self, completion: IoCompletion) {
-        self.push(completion);
+    fn plain(&mut self, slots: &mut Slab<InFlight>, answer: Answer) -> bool {
+        let Answer { key, result, .. } = answer;
+        if result < 0 {
+            return false;
+        }
+        let Some(mut held) = slots.held(key) else { return false };
+        let InFlight { operation, owner: Owner::Backend, .. } = held.get_mut() else {
+            return false;
+        };
+        if !answer.is_last() {
+            return false;
+        }
+        // Before there is anything that would have to be dropped if there were no memory.
+        if self.len() == self.capacity() {
+            self.reserve(1);
+        }
+        let mut put = |buffer| {
+            let (handle, result) = (IoHandle(key), Ok(result as usize));
+            // Written where it stays.
+            let place = self.spare_capacity_mut().as_mut_ptr();
+            // SAFETY: there is room for one.
+            let place = unsafe { &mut *place };
+            place.write(IoCompletion { handle, result, buffer, descriptor: None });
+            // SAFETY: it was written above.
+            unsafe { self.set_len(self.len() + 1) };
+        };
+        match operation {
+            IoOperation::Nop => put(None),
+            IoOperation::Read { fd: fd @ IoFd(Target::Owned(_)), buffer, .. }
+            | IoOperation::Write { fd: fd @ IoFd(Target::Owned(_)), buffer, .. } => {
+                drop(fd.take());
+                buffer.end();
+                put(Some(std::mem::replace(buffer, IoBuffer::Vec(Vec::new()))));
+            }
+            _ => return false,
+        }
+        held.forget();
+        true
     }
 
     #[cold]
@@ -90,8 +154,10 @@ impl Reaping for Vec<IoCompletion> {
 
 /// Of a ring.
 impl Reaping for Vec<Reaped> {
-    fn plain(&mut self, completion: IoCompletion) {
-        self.push(Reaped::Backend(completion));
+    /// None: what becomes of any depends on its owner.
+    #[inline(always)]
+    fn plain(&mut self, _: &mut Slab<InFlight>, _: Answer) -> bool {
+        false
     }
 
     #[inline]
@@ -100,81 +166,75 @@ impl Reaping for Vec<Reaped> {
     }
 }
 
-/// Settles the completion that is most: the only one of a read, a write or nothing, a success, of
-/// which a backend hears. False leaves everything to [`settle`].
-///
-/// Nothing is moved twice: what the operation owns goes from its slot to where it is wanted, and the
-/// slot, which owns nothing then, is forgotten as it stands.
+/// Settles any other, and counts it.
 #[inline(always)]
-pub(super) fn settle_plain(
+pub(super) fn settle_other(
     slots: &mut Slab<InFlight>,
-    entry: &cqueue::Entry,
+    answer: Answer,
     tables: &mut Table,
+    stats: &mut IoStats,
     into: &mut impl Reaping,
-) -> bool {
-    let (key, result, flags) = (entry.user_data(), entry.result(), entry.flags());
-    let Some(InFlight { operation, extra: Extra::None, owner: Owner::Backend }) =
-        slots.get_mut(key)
-    else {
-        return false;
-    };
-    if result < 0 || cqueue::more(flags) {
-        return false;
-    }
-    let (handle, result) = (IoHandle(key), Ok(result as usize));
-    match operation {
-        IoOperation::Nop => {
-            into.plain(IoCompletion { handle, result, buffer: None, descriptor: None });
+) {
+    let Answer { key, result, flags } = answer;
+    // By words, for which the answer need not lie in memory.
+    settle_words(slots, key, (result, flags), tables, stats, into);
+}
+
+#[inline(never)]
+fn settle_words(
+    slots: &mut Slab<InFlight>,
+    key: u64,
+    (result, flags): (i32, u32),
+    tables: &mut Table,
+    stats: &mut IoStats,
+    into: &mut impl Reaping,
+) {
+    let answer = Answer { key, result, flags };
+    match settle(slots, answer, tables) {
+        Some(reaped) => {
+            stats.completed += u64::from(answer.is_last());
+            if let Some(reaped) = reaped {
+                into.other(reaped);
+            }
         }
-        IoOperation::Read { .. } | IoOperation::Write { .. } => {
-            tables.end(operation);
-            let (IoOperation::Read { fd, buffer, .. } | IoOperation::Write { fd, buffer, .. }) =
-                operation
-            else {
-                return false;
-            };
-            drop(fd.take());
-            buffer.end();
-            let buffer = Some(std::mem::replace(buffer, IoBuffer::Vec(Vec::new())));
-            into.plain(IoCompletion { handle, result, buffer, descriptor: None });
-        }
-        _ => return false,
+        // Of nobody: counted. A descriptor that it brought belongs to no one who is known.
+        None => stats.stale += 1,
     }
-    slots.forget(key);
-    true
 }
 
 /// Hands a completion to its owner. The outer `None` says that there is no such operation.
 #[expect(clippy::option_option, reason = "no such operation, and nothing to do, are two things")]
-pub(super) fn settle(
+#[inline]
+fn settle(
     slots: &mut Slab<InFlight>,
-    key: u64,
-    entry: &cqueue::Entry,
-    is_last: bool,
+    answer: Answer,
     tables: &mut Table,
 ) -> Option<Option<Reaped>> {
+    let Answer { key, result, flags } = answer;
     let in_flight = slots.get_mut(key)?;
-    let result = entry.result();
     match &mut in_flight.owner {
         Owner::Done(_) => return None, // its one completion was here (U2)
         Owner::Multi(multi) => {
             let brings = matches!(in_flight.operation, IoOperation::Accept { .. }) && result >= 0;
             // SAFETY: (U6) the kernel made it for this operation.
             let descriptor = brings.then(|| unsafe { OwnedFd::from_raw_fd(result) });
-            multi.arrived.push_back(Arrived { result, flags: entry.flags(), descriptor });
-            multi.is_ended = is_last;
+            multi.arrived.push_back(Arrived { result, flags, descriptor });
+            multi.is_ended = answer.is_last();
             return Some(multi.waker.take().map(Reaped::Wake));
         }
-        Owner::Orphan if !is_last => {
+        Owner::Orphan if !answer.is_last() => {
             let brings = matches!(in_flight.operation, IoOperation::Accept { .. }) && result >= 0;
             // SAFETY: (U6) the kernel made it for this operation.
             let descriptor = brings.then(|| unsafe { OwnedFd::from_raw_fd(result) });
             return Some(descriptor.map(Reaped::Descriptor));
         }
-        Owner::Future(waker) => {
-            let waker = waker.take();
-            in_flight.owner = Owner::Done(result);
+        Owner::Future(_) | Owner::Joined(_) => {
             tables.end(&in_flight.operation);
+            let waker = match std::mem::replace(&mut in_flight.owner, Owner::Done(result)) {
+                Owner::Future(waker) => waker,
+                Owner::Joined(waker) => Some(waker),
+                _ => None,
+            };
             return Some(waker.map(Reaped::Wake));
         }
         Owner::Backend | Owner::Batch { .. } | Owner::Orphan => {}

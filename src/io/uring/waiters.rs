@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! - **W1** A task joins before it looks for completions a last time: what comes before that look it
-//!   finds, and for what comes behind it the watcher finds its waker.
+//!   finds, and for what comes behind it the watcher finds its waker. A task that has joined and not
+//!   left is known: it looks again and no more.
 //! - **W2** A task that was woken and does not look, since it was leaked, costs the others the
 //!   watcher's patience and no more: `looks` has not moved, so that all are woken. One whose sign of
 //!   life the watcher has not seen when it begins to wait sees the completion itself.
@@ -38,6 +39,12 @@ impl Bell {
             return found;
         }
         self.add(key, waker);
+        self.stay(look)
+    }
+
+    /// The same for a task that has joined with the very waker, and not left since.
+    #[inline]
+    pub(super) fn stay<R>(&self, look: impl FnOnce() -> R) -> R {
         if !mutant("bell_fence") {
             // ord: SeqCst, keeps what `look` reads behind this task's sign of life, for the fence in
             // `looks` (W2): Acquire and Release would let both miss each other.
@@ -61,9 +68,13 @@ impl Bell {
         drop(left);
     }
 
+    /// Gives a sign of life, for who has the ring: nobody else writes it.
+    #[inline]
     pub(super) fn look(&self) {
+        // ord: Relaxed, this thread's own, or handed over with the ring.
+        let looks = self.looks.load(Ordering::Relaxed);
         // ord: Relaxed, a sign of life.
-        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// How often it was looked so far, asked behind a completion.
@@ -117,14 +128,15 @@ mod models {
         let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
         // ord: Acquire, pairs with the kernel's Release.
         let is_done = || done.load(Ordering::Acquire);
-        loop {
-            bell.look();
-            if is_done() || bell.join(key, &waker, is_done) {
-                bell.look();
-                return bell.leave(key);
-            }
+        bell.look();
+        let mut is_over = is_done() || bell.join(key, &waker, is_done);
+        while !is_over {
             thread::park();
+            bell.look();
+            is_over = is_done() || bell.stay(is_done);
         }
+        bell.look();
+        bell.leave(key);
     }
 
     fn check(model: impl Fn() + Send + Sync + 'static) {
