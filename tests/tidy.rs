@@ -137,6 +137,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/lane/seat.rs", "keeps the address of a thread's producer"),
     ("src/lane/staging.rs", "fills a mapping that one consumer owns"),
     ("src/logger/signals.rs", "installs signal handlers, and calls those before"),
+    ("src/record/sum.rs", "calls code for processors that have the instruction"),
     ("src/render/zone.rs", "asks the C library for the local time"),
     ("src/ring/slot.rs", "hands values to shared cells"),
     ("src/ring/values.rs", "moves values through shared cells"),
