@@ -150,6 +150,7 @@ pub mod __private {
     pub use crate::emit::span::{Parent, SpanSite};
     pub use crate::emit::template::is_deferrable;
     pub use crate::emit::{callsite, clock, emit, emit_message};
+    pub use crate::record::Sum;
 }
 
 /// Compiles what README.md shows.

@@ -262,6 +262,11 @@ impl Staging {
         Some(buffer)
     }
 
+    /// Buffers that there are.
+    pub(crate) fn n_made(&self) -> usize {
+        self.n_made as usize
+    }
+
     /// Takes a buffer back whose block is Written.
     pub(crate) fn give_back(&mut self, buffer: Buffer) {
         self.free.push(buffer);

@@ -35,6 +35,7 @@ mod level;
 mod loss;
 mod open_spans;
 mod run;
+mod sum;
 pub mod template;
 mod value;
 
@@ -51,6 +52,7 @@ pub use loss::{CAUSES, Cause, LEVELS, Losses};
 pub(crate) use open_spans::OpenSpans;
 pub(crate) use run::thread_name_bytes;
 pub use run::{CODEC_COMPACT, CODEC_RAW, RUN_HEAD_BYTES_MAX, RawRun, RunHead};
+pub use sum::Sum;
 pub(crate) use value::take_value;
 pub use value::{Value, Values, error_chain};
 

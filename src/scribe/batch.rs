@@ -205,7 +205,8 @@ impl Batch {
         if len + align <= room {
             block::put_sections(self.buffer.payload(), runs_len, definitions(), anchors)
                 .expect("the room was measured");
-            let len = block::seal_aligned(self.buffer.bytes(), salt, offset, &header, align)
+            let sum = encoder.sum(&self.buffer.payload()[..len]);
+            let len = block::seal_summed(self.buffer.bytes(), salt, offset, &header, align, sum)
                 .expect("the room was measured");
             return Ready { block: Block::Staged(self.buffer.seal(len)), len, events, entry };
         }
@@ -214,7 +215,8 @@ impl Batch {
         bytes[BLOCK_HEADER_BYTES..][..runs_len].copy_from_slice(&self.buffer.payload()[..runs_len]);
         block::put_sections(&mut bytes[BLOCK_HEADER_BYTES..], runs_len, definitions(), anchors)
             .expect("the room was measured");
-        let len = block::seal_aligned(&mut bytes, salt, offset, &header, align)
+        let sum = encoder.sum(&bytes[BLOCK_HEADER_BYTES..][..len]);
+        let len = block::seal_summed(&mut bytes, salt, offset, &header, align, sum)
             .expect("the room was measured");
         let sealed = self.buffer.seal(BLOCK_HEADER_BYTES + runs_len);
         Ready { block: Block::Copied(sealed, bytes), len, events, entry }

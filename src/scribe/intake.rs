@@ -15,6 +15,10 @@ use crate::record::{Cause, HEAD_BYTES, Head, Level, Losses, RunHead};
 /// Bytes of a lane that are encoded before its head moves: its producer waits no longer than that.
 const STRIDE_BYTES: usize = 64 << 10;
 
+/// Lines of records that are longer on average are not given up: memory takes them more slowly than
+/// the producer's processor.
+const LONG_BYTES: usize = 192;
+
 /// Rounds of looking whether a producer is done.
 const SPINS: u32 = 300;
 
@@ -212,7 +216,7 @@ impl Intake {
             if stride.is_empty() {
                 self.losses_version = self.noted.version;
             }
-            if is_flood {
+            if is_flood && encoded.consumed < LONG_BYTES * encoded.count as usize {
                 self.lines.give_up(&stride[..encoded.consumed]);
             }
             if lost > 0 {

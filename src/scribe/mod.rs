@@ -23,6 +23,7 @@ mod intake_tests;
 mod kept;
 mod loss_notice;
 mod moved;
+mod nap;
 pub(crate) mod progress;
 mod queue;
 mod segments;
@@ -63,9 +64,6 @@ use crate::monitor::Mutex;
 use crate::record::{Anchor, OpenSpans};
 use crate::record::compact::Encoder;
 
-/// Pause between turns while lanes call: long enough that the scribe does not fight producers
-/// for their cache lines, short enough that a lane of 1 MiB does not fill (SPIKE.md of the design).
-const NAP: Duration = Duration::from_micros(100);
 /// Naps before the scribe sleeps, so that lanes which fill again soon do not pay for waking it.
 const QUIET_TURNS: u32 = 20;
 /// How often owner file and segment are looked for, and an idle logger does a whole turn.
@@ -188,7 +186,7 @@ impl Scribe {
             if is_idle && self.quiet_turns >= QUIET_TURNS {
                 self.sleep();
             } else {
-                std::thread::sleep(NAP);
+                std::thread::sleep(self.nap());
             }
         }
     }

@@ -38,7 +38,9 @@ pub(crate) struct Queue {
 struct State {
     ops: VecDeque<Op>,
     free: Vec<Buffer>,
-    /// The file thread waits for the kernel rather than here.
+    /// The file thread waits here.
+    waits: bool,
+    /// It waits for the kernel rather than here.
     waits_elsewhere: Option<Waker>,
     /// The scribe has no buffer left to fill.
     is_short: bool,
@@ -65,11 +67,12 @@ impl Queue {
     }
 
     fn wake(&self, mut state: Guard<'_, State>) {
-        let waker = state.waits_elsewhere.take();
+        let (waker, waits) = (state.waits_elsewhere.take(), state.waits);
         drop(state);
         match waker {
             Some(waker) => waker.wake(),
-            None => self.changed.notify_all(),
+            None if waits => self.changed.notify_all(),
+            None => {}
         }
     }
 
@@ -140,7 +143,9 @@ impl Queue {
             if keeps && state.is_short {
                 return Op::Sync;
             }
+            state.waits = true;
             self.changed.wait(&mut state);
+            state.waits = false;
         }
     }
 

@@ -20,7 +20,7 @@
 //! bytes each. Blocks begin at multiples of the segment's alignment, 64 as a rule.
 
 use crate::record::compact::{Decoder, Malformed, RAW_BYTES_MAX};
-use crate::record::{Anchor, Definitions, Level, RawRun};
+use crate::record::{Anchor, Definitions, Level, RawRun, Sum};
 
 const VERSION_AT: usize = 4;
 const KIND_AT: usize = 5;
@@ -188,6 +188,22 @@ pub fn seal_aligned(
     header: &BlockHeader,
     align: usize,
 ) -> Option<usize> {
+    let payload = buffer.get(HEADER_BYTES..HEADER_BYTES + header.stored_len as usize)?;
+    let mut sum = Sum::default();
+    sum.extend(payload);
+    seal_summed(buffer, salt, offset, header, align, sum)
+}
+
+/// Like [`seal_aligned`], of a payload that was summed up before.
+#[must_use]
+pub(crate) fn seal_summed(
+    buffer: &mut [u8],
+    salt: Salt,
+    offset: u64,
+    header: &BlockHeader,
+    align: usize,
+    payload: Sum,
+) -> Option<usize> {
     debug_assert!(
         align.is_power_of_two() && offset.is_multiple_of(align as u64),
         "blocks are aligned"
@@ -198,7 +214,8 @@ pub fn seal_aligned(
     if header.stored_len as usize > stored_max(header.kind) || padded > buffer.len() {
         return None;
     }
-    let payload_crc = salt.crc(offset, &[&buffer[HEADER_BYTES..end]]);
+    let payload_crc = payload.behind(salt.crc(offset, &[]));
+    debug_assert_eq!(payload_crc, salt.crc(offset, &[&buffer[HEADER_BYTES..end]]), "of all of it");
     let header = BlockHeader { version: VERSION, flags: 0, payload_crc, ..*header };
     buffer[..HEADER_BYTES].copy_from_slice(&header.encode(salt, offset));
     buffer[end..padded].fill(0);

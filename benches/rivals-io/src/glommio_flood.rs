@@ -41,7 +41,7 @@ pub fn flood(depth: usize) -> Flood {
         join_all(workers).await;
         let (wall, used) = (began.elapsed().as_secs_f64(), own_thread() - used);
         file.close_rc().await.expect("a disk");
-        (wall, used, used)
+        Flood { wall, writer: used, behind: used, process: used }
     });
     std::fs::remove_file(&path).expect("it");
     flood

@@ -2,7 +2,7 @@
 //! end to end beside tokio-uring, compio, monoio and glommio.
 //!
 //! ```text
-//! cargo run --release -- [rows|nop|read|append|scribe]… [--rounds N]
+//! cargo run --release -- [rows|nop|read|append|scribe|encoded]… [--rounds N]
 //! cargo run --release -- count SIDE-ROW N      # one row alone, N times, for callgrind:
 //! for n in 10 60; do valgrind --tool=callgrind --callgrind-out-file=/dev/null \
 //!     --toggle-collect='*counted*' target/release/rivals-io count own-push $n; done
@@ -14,6 +14,7 @@
 //! Each figure is the median of the rounds, which go through all in turn, so that a slow moment of
 //! the machine falls on all of them.
 
+mod coded_flood;
 mod glommio_flood;
 mod own;
 mod raw;
@@ -82,7 +83,7 @@ fn main() {
     let rounds = args.iter().position(|arg| arg == "--rounds");
     let rounds = rounds.map_or(9, |at| args[at + 1].parse().expect("a number"));
     let is_on = |name: &str| {
-        let named = ["rows", "nop", "read", "append", "scribe"];
+        let named = ["rows", "nop", "read", "append", "scribe", "encoded"];
         let any = args.iter().any(|arg| named.contains(&&**arg));
         !any || args.iter().any(|arg| arg == name)
     };
@@ -118,8 +119,11 @@ fn main() {
         );
     }
     if is_on("scribe") {
-        scribe::floods(rounds);
+        scribe::floods(rounds, false);
         scribe::durable(rounds.min(5));
+    }
+    if args.iter().any(|arg| arg == "encoded") {
+        scribe::floods(rounds, true);
     }
     if is_on("append") {
         compare(

@@ -10,17 +10,28 @@ use std::time::{Duration, Instant};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use ttlog::{BackPressurePolicy, Builder, Compression, Durability, Handle, Keep, Rotate};
 
-use crate::{BLOCK, glommio_flood, median};
+use crate::{BLOCK, coded_flood, glommio_flood, median};
 
 pub const BYTES: usize = 1 << 30;
 /// As the file thread reserves.
 pub const RESERVE: usize = 64 << 20;
-const TEXT: usize = 4000;
+pub const TEXT: usize = 4000;
+pub const N_EVENTS: usize = BYTES / TEXT;
 const WAIT: Duration = Duration::from_secs(300);
 const N_DURABLE: usize = 200;
 
-/// A gibibyte: seconds of the wall, of the thread that writes, and of all threads but the caller's.
-pub type Flood = (f64, f64, f64);
+/// A gibibyte in a file: seconds.
+#[derive(Clone, Copy)]
+pub struct Flood {
+    /// Of the wall.
+    pub wall: f64,
+    /// Of the processor, by the thread that writes,
+    pub writer: f64,
+    /// by all threads but the caller's, where there is one beside the writer,
+    pub behind: f64,
+    /// and by all of the process.
+    pub process: f64,
+}
 
 pub fn dir() -> PathBuf {
     std::env::temp_dir().join(format!("rivals-io-scribe-{}", std::process::id()))
@@ -42,6 +53,14 @@ fn threads(name: &str) -> f64 {
 pub fn own_thread() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("/proc");
     text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).expect("a number") / 1e9
+}
+
+/// Processor time of the whole process, the kernel's threads that work for it included.
+pub fn process() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is written to.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn raw_flood(depth: usize) -> Flood {
@@ -93,7 +112,7 @@ fn raw_flood(depth: usize) -> Flood {
     let (wall, used) = (began.elapsed().as_secs_f64(), own_thread() - used);
     drop(ring);
     std::fs::remove_file(&path).expect("it");
-    (wall, used, used)
+    Flood { wall, writer: used, behind: used, process: used }
 }
 
 fn logger(durability: Durability) -> Handle {
@@ -110,61 +129,61 @@ fn logger(durability: Durability) -> Handle {
 fn scribe_flood() -> Flood {
     let handle = logger(Durability::Never);
     let text = "x".repeat(TEXT);
-    let began = Instant::now();
-    let mut n = 0;
-    while (n + 1) * TEXT < BYTES {
+    let (began, process_before) = (Instant::now(), process());
+    for _ in 0..N_EVENTS {
         ttlog::info!(logger: &handle, text = text.as_str(), "flood");
-        n += 1;
     }
     handle.flush(WAIT).expect("everything");
-    let wall = began.elapsed().as_secs_f64();
-    let (files, all) = (threads("ttlog-files"), threads("ttlog-"));
+    let (wall, all) = (began.elapsed().as_secs_f64(), process() - process_before);
+    let (writer, behind) = (threads("ttlog-files"), threads("ttlog-"));
     assert_eq!(handle.stats().lost(), 0);
     let each = BYTES as f64 / handle.stats().bytes_written as f64;
     handle.shutdown(WAIT).expect("an end");
     std::fs::remove_dir_all(dir().join("log")).expect("it");
-    (wall * each, files * each, all * each)
+    Flood { wall: wall * each, writer: writer * each, behind: behind * each, process: all * each }
 }
 
 /// Blocks that the others have in flight; ttlog has eight with the kernel.
 const DEPTHS: [usize; 2] = [4, 8];
 
-/// All in turn; a line each.
-pub fn floods(rounds: usize) {
-    let mut ways: Vec<(String, Box<dyn Fn() -> Flood>)> = Vec::new();
-    for depth in DEPTHS {
-        ways.push((format!("raw io-uring, {depth}"), Box::new(move || raw_flood(depth))));
+/// All in turn, or only those that encode; a line each.
+pub fn floods(rounds: usize, only_encoders: bool) {
+    let mut ways: Vec<(String, Box<dyn Fn(bool) -> Flood>)> = Vec::new();
+    for depth in DEPTHS.into_iter().filter(|_| !only_encoders) {
+        ways.push((format!("raw io-uring, {depth}"), Box::new(move |_| raw_flood(depth))));
     }
-    for depth in DEPTHS {
-        ways.push((format!("glommio, {depth}"), Box::new(move || glommio_flood::flood(depth))));
+    for depth in DEPTHS.into_iter().filter(|_| !only_encoders) {
+        ways.push((format!("glommio, {depth}"), Box::new(move |_| glommio_flood::flood(depth))));
     }
-    ways.push(("ttlog, scribe".to_owned(), Box::new(scribe_flood)));
+    for (name, as_ttlog) in [("raw that encodes, 8", false), ("the same, as ttlog", true)] {
+        let flood = move |is_first| coded_flood::flood(8, as_ttlog, is_first);
+        ways.push((name.to_owned(), Box::new(flood)));
+    }
+    ways.push(("ttlog, scribe".to_owned(), Box::new(|_| scribe_flood())));
     let mut rows = vec![Vec::new(); ways.len()];
-    for _ in 0..rounds {
+    for round in 0..rounds {
         for ((_, flood), rows) in ways.iter().zip(&mut rows) {
-            rows.push(flood());
+            rows.push(flood(round == 0));
         }
     }
     println!("\na gibibyte past the page cache, 256 KiB, so many in flight, to a new file");
+    println!("  {:22} seconds, of the processor: writer, with encoder, process", "");
     let column =
         |rows: &[Flood], at: fn(&Flood) -> f64| -> f64 { median(rows.iter().map(at).collect()) };
     for ((name, _), rows) in ways.iter().zip(&rows) {
-        let (wall, writer) = (column(rows, |row| row.0), column(rows, |row| row.1));
-        let all = column(rows, |row| row.2);
-        println!(
-            "  {name:24} {wall:.3} s, writer {writer:.3} s of the processor, with encoder {all:.3}"
-        );
+        let (wall, writer) = (column(rows, |row| row.wall), column(rows, |row| row.writer));
+        let (behind, process) = (column(rows, |row| row.behind), column(rows, |row| row.process));
+        println!("  {name:22} {wall:.3}   {writer:.3}   {behind:.3}   {process:.3}");
     }
     let Some((own, others)) = rows.split_last() else { return };
+    println!("  ttlog in pairs: bandwidth, and processor: writer, with encoder, process");
     for ((name, _), other) in ways.iter().zip(others) {
         let ratio = |at: fn(&Flood) -> f64| {
             median(other.iter().zip(own).map(|(other, own)| at(own) / at(other)).collect())
         };
-        let (speed, writer) = (1.0 / ratio(|row| row.0), ratio(|row| row.1));
-        println!(
-            "  ttlog in pairs with {name}: {speed:.2} x the bandwidth, {writer:.2} x the writer's \
-             processor time"
-        );
+        let (speed, writer) = (1.0 / ratio(|row| row.wall), ratio(|row| row.writer));
+        let (behind, process) = (ratio(|row| row.behind), ratio(|row| row.process));
+        println!("  {name:22} {speed:.2} x   {writer:.2} x   {behind:.2} x   {process:.2} x");
     }
     let _ = std::fs::remove_dir_all(dir());
 }
