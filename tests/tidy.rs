@@ -139,6 +139,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/logger/signals.rs", "installs signal handlers, and calls those before"),
     ("src/render/zone.rs", "asks the C library for the local time"),
     ("src/ring/slot.rs", "hands values to shared cells"),
+    ("src/ring/lines.rs", "asks for cache lines"),
     ("src/ring/values.rs", "moves values through shared cells"),
     ("src/scribe/flight.rs", "lends staging memory to the kernel"),
     ("src/sync_epoch_loom.rs", "reclamation by epochs for the model checker"),
