@@ -5,7 +5,11 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 use std::ptr::NonNull;
+
+#[cfg(all(target_os = "linux", not(miri), not(loom)))]
+use rustix::mm::{Advice, madvise};
 
 use super::lines::{LINE_BYTES, ask_to_read, ask_to_write};
 use crate::sync::cell::UnsafeCell;
@@ -23,6 +27,27 @@ const AHEAD_BYTES_MAX: usize = 64 * LINE_BYTES;
 /// processor foresees them better.
 const SHORT_BYTES: usize = 64 * LINE_BYTES;
 const SHORT_PART_BYTES: usize = 8 * LINE_BYTES;
+
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Values of so many bytes in all are put on huge pages. A larger ring's are not: a page comes when
+/// it is touched first, and who pushes may wait long for a huge one.
+const HUGE_BYTES: RangeInclusive<usize> = HUGE_PAGE_BYTES..=64 << 20;
+
+/// Asks the kernel for huge pages, and for all of them now. Each is a hint: where it has none, the
+/// memory is what it was.
+///
+/// # Safety
+///
+/// The memory is the caller's, and as large as that.
+unsafe fn use_huge_pages(memory: NonNull<u8>, bytes: usize) {
+    #[cfg(all(target_os = "linux", not(miri), not(loom)))]
+    for advice in [Advice::LinuxHugepage, Advice::LinuxPopulateWrite] {
+        // SAFETY: neither changes what is in the memory; the last page may be shared with others.
+        let _ = unsafe { madvise(memory.as_ptr().cast(), bytes, advice) };
+    }
+    #[cfg(not(all(target_os = "linux", not(miri), not(loom))))]
+    let _ = (memory, bytes);
+}
 
 /// How many values of type `T`, at least one, are about so many bytes.
 const fn values_in<T>(bytes: usize) -> usize {
@@ -47,7 +72,9 @@ unsafe impl<T: Send> Sync for Values<T> {}
 
 impl<T> Values<T> {
     fn layout(len: usize) -> Option<Layout> {
-        Layout::array::<UnsafeCell<MaybeUninit<T>>>(len).ok()?.align_to(VALUES_ALIGN).ok()
+        let layout = Layout::array::<UnsafeCell<MaybeUninit<T>>>(len).ok()?;
+        let is_huge = HUGE_BYTES.contains(&layout.size());
+        layout.align_to(if is_huge { HUGE_PAGE_BYTES } else { VALUES_ALIGN }).ok()
     }
 
     pub(super) fn new(len: usize) -> Option<Self> {
@@ -57,7 +84,12 @@ impl<T> Values<T> {
         } else {
             // SAFETY: the size is not zero.
             let memory = unsafe { alloc(layout) };
-            NonNull::new(memory.cast())?
+            let memory = NonNull::new(memory)?;
+            if layout.align() == HUGE_PAGE_BYTES {
+                // SAFETY: as long as it was allocated, and nobody uses it yet.
+                unsafe { use_huge_pages(memory, layout.size()) };
+            }
+            memory.cast()
         };
         for n in 0..len {
             // SAFETY: `n` is within the allocation.
