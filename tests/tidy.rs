@@ -143,11 +143,13 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/ring/slot.rs", "hands values to shared cells"),
     ("src/ring/values.rs", "moves values through shared cells"),
     ("src/scribe/flight.rs", "lends staging memory to the kernel"),
+    ("src/sync_lines.rs", "asks for cache lines"),
     ("src/sync_epoch_loom.rs", "reclamation by epochs for the model checker"),
     // Measuring has to read the same counter.
     ("benches/common/clock.rs", "reads the processor's tick counter"),
     ("benches/rivals-ring/src/apart.rs", "gives memory to an epoch"),
     ("benches/rivals-io/src/coded_flood.rs", "drives the raw crate, whose interface is unsafe"),
+    ("benches/rivals-ring/src/floor.rs", "touches one line in each of many"),
     ("benches/rivals-io/src/raw.rs", "drives the raw crate, whose interface is unsafe"),
     ("benches/rivals-io/src/scribe.rs", "drives the raw crate, whose interface is unsafe"),
     ("benches/rivals-ring/src/measure.rs", "reads the processor's tick counter"),

@@ -175,6 +175,10 @@ impl<T> Core<T> {
         if let Some(overflow) = self.overflow.as_ref().filter(|_| refusal == Refusal::Full) {
             return overflow.push(self, item);
         }
+        let item = match self.push_evicting_one(item) {
+            Ok(()) => return Ok(()),
+            Err(item) => item,
+        };
         let mut debt = Debt::none();
         let claimed = match refusal {
             Refusal::Full => self.claim_by_policy(1, deadline, &mut debt),

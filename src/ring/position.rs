@@ -116,6 +116,14 @@ impl Positions {
         }
     }
 
+    /// How many positions from this one on are free for all that producers know, for hints alone.
+    #[inline]
+    pub(super) fn known_free(&self, position: u64) -> usize {
+        // ord: Relaxed, no slot is touched for it.
+        let seen = self.producers.head_seen.load(Ordering::Relaxed);
+        (self.span.saturating_sub(position.wrapping_sub(seen)) / STEP) as usize
+    }
+
     /// Claims for a producer whose turn it is by order of waiting: it looks at the head itself and
     /// leaves the copy as it is, so that those who are held back stay so.
     pub(super) fn claim_in_turn(&self, want: usize) -> Result<(u64, usize), Refusal> {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 use super::head::Held;
+use super::lines::{LINE_BYTES, ask_to_write};
 use super::position::{Positions, Refusal, STEP};
 use super::values::Values;
 use super::weaken;
@@ -19,28 +20,9 @@ const COMMITTED: u64 = 1;
 /// Set in a stamp: and those of a run behind it, whose length is in place of the next stamp.
 const RUN: u64 = 2;
 /// How many slots ahead of its own a push asks for the lines it will write.
-#[cfg(target_arch = "x86_64")]
-const AHEAD: u64 = 8;
-
+const AHEAD: usize = 8;
 /// Of a longer value so many lines are asked for; those behind them come by themselves.
-#[cfg(target_arch = "x86_64")]
 const LINES_AHEAD: usize = 4;
-#[cfg(target_arch = "x86_64")]
-const LINE_BYTES: usize = 64;
-
-/// Asks for a line, to be written.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn ask_for(line: *const u8) {
-    // SAFETY: a hint; it reads and writes nothing, whatever the address.
-    unsafe {
-        std::arch::asm!(
-            "prefetchw [{line}]",
-            line = in(reg) line,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
-}
 
 /// A bounded array of values with a stamp each, and the positions that say who may touch them.
 pub(super) struct Slots<T> {
@@ -100,18 +82,18 @@ impl<T> Slots<T> {
     /// of the next push waits for all stores before it, and would wait for these lines too.
     #[inline(always)]
     fn prefetch(&self, position: u64) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let index = self.index(position.wrapping_add(AHEAD * STEP));
-            let stamp = self.stamps.as_ptr().wrapping_add(index);
-            let value = self.values.address(index);
-            ask_for(stamp.cast());
-            for line in 0..size_of::<T>().div_ceil(LINE_BYTES).min(LINES_AHEAD) {
-                ask_for(value.wrapping_add(line * LINE_BYTES));
-            }
+        let value = self.values.address(self.ask_for_stamp(position, AHEAD));
+        for line in 0..size_of::<T>().div_ceil(LINE_BYTES).min(LINES_AHEAD) {
+            ask_to_write(value.wrapping_add(line * LINE_BYTES));
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = position;
+    }
+
+    /// Asks for the stamp of the slot that lies `ahead` of a position, and says which that is.
+    #[inline(always)]
+    fn ask_for_stamp(&self, position: u64, ahead: usize) -> usize {
+        let index = self.index(position.wrapping_add(ahead as u64 * STEP));
+        ask_to_write(self.stamps.as_ptr().wrapping_add(index).cast());
+        index
     }
 
     #[inline(always)]
@@ -193,11 +175,16 @@ impl<T> Claim<'_, T> {
         let slots = self.slots;
         let first = slots.index(self.position);
         let until_end = (slots.mask + 1 - first).min(self.count);
+        let free = slots.at.known_free(self.position.wrapping_add(self.count as u64 * STEP));
+        if free > 0 {
+            slots.ask_for_stamp(self.position, (2 * self.count).max(AHEAD));
+        }
         let (front, back) = items.give_up(self.count).split_at(until_end);
+        let behind = back.len() + free;
         // SAFETY: (I1, I3) the claim owns these slots; the parcel gave the items up.
-        unsafe { slots.values.write_many(first, front.as_ptr().cast(), front.len()) };
+        unsafe { slots.values.write_many(first, front.as_ptr().cast(), front.len(), behind) };
         // SAFETY: as above, on from the beginning of the array.
-        unsafe { slots.values.write_many(0, back.as_ptr().cast(), back.len()) };
+        unsafe { slots.values.write_many(0, back.as_ptr().cast(), back.len(), free) };
         match self.count {
             1 => slots.commit(self.position),
             _ => slots.commit_run(self.position, self.count),

@@ -229,3 +229,34 @@ fn a_push_that_finds_the_ring_closed_while_it_waits_gets_its_item_back() {
     assert!(matches!(waiting.join().unwrap(), Err(PushError::Closed(1))));
     assert_eq!(take(&ring, 2), [0]);
 }
+
+/// Batches and takes of many lengths, so that each begins and ends somewhere else in the array.
+fn in_order_through<const N: usize>(capacity: usize) {
+    let ring = LockFreeRingBuffer::<[u32; N]>::new(capacity, DropNewest);
+    let (mut pushed, mut taken) = (0_u32, 0_u32);
+    let mut out = Vec::new();
+    for n in (1..).map(|n| n * 37 % (capacity + 3)).take(100) {
+        let mut items: Vec<_> = (pushed..pushed + n as u32).map(|item| [item; N]).collect();
+        pushed += ring.push_from(&mut items) as u32;
+        ring.take_into(&mut out, n * 2 / 3 + 1);
+        for item in out.drain(..) {
+            assert_eq!(item, [taken; N]);
+            taken += 1;
+        }
+    }
+    assert_eq!(ring.len(), (pushed - taken) as usize);
+}
+
+#[test]
+fn batches_of_any_size_come_out_in_order() {
+    in_order_through::<0>(1000);
+    in_order_through::<1>(5000);
+    in_order_through::<3>(1000);
+    in_order_through::<64>(100);
+    in_order_through::<300>(70);
+}
+
+#[test]
+fn a_ring_on_huge_pages_is_like_any_other() {
+    in_order_through::<64>(20_000);
+}

@@ -5,12 +5,58 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 
+#[cfg(all(target_os = "linux", not(miri), not(loom)))]
+use rustix::mm::{Advice, madvise};
+
+use super::lines::{LINE_BYTES, ask_to_read, ask_to_write};
 use crate::sync::cell::UnsafeCell;
 
 /// Values begin on a cache line, so that one of 64 bytes touches one line.
-const VALUES_ALIGN: usize = 64;
+const VALUES_ALIGN: usize = LINE_BYTES;
+/// A run of values is copied in parts of about this size: a long copy would be left to the string
+/// instructions, which wait for each line that another processor has.
+const PART_BYTES: usize = 16 * LINE_BYTES;
+/// So far ahead, at least and at most, a batch asks for the lines that the next will write: as far
+/// as the batch is long, if that lies between.
+const AHEAD_BYTES_MIN: usize = 32 * LINE_BYTES;
+const AHEAD_BYTES_MAX: usize = 64 * LINE_BYTES;
+/// A take no longer than this asks for its lines itself, a part ahead; in a longer one the
+/// processor foresees them better.
+const SHORT_BYTES: usize = 64 * LINE_BYTES;
+const SHORT_PART_BYTES: usize = 8 * LINE_BYTES;
+
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Values of so many bytes in all are put on huge pages. A larger ring's are not: a page comes when
+/// it is touched first, and who pushes may wait long for a huge one.
+const HUGE_BYTES: RangeInclusive<usize> = HUGE_PAGE_BYTES..=64 << 20;
+
+/// Asks the kernel for huge pages, and for all of them now. Each is a hint: where it has none, the
+/// memory is what it was.
+///
+/// # Safety
+///
+/// The memory is the caller's, and as large as that.
+unsafe fn use_huge_pages(memory: NonNull<u8>, bytes: usize) {
+    #[cfg(all(target_os = "linux", not(miri), not(loom)))]
+    for advice in [Advice::LinuxHugepage, Advice::LinuxPopulateWrite] {
+        // SAFETY: neither changes what is in the memory; the last page may be shared with others.
+        let _ = unsafe { madvise(memory.as_ptr().cast(), bytes, advice) };
+    }
+    #[cfg(not(all(target_os = "linux", not(miri), not(loom))))]
+    let _ = (memory, bytes);
+}
+
+/// How many values of type `T`, at least one, are about so many bytes.
+const fn values_in<T>(bytes: usize) -> usize {
+    match size_of::<T>() {
+        0 => usize::MAX,
+        size if size < bytes => bytes / size,
+        _ => 1,
+    }
+}
 
 /// The cells of the values, on cache lines; which of them are alive is told by the stamps.
 pub(super) struct Values<T> {
@@ -26,7 +72,9 @@ unsafe impl<T: Send> Sync for Values<T> {}
 
 impl<T> Values<T> {
     fn layout(len: usize) -> Option<Layout> {
-        Layout::array::<UnsafeCell<MaybeUninit<T>>>(len).ok()?.align_to(VALUES_ALIGN).ok()
+        let layout = Layout::array::<UnsafeCell<MaybeUninit<T>>>(len).ok()?;
+        let is_huge = HUGE_BYTES.contains(&layout.size());
+        layout.align_to(if is_huge { HUGE_PAGE_BYTES } else { VALUES_ALIGN }).ok()
     }
 
     pub(super) fn new(len: usize) -> Option<Self> {
@@ -36,7 +84,12 @@ impl<T> Values<T> {
         } else {
             // SAFETY: the size is not zero.
             let memory = unsafe { alloc(layout) };
-            NonNull::new(memory.cast())?
+            let memory = NonNull::new(memory)?;
+            if layout.align() == HUGE_PAGE_BYTES {
+                // SAFETY: as long as it was allocated, and nobody uses it yet.
+                unsafe { use_huge_pages(memory, layout.size()) };
+            }
+            memory.cast()
         };
         for n in 0..len {
             // SAFETY: `n` is within the allocation.
@@ -51,6 +104,14 @@ impl<T> Values<T> {
     #[inline(always)]
     pub(super) fn address(&self, index: usize) -> *const u8 {
         self.cells.as_ptr().wrapping_add(index).cast()
+    }
+
+    /// Asks for the lines of `count` values from this index on, or as many as there are.
+    #[inline(always)]
+    fn ask(&self, index: usize, count: usize, ask: impl Fn(*const u8)) {
+        let bytes = count.min(self.len.saturating_sub(index)) * size_of::<T>();
+        let start = self.address(index);
+        (0..bytes).step_by(LINE_BYTES).for_each(|at| ask(start.wrapping_add(at)));
     }
 
     #[inline(always)]
@@ -86,17 +147,34 @@ impl<T> Values<T> {
         })
     }
 
+    /// Writes a run of values, and asks for the lines of those that come next: of the `behind` slots
+    /// behind it, which nobody uses now.
+    ///
     /// # Safety
     ///
     /// As for [`write`](Self::write), for each of `count` slots, none beyond the array's end; the
     /// values at `from` are given up.
     #[inline]
-    pub(super) unsafe fn write_many(&self, index: usize, from: *const T, count: usize) {
+    pub(super) unsafe fn write_many(
+        &self,
+        index: usize,
+        from: *const T,
+        count: usize,
+        behind: usize,
+    ) {
         debug_assert!(index + count <= self.len, "I6");
         if cfg!(not(loom)) {
+            let most = values_in::<T>(AHEAD_BYTES_MAX);
+            let ahead = count.clamp(values_in::<T>(AHEAD_BYTES_MIN), most);
             let to = self.cells.as_ptr().cast::<T>().wrapping_add(index);
-            // SAFETY: a cell is as its value in memory; the caller owns them all.
-            unsafe { std::ptr::copy_nonoverlapping(from, to, count) };
+            for at in (0..count).step_by(values_in::<T>(PART_BYTES)) {
+                let part = values_in::<T>(PART_BYTES).min(count - at);
+                let asked = part.min((count + behind).saturating_sub(at + ahead));
+                self.ask(index.saturating_add(at + ahead), asked, ask_to_write);
+                let (from, to) = (from.wrapping_add(at), to.wrapping_add(at));
+                // SAFETY: a cell is as its value in memory; the caller owns them all.
+                unsafe { std::ptr::copy_nonoverlapping(from, to, part) };
+            }
             return;
         }
         for n in 0..count {
@@ -114,9 +192,19 @@ impl<T> Values<T> {
     pub(super) unsafe fn read_many(&self, index: usize, to: &mut [MaybeUninit<T>]) {
         debug_assert!(index + to.len() <= self.len, "I6");
         if cfg!(not(loom)) {
-            let from = self.cells.as_ptr().cast::<MaybeUninit<T>>().wrapping_add(index);
-            // SAFETY: a cell is as its value in memory; the caller owns them all.
-            unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+            let is_short = size_of_val(to) <= SHORT_BYTES;
+            let part = values_in::<T>(if is_short { SHORT_PART_BYTES } else { PART_BYTES });
+            let (mut index, mut left) = (index, to.len());
+            for to in to.chunks_mut(part) {
+                left -= to.len();
+                if is_short {
+                    self.ask(index + to.len(), left.min(part), ask_to_read);
+                }
+                let from = self.cells.as_ptr().cast::<MaybeUninit<T>>().wrapping_add(index);
+                // SAFETY: a cell is as its value in memory; the caller owns them all.
+                unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+                index += to.len();
+            }
             return;
         }
         for (n, place) in to.iter_mut().enumerate() {

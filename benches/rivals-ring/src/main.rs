@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run --release -- [saturated|batch|evict|latency|single|memory|epoch]… [--rounds N] [--ms N]
 //!                        [--only NAME-PART] [--items 8,64,256] [--capacity 1024]
+//! cargo run --release -- lines
+//! valgrind --tool=cachegrind --cache-sim=yes rivals-ring count evict|force_push|batch|disruptor N
 //! ```
 //!
 //! Each figure is the median of the rounds, which go through all queues in turn, so that a slow
@@ -10,6 +12,7 @@
 
 mod apart;
 mod disruptor_run;
+mod floor;
 mod measure;
 mod queues;
 
@@ -110,6 +113,12 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("epoch") => return apart::epoch(),
         Some("memory") => return apart::memory(),
+        Some("lines") => return floor::lines(),
+        Some("count") => {
+            let mut args = std::env::args().skip(2);
+            let (what, times) = (args.next(), args.next().and_then(|n| n.parse().ok()));
+            return floor::count(&what.unwrap_or_default(), times.unwrap_or(0));
+        }
         _ => {}
     }
     let o = Options::from_args();
