@@ -189,6 +189,8 @@ pub(crate) use weaken;
 
 #[path = "sync_calls.rs"]
 mod calls;
+#[path = "sync_lines.rs"]
+pub(crate) mod lines;
 #[cfg(not(loom))]
 pub(crate) use calls::CENTURY;
 pub(crate) use calls::{call_each, deadline};

@@ -125,15 +125,15 @@ impl<T> Part<T> {
     }
 }
 
-/// The slots of a part that a value with this hash may take.
+/// The slots of a part that a value with this hash may take: its upper bits say where they begin.
 #[inline]
 fn tries<T>(slots: &[Slot<T>], hash: u64) -> impl Iterator<Item = &Slot<T>> {
     let mask = slots.len() - 1;
-    let at = (hash >> 20) as usize;
+    let at = (hash >> (u64::BITS - slots.len().ilog2())) as usize;
     (0..TRIES).map(move |i| &slots[(at + i) & mask])
 }
 
-/// Spreads the lower bits of a number over those of a hash that choose a slot.
+/// Spreads the bits of a number over the upper ones of a hash, which choose a slot.
 #[cfg(any(feature = "tracing", test))]
 #[inline]
 pub(crate) const fn hash(number: u64) -> u64 {

@@ -14,6 +14,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+#[cfg(target_arch = "x86_64")]
+use crate::sync::lines::LINE_BYTES;
+
 /// Bytes that must be there for a look: the loads lie apart, so that none fetches for the next.
 pub(crate) const LOOK_BYTES: usize = N_LOADS * STEP_BYTES;
 /// Loads of one look, each of which waits for the one before.
@@ -73,10 +76,6 @@ impl Lines {
         }
     }
 }
-
-/// Bytes of a cache line.
-#[cfg(target_arch = "x86_64")]
-const LINE_BYTES: usize = 64;
 
 /// Writes the lines of these bytes back to memory and drops them from all caches.
 #[cfg(target_arch = "x86_64")]

@@ -46,7 +46,7 @@ use std::cell::Cell;
 
 use super::memory::Memory;
 use crate::record::{HEAD_BYTES, Head, RECORD_PAD};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, barrier, compiler_fence, mutant, weaken};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, barrier, compiler_fence, lines, mutant, weaken};
 
 /// Indices of the words in a lane's header.
 #[cfg(not(loom))]
@@ -175,6 +175,9 @@ impl Drop for Reopen<'_> {
         self.gate.store(self.to, weaken!("gate_store", Ordering::Release));
     }
 }
+
+/// How far before it writes a producer asks for lines: more than are under way at once (RFC.md).
+const AHEAD_BYTES: usize = 1280;
 
 impl Producer {
     const_but_for_models! {
@@ -352,7 +355,9 @@ impl Producer {
         }
         debug_assert!(len.is_multiple_of(8) && len >= HEAD_BYTES);
         // SAFETY: (R2, R5) the gate says that these bytes are the producer's and do not wrap.
-        fill(unsafe { self.bytes(tail, len) });
+        let bytes = unsafe { self.bytes(tail, len) };
+        lines::ask_ahead(bytes, AHEAD_BYTES);
+        fill(bytes);
         self.commit(tail + len as u64);
         true
     }

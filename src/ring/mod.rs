@@ -67,7 +67,6 @@ mod head;
 mod inlet;
 #[cfg(loom)]
 mod items_loom;
-mod lines;
 #[cfg(all(test, loom))]
 mod models;
 #[cfg(any(feature = "serde", test))]

@@ -8,11 +8,11 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 use super::head::Held;
-use super::lines::{LINE_BYTES, ask_to_write};
 use super::position::{Positions, Refusal, STEP};
 use super::values::Values;
 use super::weaken;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::lines::{LINE_BYTES, ask_to_write};
 use crate::sync::mutant;
 
 /// Set in a stamp: the value of this position is there.

@@ -11,8 +11,8 @@ use std::ptr::NonNull;
 #[cfg(all(target_os = "linux", not(miri), not(loom)))]
 use rustix::mm::{Advice, madvise};
 
-use super::lines::{LINE_BYTES, ask_to_read, ask_to_write};
 use crate::sync::cell::UnsafeCell;
+use crate::sync::lines::{LINE_BYTES, ask_to_read, ask_to_write};
 
 /// Values begin on a cache line, so that one of 64 bytes touches one line.
 const VALUES_ALIGN: usize = LINE_BYTES;

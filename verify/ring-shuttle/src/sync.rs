@@ -8,6 +8,9 @@ pub(crate) use std::sync::Arc;
 #[path = "../../../src/sync_calls.rs"]
 mod calls;
 pub(crate) use calls::{call_each, deadline};
+#[expect(dead_code, reason = "the ring asks for lines one by one")]
+#[path = "../../../src/sync_lines.rs"]
+pub(crate) mod lines;
 
 /// True: loops that only save time are cut short.
 pub(crate) const MODELLED: bool = true;

@@ -5,11 +5,11 @@
 //! are asked for come side by side.
 
 /// As long as a cache line of most processors; on others the hints are too many or too few.
-pub(super) const LINE_BYTES: usize = 64;
+pub(crate) const LINE_BYTES: usize = 64;
 
 /// Asks for a line, to be written.
 #[inline(always)]
-pub(super) fn ask_to_write(line: *const u8) {
+pub(crate) fn ask_to_write(line: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a hint; it reads and writes nothing, whatever the address.
     unsafe {
@@ -23,9 +23,21 @@ pub(super) fn ask_to_write(line: *const u8) {
     let _ = line;
 }
 
+/// Asks for as many lines as these bytes have, so far behind their beginning, to be written soon.
+#[inline(always)]
+pub(crate) fn ask_ahead(bytes: &[u8], ahead: usize) {
+    let first = bytes.as_ptr().wrapping_add(ahead);
+    ask_to_write(first);
+    let mut more = LINE_BYTES;
+    while more < bytes.len() {
+        ask_to_write(first.wrapping_add(more));
+        more += LINE_BYTES;
+    }
+}
+
 /// Asks for a line, to be read.
 #[inline(always)]
-pub(super) fn ask_to_read(line: *const u8) {
+pub(crate) fn ask_to_read(line: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: as above.
     unsafe {
