@@ -281,7 +281,10 @@ impl<'a> Values<'a> {
 
     /// True when all are as the definition has them.
     pub(super) fn is_like(&self, defined: &Defined) -> bool {
-        *self.told() == *defined.like
+        match &self.others {
+            None => self.n_alike == defined.like.len(),
+            Some(others) => *others.told == *defined.like,
+        }
     }
 
     /// The values in a definition's order, each behind its kind; of two for one field the later.
