@@ -175,9 +175,13 @@ impl<T> Core<T> {
         if let Some(overflow) = self.overflow.as_ref().filter(|_| refusal == Refusal::Full) {
             return overflow.push(self, item);
         }
-        let item = match self.push_evicting_one(item) {
-            Ok(()) => return Ok(()),
-            Err(item) => item,
+        let item = match refusal {
+            Refusal::Full => match self.push_evicting_one(item) {
+                Ok(()) => return Ok(()),
+                Err(item) => item,
+            },
+            // Who is refused for good does not lock the head: one who takes would find nothing.
+            Refusal::Closed => item,
         };
         let mut debt = Debt::none();
         let claimed = match refusal {

@@ -230,6 +230,18 @@ fn a_push_that_finds_the_ring_closed_while_it_waits_gets_its_item_back() {
     assert_eq!(take(&ring, 2), [0]);
 }
 
+#[test]
+fn a_push_into_a_closed_ring_keeps_nobody_from_taking() {
+    let ring = ring(2, DropOldest);
+    ring.push(0).unwrap();
+    ring.close();
+    // Who ends a turn of the head lowers this flag.
+    ring.slots.at.consumer.turn_wanted().store(true, Ordering::Relaxed);
+    assert!(matches!(ring.push(1), Err(PushError::Closed(1))));
+    assert!(ring.slots.at.consumer.turn_wanted().load(Ordering::Relaxed));
+    assert_eq!(take(&ring, 2), [0]);
+}
+
 /// Batches and takes of many lengths, so that each begins and ends somewhere else in the array.
 fn in_order_through<const N: usize>(capacity: usize) {
     let ring = LockFreeRingBuffer::<[u32; N]>::new(capacity, DropNewest);

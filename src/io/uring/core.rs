@@ -44,6 +44,8 @@ pub(super) struct Core {
     is_lazy: bool,
     /// Completions that the kernel owes for the entries which it has taken.
     n_owed: usize,
+    /// They were more than there is room for, and have not all come since.
+    is_overdrawn: bool,
     doorbell: Option<Arc<Doorbell>>,
     is_doorbell_armed: bool,
     was_rung: bool,
@@ -70,6 +72,7 @@ impl Core {
             is_active: is_lazy,
             is_lazy,
             n_owed: 0,
+            is_overdrawn: false,
             doorbell: None,
             is_doorbell_armed: false,
             was_rung: false,
@@ -303,10 +306,12 @@ impl Core {
         let n_cq_entries = self.ring.params().cq_entries() as usize;
         let submission = self.ring.submission();
         self.n_owed += n_before - submission.len().min(n_before);
-        // As long as all that the kernel owes has room, it holds nothing back.
-        let may_overflow = self.n_owed > n_cq_entries;
+        // As long as all that the kernel owes has room, it holds nothing back. Once it found none, it
+        // may say so only after room was made: so until it owes nothing but the doorbell's answer.
+        self.is_overdrawn |= self.n_owed > n_cq_entries;
+        self.is_overdrawn &= self.n_owed > usize::from(self.is_doorbell_armed);
         self.is_active = self.is_lazy
-            || may_overflow
+            || self.is_overdrawn
             || !submission.is_empty()
             || submission.cq_overflow();
         drop(submission);
