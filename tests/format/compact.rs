@@ -31,6 +31,8 @@ pub(crate) fn round_trip(
         let runs: Vec<_> = Decoder::new(&block[..*at], schemas).map(Result::unwrap).collect();
         let raw: usize = runs.iter().map(|run| run.bytes.len()).sum();
         assert_eq!(raw, encoder.raw_bytes());
+        let (payload, before) = (&block[..*at], crc32c::crc32c(b"salt"));
+        assert_eq!(encoder.sum(payload).behind(before), crc32c::crc32c_append(before, payload));
         back.extend(runs);
         *at = 0;
         encoder.reset();
@@ -162,6 +164,18 @@ proptest! {
         for run in Decoder::new(&bytes, &definitions) {
             let _ = run;
         }
+    }
+}
+
+/// Long runs that are stored as they lie are summed up while they are copied, others later.
+#[test]
+fn blocks_of_both_codecs_have_the_sum_of_their_bytes() {
+    for (name, workload) in Workload::ALL {
+        let records = workload.records(3_000);
+        let codecs = [CODEC_RAW, CODEC_COMPACT, CODEC_RAW, CODEC_RAW, CODEC_COMPACT];
+        let runs = codecs.map(|codec| (RunHead::default(), records.clone(), codec));
+        let back = round_trip(&workload, &runs, 256 << 10);
+        assert_eq!(joined(&back), records.repeat(codecs.len()), "{name}");
     }
 }
 

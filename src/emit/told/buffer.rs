@@ -344,4 +344,48 @@ mod tests {
         drop(buffer);
         assert!(KEPT.take().is_none());
     }
+
+    /// Whatever is put in whatever order, as a plain list of bytes would have it.
+    #[test]
+    fn any_values_in_any_order_lie_as_in_a_list() {
+        let mut state = 0x9e37_79b9_u64;
+        let mut next = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let text = "ab€".repeat(200);
+        for _ in 0..3_000 {
+            let mut room = ROOM;
+            let mut buffer = Buffer::new(&mut room);
+            let mut expected = Vec::new();
+            for _ in 0..next(24) {
+                let len = [next(9), next(40), next(120), next(600)][next(4) as usize] as usize;
+                let len = (0..=len).rev().find(|len| text.is_char_boundary(*len)).unwrap();
+                let part = &text[..len];
+                match next(5) {
+                    0 => {
+                        buffer.put([7; 16]);
+                        expected.extend([7; 16]);
+                    }
+                    1 => {
+                        assert!(buffer.put_sized(part.as_bytes()));
+                        expected.extend(sized(part));
+                    }
+                    2 => {
+                        assert!(buffer.put_text(format_args!("{part}{len}{part}")));
+                        expected.extend(sized(&format!("{part}{len}{part}")));
+                    }
+                    3 => {
+                        buffer.put([3; 1]);
+                        expected.extend([3; 1]);
+                    }
+                    _ => {
+                        buffer.make_room(len).fill(9);
+                        expected.extend(vec![9; len]);
+                    }
+                }
+                assert_eq!(buffer.filled(), expected);
+            }
+        }
+    }
 }
