@@ -153,6 +153,8 @@ impl<'r> Buffer<'r> {
     /// Gives a room that it owns back, or keeps it for the thread's next long record.
     ///
     /// Whoever calls it puts another in its place, or is the last to have the buffer.
+    #[cold]
+    #[inline(never)]
     fn give_back(&mut self) {
         if self.room_len() == ROOM_BYTES {
             return;
@@ -228,16 +230,8 @@ impl Drop for Buffer<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.room_len() != ROOM_BYTES {
-            self.drop_larger();
+            self.give_back();
         }
-    }
-}
-
-impl Buffer<'_> {
-    #[cold]
-    #[inline(never)]
-    fn drop_larger(&mut self) {
-        self.give_back();
     }
 }
 
