@@ -5,12 +5,13 @@
 //!      └─► thread: a pass when adoption is through, at each roll, and now and then
 //! end   ─► a pass, if there was a roll since the last
 //!
-//! pack: a thread of the lowest priority, while there is something to pack and the logger is not busy
+//! pack: a thread of low priority, while there is something to pack and the logger is not busy
 //! ```
 //!
 //! A pass never runs on the scribe's thread, the file thread or a caller's (S7): who waits for one
 //! waits for another thread, and not for long. It has the priority of any thread: at the lowest, on a
-//! busy machine, it fell behind a logger that rolled 250 times a second.
+//! busy machine, it fell behind a logger that rolled 250 times a second. An end waits for whoever packs
+//! only while that one has a part to clear away.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -26,6 +27,7 @@ use crate::emit::clock;
 use crate::io::{Disk, FileDisk};
 use crate::lane::owner;
 use crate::lane::place::SHARED_MEMORY;
+use crate::lane::process;
 use crate::monitor::{Condvar, Mutex};
 use crate::notice::Seldom;
 use crate::scribe::progress::Progress;
@@ -52,6 +54,18 @@ const BUSY_BYTES_A_SECOND: f64 = (64 << 20) as f64;
 /// The size of a block, as a rule.
 const BLOCK_BYTES: u64 = 256 << 10;
 
+/// What is done about packing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packer {
+    Nobody,
+    /// A thread looks for what is to be packed: an end need not wait for it.
+    Looks,
+    /// It writes a part, and stops behind the block that it is at.
+    Writes,
+    /// The logger has ended, and nothing is packed any more.
+    Ended,
+}
+
 /// What a logger's segments are kept by.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
@@ -67,8 +81,7 @@ pub(crate) struct Upkeep {
     passed: AtomicU64,
     seldom: Mutex<Seldom>,
     packing: Option<How>,
-    /// True while there is a thread that packs.
-    packs: Mutex<bool>,
+    packer: Mutex<Packer>,
     packed: Condvar,
     /// Segments that were looked at and stay as they are.
     stay: Mutex<HashSet<PathBuf>>,
@@ -88,7 +101,7 @@ impl Upkeep {
             passed: AtomicU64::new(0),
             seldom: Mutex::new(Seldom::new(Duration::from_secs(60))),
             packing: config.packing(),
-            packs: Mutex::new(false),
+            packer: Mutex::new(Packer::Nobody),
             packed: Condvar::default(),
             stay: Mutex::default(),
         }
@@ -106,10 +119,21 @@ impl Upkeep {
         if self.passed.load(Ordering::Relaxed) != segments {
             self.pass_elsewhere(segments, timeout.min(END_WAIT));
         }
-        // Whoever packs stops behind the block that it is at, and clears its part away.
-        let mut packs = self.packs.lock();
+        let mut packer = self.packer.lock();
         let until = Instant::now() + timeout.min(END_WAIT);
-        self.packed.wait_while_until(&mut packs, |packs| *packs, until);
+        self.packed.wait_while_until(&mut packer, |packer| *packer == Packer::Writes, until);
+        *packer = Packer::Ended;
+    }
+
+    /// Goes from one state of packing to the next; false if another has come between.
+    fn packer_goes(&self, from: Packer, to: Packer) -> bool {
+        let mut packer = self.packer.lock();
+        let is_so = *packer == from;
+        if is_so {
+            *packer = to;
+            self.packed.notify_all();
+        }
+        is_so
     }
 
     /// Makes passes until the logger ends.
@@ -159,7 +183,7 @@ impl Upkeep {
     /// Packs what is to be packed on a thread of its own, unless there is one.
     fn pack_elsewhere(self: &Arc<Self>, progress: &Arc<Progress>) {
         let Some(how) = self.packing else { return };
-        if std::mem::replace(&mut *self.packs.lock(), true) {
+        if !self.packer_goes(Packer::Nobody, Packer::Looks) {
             return;
         }
         let (upkeep, progress) = (self.clone(), progress.clone());
@@ -167,9 +191,8 @@ impl Upkeep {
         let work = move || {
             let _packing = packing;
             crate::lane::thread::mark_internal();
-            crate::lane::process::block_signals();
-            // Without the lower priority it works as well.
-            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+            process::block_signals();
+            process::lower_priority();
             if let Err(error) = upkeep.pack(how, &progress) {
                 let dir = upkeep.dir.display();
                 upkeep.seldom.lock().say(|| format!("segments stay unpacked: {dir}: {error}"));
@@ -202,7 +225,12 @@ impl Upkeep {
                     locked(&self.dir, work).map(|done| done.is_some())
                 };
                 let goes_on = |_| pace.goes_on();
-                match pack::pack(&FileDisk, &path, how, self.logger, &goes_on, &publish) {
+                if !self.packer_goes(Packer::Looks, Packer::Writes) {
+                    return Ok(());
+                }
+                let packed = pack::pack(&FileDisk, &path, how, self.logger, &goes_on, &publish);
+                self.packer_goes(Packer::Writes, Packer::Looks);
+                match packed {
                     Ok(Packed::Done(..)) => {}
                     Ok(Packed::Stopped) => return Ok(()),
                     Ok(Packed::Stays) => drop(self.stay.lock().insert(path)),
@@ -222,7 +250,7 @@ impl Upkeep {
         let work = move || {
             let _busy = busy;
             crate::lane::thread::mark_internal();
-            crate::lane::process::block_signals();
+            process::block_signals();
             upkeep.pass(segments);
         };
         // Without the thread the next pass does it.
@@ -237,7 +265,10 @@ struct Packing(Arc<Upkeep>);
 
 impl Drop for Packing {
     fn drop(&mut self) {
-        *self.0.packs.lock() = false;
+        let mut packer = self.0.packer.lock();
+        if *packer != Packer::Ended {
+            *packer = Packer::Nobody;
+        }
         self.0.packed.notify_all();
     }
 }
@@ -306,4 +337,25 @@ pub(crate) fn is_owned(segment: &Stored, uid: u32) -> bool {
     let owner = segment.path.with_file_name(name::owner(logger));
     let is_there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
     is_there(&owner) || is_there(&Path::new(SHARED_MEMORY).join(name::place(uid, logger)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_packed_for_a_logger_that_has_ended() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = Builder::new(dir.path());
+        let upkeep = Arc::new(Upkeep::new(dir.path(), &SegmentHeader::default(), &config));
+        assert!(upkeep.packer_goes(Packer::Nobody, Packer::Looks));
+        assert!(!upkeep.packer_goes(Packer::Nobody, Packer::Looks), "one thread packs");
+        let looks = Packing(upkeep.clone());
+        assert!(upkeep.packer_goes(Packer::Looks, Packer::Writes));
+        assert!(upkeep.packer_goes(Packer::Writes, Packer::Looks));
+        upkeep.at_end(&Progress::default(), Duration::from_secs(60));
+        assert!(!upkeep.packer_goes(Packer::Looks, Packer::Writes), "it would leave a part");
+        drop(looks);
+        assert!(!upkeep.packer_goes(Packer::Nobody, Packer::Looks), "another would begin");
+    }
 }

@@ -92,7 +92,7 @@ pub(crate) fn keep_pace(dir: &Path, base: &Path) {
 pub(crate) fn in_background(dir: PathBuf, then: impl FnOnce() + Send + 'static) {
     // Without the thread the next start tries again.
     let _ = spawn(move || {
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+        crate::lane::process::lower_priority();
         owner::clear_leftovers(&dir);
         // A directory that cannot be listed is told by who writes there.
         if let Ok(report) = adopt_all(Some(&FileDisk), &dir, Report::default()) {

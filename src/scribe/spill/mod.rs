@@ -183,7 +183,7 @@ impl Spill {
 
     /// The drainer: makes spill files segments until none is left.
     fn drain_all(&self) {
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
+        crate::lane::process::lower_priority();
         let mut seldom = Seldom::new(Duration::from_secs(60));
         loop {
             let mut state = self.state.lock();
