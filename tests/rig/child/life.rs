@@ -62,9 +62,9 @@ fn reinit(args: &Args) {
     tell(&format!("stuck={stuck} wrong={} ended={ended} {wrong:?}", wrong.len()));
 }
 
-/// The status of a child that ended within ten seconds; else it is killed.
+/// The status of a child that ended within two minutes, which is no deadlock; else it is killed.
 fn wait(pid: libc::pid_t) -> Option<i32> {
-    let (mut status, deadline) = (0, Instant::now() + Duration::from_secs(10));
+    let (mut status, deadline) = (0, Instant::now() + Duration::from_secs(120));
     // SAFETY: `status` is this function's own.
     while unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == 0 {
         if Instant::now() > deadline {
