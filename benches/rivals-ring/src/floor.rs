@@ -12,7 +12,7 @@ use disruptor::{BusySpin, Producer, build_multi_producer};
 use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
 
 use crate::Item;
-use crate::measure::pin;
+use crate::measure::{pin, time_one};
 use crate::queues::TAKE_MAX;
 
 const LINE_BYTES: usize = 64;
@@ -107,6 +107,12 @@ pub fn lines() {
             each(began.elapsed())
         );
     }
+    let step = AtomicU64::new(0);
+    let mut times: Vec<f64> = (0..10_001)
+        .map(|n| time_one(|| step.compare_exchange(n, n + 1, Ordering::Release, Ordering::Relaxed)))
+        .collect();
+    times.sort_unstable_by(f64::total_cmp);
+    println!("a locked step timed as a push is: {:.1} ns", times[5_000]);
     println!("pushes that only step, write and stamp, at 65,536, ns each:");
     for (bytes, read, own) in [
         (8, floor_of_pushes::<1>(true), floor_of_pushes::<1>(false)),
