@@ -6,7 +6,7 @@
 //!
 //! A mutant (`LANE_MUTANT=…`, under `--cfg loom` alone) weakens one step, to show that a model tells the difference.
 
-/// Atomics for statics: always std's.
+/// Atomics for statics, and for hints that order nothing: always std's.
 pub(crate) mod fixed {
     pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 }

@@ -284,8 +284,10 @@ impl<T> Core<T> {
     #[inline]
     fn take_once(&self, taker: Taker, out: &mut Vec<T>, max: usize) -> Result<usize, Busy> {
         let began = self.began();
+        // Before the head is locked, so that whoever evicts meanwhile is not held up.
+        let rested = self.slots.lead().rest();
         let mut turn = self.turn(taker)?;
-        let count = turn.take_into(out, max);
+        let count = turn.take_into(out, max, rested);
         if count > 0 {
             self.slots.at.consumer.add_take();
         }

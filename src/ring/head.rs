@@ -2,16 +2,10 @@
 //!
 //! Invariants are numbered in the parent's docs. A producer reads this line about once a lap.
 
+use super::lead::Lead;
 use super::weaken;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::thread::spin_loop;
-use crate::sync::{MODELLED, mutant};
-
-/// How often a consumer that has caught up pauses before it looks again, about half a microsecond.
-const LEAD_PAUSES: usize = if MODELLED { 0 } else { 32 };
-/// A pause that brought no more items than this was in vain.
-const IN_VAIN: usize = 2;
-const LOOKS_BETWEEN_VAIN_PAUSES: u64 = 1024;
+use crate::sync::mutant;
 
 #[derive(Debug)]
 pub(super) struct HeadLine {
@@ -24,8 +18,7 @@ pub(super) struct HeadLine {
     /// Every position before it has been seen committed (I2), if it is beyond the head.
     known: AtomicU64,
     takes: AtomicU64,
-    /// 1 if the next take pauses first, 0 if it need not; see [`HeadLine::note_lead`].
-    looks_until_pause: AtomicU64,
+    lead: Lead,
     evicted: AtomicU64,
 }
 
@@ -45,7 +38,7 @@ impl HeadLine {
             pusher_sleeps: AtomicBool::new(false),
             known: AtomicU64::new(start),
             takes: AtomicU64::new(0),
-            looks_until_pause: AtomicU64::new(0),
+            lead: Lead::new(),
             evicted: AtomicU64::new(0),
         }
     }
@@ -94,31 +87,10 @@ impl HeadLine {
         self.busy.store(false, weaken!("busy_unlock", Ordering::Release));
     }
 
-    /// Pauses a moment if the last take reached the newest item, and says so: a consumer at the
-    /// producers' heels takes from them the very lines they write, and both are slower for it.
-    #[inline]
-    pub(super) fn let_pushes_lead(&self) -> bool {
-        // ord: Relaxed, only the holder of `busy` touches it (I4).
-        let pause = self.looks_until_pause.load(Ordering::Relaxed) == 1;
-        if pause {
-            (0..LEAD_PAUSES).for_each(|_| spin_loop());
-        }
-        pause
-    }
-
-    /// Notes what a take found. A pause that brought next to nothing is not repeated soon: items
-    /// come slowly then, or from this very thread.
-    #[inline]
-    pub(super) fn note_lead(&self, count: usize, max: usize, paused: bool) {
-        // ord: Relaxed, as above.
-        let before = self.looks_until_pause.load(Ordering::Relaxed);
-        let after = match before {
-            _ if paused && count <= IN_VAIN => LOOKS_BETWEEN_VAIN_PAUSES,
-            2.. => before - 1,
-            _ => u64::from(count > 0 && count < max),
-        };
-        // ord: Relaxed, as above.
-        self.looks_until_pause.store(after, Ordering::Relaxed);
+    /// How far the consumer stays behind producers.
+    #[inline(always)]
+    pub(super) fn lead(&self) -> &Lead {
+        &self.lead
     }
 
     /// How many turns took at least one item.

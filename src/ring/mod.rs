@@ -67,6 +67,7 @@ mod head;
 mod inlet;
 #[cfg(loom)]
 mod items_loom;
+mod lead;
 #[cfg(all(test, loom))]
 mod models;
 #[cfg(any(feature = "serde", test))]

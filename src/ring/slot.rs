@@ -8,6 +8,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 use super::head::Held;
+use super::lead::Lead;
 use super::position::{Positions, Refusal, STEP};
 use super::values::Values;
 use super::weaken;
@@ -69,6 +70,19 @@ impl<T> Slots<T> {
     pub(super) fn claim_diverted(&self, count: usize) -> (u64, Claim<'_, T>) {
         let position = self.at.claim_diverted(count);
         (position, Claim { slots: self, position, count })
+    }
+
+    /// How far a consumer stays behind producers.
+    #[inline(always)]
+    pub(super) fn lead(&self) -> &Lead {
+        self.at.consumer.lead()
+    }
+
+    /// How many slots may fill while a consumer stays behind: of values of several lines each line
+    /// goes to and fro once, and nothing is won.
+    #[inline(always)]
+    fn room_for_lead(&self) -> usize {
+        if size_of::<T>() > 2 * LINE_BYTES { 0 } else { self.at.capacity() }
     }
 
     /// Becomes the consumer of the moment, if nobody is.
@@ -286,12 +300,11 @@ impl<'a, T> Turn<'a, T> {
     }
 
     /// Moves the oldest items, `max` at most, behind those in `out`; one claim of room, no other
-    /// allocation.
+    /// allocation. Whoever takes has rested first, or not.
     #[inline]
-    pub(super) fn take_into(&mut self, out: &mut Vec<T>, max: usize) -> usize {
-        let paused = self.slots.at.consumer.let_pushes_lead();
+    pub(super) fn take_into(&mut self, out: &mut Vec<T>, max: usize, rested: bool) -> usize {
         let count = self.ready(max);
-        self.slots.at.consumer.note_lead(count, max, paused);
+        self.slots.lead().note(count, max, self.slots.room_for_lead(), rested);
         out.reserve(count);
         let slots = self.slots;
         let first = slots.index(self.held.head);

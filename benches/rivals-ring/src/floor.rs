@@ -12,7 +12,7 @@ use disruptor::{BusySpin, Producer, build_multi_producer};
 use ttlog::ring::{BackPressurePolicy, LockFreeRingBuffer};
 
 use crate::Item;
-use crate::measure::pin;
+use crate::measure::{pin, time_one};
 use crate::queues::TAKE_MAX;
 
 const LINE_BYTES: usize = 64;
@@ -107,9 +107,72 @@ pub fn lines() {
             each(began.elapsed())
         );
     }
+    let step = AtomicU64::new(0);
+    let mut times: Vec<f64> = (0..10_001)
+        .map(|n| time_one(|| step.compare_exchange(n, n + 1, Ordering::Release, Ordering::Relaxed)))
+        .collect();
+    times.sort_unstable_by(f64::total_cmp);
+    println!("a locked step timed as a push is: {:.1} ns", times[5_000]);
+    println!("pushes that only step, write and stamp, at 65,536, ns each:");
+    for (bytes, read, own) in [
+        (8, floor_of_pushes::<1>(true), floor_of_pushes::<1>(false)),
+        (64, floor_of_pushes::<8>(true), floor_of_pushes::<8>(false)),
+    ] {
+        println!("{bytes:6} bytes: {read:.1} where the other read them, {own:.1} where nobody did");
+    }
 }
 
-/// `times` pushes by one thread: `evict`, `force_push`, `batch` or `disruptor`.
+/// Shares no line with anything.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+/// What pushes of `WORDS` words each cost that do nothing but what they must: a locked step of a
+/// counter, a value and a stamp, in lines that the other processor has read since. The lines lie in
+/// the other's caches, or one by one in this one's own.
+fn floor_of_pushes<const WORDS: usize>(other_reads: bool) -> f64 {
+    const SLOTS: usize = 65_536;
+    const LAPS: u64 = 20;
+    let values: Vec<[AtomicU64; WORDS]> =
+        (0..SLOTS).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect();
+    let stamps: Vec<AtomicU64> = (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
+    let (tail, turns) = (Apart(AtomicU64::new(0)), Apart(AtomicU64::new(0)));
+    let (tail, turns) = (&tail.0, &turns.0);
+    let push_lap = || {
+        for slot in 0..SLOTS {
+            let at = tail.load(Ordering::Relaxed);
+            let _ = tail.compare_exchange(at, at + 1, Ordering::Release, Ordering::Relaxed);
+            values[slot].iter().for_each(|word| word.store(at, Ordering::Relaxed));
+            stamps[slot].store(at, Ordering::Release);
+        }
+    };
+    let read_lap = || {
+        for slot in 0..SLOTS {
+            black_box(stamps[slot].load(Ordering::Acquire));
+            values[slot].iter().for_each(|word| _ = black_box(word.load(Ordering::Relaxed)));
+        }
+    };
+    let time: Duration = scope(|scope| {
+        let pushes = scope.spawn(|| {
+            pin(0);
+            (0..=LAPS).map(|n| turn(turns, 2 * n, push_lap)).skip(1).sum()
+        });
+        scope.spawn(|| {
+            pin(1);
+            (0..=LAPS).for_each(|n| {
+                turn(&turns, 2 * n + 1, || {
+                    if other_reads {
+                        read_lap()
+                    }
+                });
+            });
+        });
+        pushes.join().unwrap()
+    });
+    time.as_nanos() as f64 / (SLOTS as u64 * LAPS) as f64
+}
+
+/// `times` pushes by one thread: `evict`, `force_push`, `single`, `concurrent`, `batch` or
+/// `disruptor`.
 pub fn count(what: &str, times: usize) {
     type Small = Item<8>;
     type Large = Item<32>;
@@ -122,6 +185,29 @@ pub fn count(what: &str, times: usize) {
         "force_push" => {
             let queue = ArrayQueue::new(1024);
             (0..times).for_each(|_| _ = black_box(queue.force_push(black_box(Small::default()))));
+        }
+        "single" => {
+            let ring = LockFreeRingBuffer::new(65_536, BackPressurePolicy::DropNewest);
+            let mut out = Vec::with_capacity(TAKE_MAX);
+            for n in 1..=times {
+                let _ = black_box(ring.push(black_box(n)));
+                if n % TAKE_MAX == 0 {
+                    ring.take_into(&mut out, TAKE_MAX);
+                    black_box(&out);
+                    out.clear();
+                }
+            }
+        }
+        "concurrent" => {
+            let queue = concurrent_queue::ConcurrentQueue::bounded(65_536);
+            for n in 1..=times {
+                let _ = black_box(queue.push(black_box(n)));
+                if n % TAKE_MAX == 0 {
+                    while let Ok(item) = queue.pop() {
+                        black_box(item);
+                    }
+                }
+            }
         }
         "batch" => {
             let ring = LockFreeRingBuffer::new(65_536, BackPressurePolicy::DropNewest);
@@ -152,6 +238,6 @@ pub fn count(what: &str, times: usize) {
                 }
             }
         }
-        other => eprintln!("{other}? evict, force_push, batch or disruptor"),
+        other => eprintln!("{other}? see the head of src/main.rs"),
     }
 }

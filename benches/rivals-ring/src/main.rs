@@ -4,8 +4,10 @@
 //! cargo run --release -- [saturated|batch|evict|latency|single|memory|epoch]… [--rounds N] [--ms N]
 //!                        [--only NAME-PART] [--items 8,64,256] [--capacity 1024]
 //! cargo run --release -- lines
-//! valgrind --tool=cachegrind --cache-sim=yes rivals-ring count evict|force_push|batch|disruptor N
+//! valgrind --tool=cachegrind --cache-sim=yes rivals-ring count KIND N
 //! ```
+//!
+//! A KIND is evict, force_push, single, concurrent, batch or disruptor.
 //!
 //! Each figure is the median of the rounds, which go through all queues in turn, so that a slow
 //! moment of the machine falls on all of them.

@@ -2,9 +2,8 @@
 #![expect(unsafe_code, reason = "reads the tick counter and pins threads")]
 
 use std::hint::{black_box, spin_loop};
-use std::sync::Arc;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread::{spawn, yield_now};
 use std::time::{Duration, Instant};
 
@@ -191,6 +190,28 @@ fn ticks() -> u64 {
     }
 }
 
+/// Nanoseconds of one call, less those of timing nothing.
+pub fn time_one<R>(call: impl FnOnce() -> R) -> f64 {
+    static RATE: OnceLock<(f64, u64)> = OnceLock::new();
+    let (rate, nothing) = *RATE.get_or_init(|| (ticks_per_ns(), ticks_of_nothing()));
+    let before = ticks();
+    let done = call();
+    let after = ticks();
+    black_box(done);
+    (after - before).saturating_sub(nothing) as f64 / rate
+}
+
+fn ticks_of_nothing() -> u64 {
+    let mut empty: Vec<u64> = (0..1000)
+        .map(|_| {
+            let before = ticks();
+            ticks() - before
+        })
+        .collect();
+    empty.sort_unstable();
+    empty[500]
+}
+
 fn ticks_per_ns() -> f64 {
     let (began, first) = (Instant::now(), ticks());
     std::thread::sleep(Duration::from_millis(20));
@@ -246,16 +267,7 @@ pub fn latency<T: Copy + Default + Send + 'static, Q: Queue<T>>(
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
     stop.store(true, Ordering::Relaxed);
     consumer.join().unwrap();
-    let empty = {
-        let mut empty: Vec<u64> = (0..1000)
-            .map(|_| {
-                let before = ticks();
-                ticks() - before
-            })
-            .collect();
-        empty.sort_unstable();
-        empty[500]
-    };
+    let empty = ticks_of_nothing();
     times.sort_unstable();
     let at = |part: f64| {
         let index = (times.len() as f64 * part) as usize;
