@@ -151,6 +151,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("benches/rivals-io/src/coded_flood.rs", "drives the raw crate, whose interface is unsafe"),
     ("benches/rivals-ring/src/floor.rs", "touches one line in each of many"),
     ("benches/rivals-io/src/raw.rs", "drives the raw crate, whose interface is unsafe"),
+    ("benches/rivals-io/src/raw_owned.rs", "uses the raw crate, and keeps what the kernel has"),
     ("benches/rivals-io/src/scribe.rs", "drives the raw crate, whose interface is unsafe"),
     ("benches/rivals-ring/src/measure.rs", "reads the processor's tick counter"),
     ("benches/rivals-ring/src/queues.rs", "drives rings whose interface is unsafe"),

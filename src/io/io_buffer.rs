@@ -132,7 +132,7 @@ impl IoBuffer {
     ) -> Option<(*mut u8, u32)> {
         let (start, len, mark) = match self {
             Self::Pooled(buffer) => {
-                let (len, pinned) = (buffer.lent_len(), buffer.pinned_if_held()?);
+                let (len, pinned) = (buffer.lent_len(), buffer.pinned_mut());
                 (pinned.start(), len, Some(pinned))
             }
             Self::Pinned(buffer) => (buffer.start(), buffer.len(), Some(buffer)),
@@ -154,11 +154,7 @@ impl IoBuffer {
     #[inline(always)]
     pub(super) fn unbegin_plain(&mut self) {
         match self {
-            Self::Pooled(buffer) => {
-                if let Some(buffer) = buffer.pinned_if_held() {
-                    buffer.unbegin_owned();
-                }
-            }
+            Self::Pooled(buffer) => buffer.pinned_mut().unbegin_owned(),
             Self::Pinned(buffer) => buffer.unbegin_owned(),
             _ => {}
         }
@@ -171,10 +167,17 @@ impl IoBuffer {
     }
 
     /// Marks it as available again.
-    #[inline]
+    #[inline(always)]
     pub(super) fn end(&mut self) {
-        if let Some(buffer) = self.marked().filter(|buffer| !buffer.is_available()) {
-            buffer.toggle_owned();
+        match self {
+            Self::Pooled(buffer) => buffer.pinned_mut().end_owned(),
+            other => other.end_of_other(),
+        }
+    }
+
+    fn end_of_other(&mut self) {
+        if let Some(buffer) = self.marked() {
+            buffer.end_owned();
         }
     }
 }

@@ -3,6 +3,11 @@
 //! A key is the place in its lower half and the place's generation in its upper one. Removing a
 //! value ends the generation, so that a key of a value that is gone finds nothing, whoever has
 //! taken its place: a stale or repeated completion is harmless.
+//!
+//! ```text
+//! a place with a value   generation u32 | its own index u32       the value's key, as a whole
+//! a free one             the next one's | next free place u32     no key: no place follows itself
+//! ```
 
 /// Values by key.
 #[derive(Debug)]
@@ -15,9 +20,8 @@ pub(super) struct Slab<T> {
 
 #[derive(Debug)]
 struct Place<T> {
-    generation: u32,
-    /// The next free place, while this one is free.
-    next: u32,
+    /// The key of the value that is here; the next free place below a generation, while none is.
+    key: u64,
     value: Option<T>,
 }
 
@@ -34,12 +38,13 @@ pub(super) struct Held<'a, T> {
     place: &'a mut Place<T>,
     free: &'a mut u32,
     len: &'a mut usize,
-    index: u32,
+    key: u64,
 }
 
 const END: u32 = u32::MAX;
-/// Above every generation: keys with it are for others, such as the answers to cancellations.
-pub(super) const RESERVED: u64 = (u32::MAX as u64) << 32;
+/// From a generation to the next, and the first. Keys below are no value's, and for others, such as
+/// the answers to cancellations.
+pub(super) const FIRST_KEY: u64 = 1 << 32;
 
 impl<T> Slab<T> {
     pub(super) fn new() -> Self {
@@ -66,7 +71,7 @@ impl<T> Slab<T> {
         let n = u32::try_from(n).expect("fewer values than memory has bytes");
         let place = |index| {
             let next = if index + 1 == n { END } else { index + 1 };
-            Place { generation: 0, next, value: None }
+            Place { key: FIRST_KEY | u64::from(next), value: None }
         };
         self.free = first as u32;
         self.places.extend((first as u32..n).map(place));
@@ -77,7 +82,7 @@ impl<T> Slab<T> {
     pub(super) fn vacant_now(&mut self) -> Option<Vacant<'_, T>> {
         let index = self.free;
         let place = self.places.get_mut(index as usize)?;
-        let key = key(index, place.generation);
+        let key = key((place.key >> 32) as u32, index);
         Some(Vacant { place, free: &mut self.free, len: &mut self.len, key })
     }
 
@@ -88,18 +93,17 @@ impl<T> Slab<T> {
 
     #[inline(always)]
     pub(super) fn held(&mut self, key: u64) -> Option<Held<'_, T>> {
-        let index = key as u32;
-        let place = self.places.get_mut(index as usize)?;
-        if place.generation != (key >> 32) as u32 || place.value.is_none() {
+        let place = self.places.get_mut(key as u32 as usize)?;
+        if place.key != key || place.value.is_none() {
             return None;
         }
-        Some(Held { place, free: &mut self.free, len: &mut self.len, index })
+        Some(Held { place, free: &mut self.free, len: &mut self.len, key })
     }
 
     #[inline(always)]
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
         let place = self.places.get_mut(key as u32 as usize)?;
-        if place.generation == (key >> 32) as u32 { place.value.as_mut() } else { None }
+        if place.key == key { place.value.as_mut() } else { None }
     }
 
     /// Takes the value out; its key finds nothing from now on.
@@ -122,9 +126,8 @@ impl<T> Slab<T> {
 
     /// Keys of all values.
     pub(super) fn keys(&self) -> impl Iterator<Item = u64> + '_ {
-        let places = self.places.iter().enumerate();
-        let held = places.filter(|(_, place)| place.value.is_some());
-        held.map(|(index, place)| key(index as u32, place.generation))
+        let held = self.places.iter().filter(|place| place.value.is_some());
+        held.map(|place| place.key)
     }
 }
 
@@ -137,7 +140,8 @@ impl<T> Vacant<'_, T> {
     /// Keeps a value and returns its key.
     #[inline(always)]
     pub(super) fn insert(self, value: T) -> u64 {
-        *self.free = self.place.next;
+        *self.free = self.place.key as u32;
+        self.place.key = self.key;
         *self.len += 1;
         // A free place holds nothing that would have to be dropped first.
         std::mem::forget(self.place.value.replace(value));
@@ -163,16 +167,28 @@ impl<T> Held<'_, T> {
     /// Ends the place's generation and puts it onto the list of free ones.
     #[inline(always)]
     fn free(&mut self) {
-        self.place.generation += 1;
         *self.len -= 1;
-        // The last generation is nobody's: such a place is never used again.
-        if self.place.generation != (RESERVED >> 32) as u32 {
-            self.place.next = std::mem::replace(self.free, self.index);
+        let index = self.key as u32;
+        let (next, is_worn) = self.key.overflowing_add(FIRST_KEY);
+        if is_worn {
+            return self.place.wear();
         }
+        // Puts one index in the place of the other, without a mask.
+        self.place.key = next ^ u64::from(index ^ std::mem::replace(self.free, index));
     }
 }
 
-fn key(index: u32, generation: u32) -> u64 {
+impl<T> Place<T> {
+    /// Leaves a place alone whose generations are used up: it is on no list, and has no key.
+    #[cold]
+    #[inline(never)]
+    fn wear(&mut self) {
+        self.key = u64::from(END);
+    }
+}
+
+#[inline(always)]
+fn key(generation: u32, index: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(index)
 }
 
@@ -194,7 +210,7 @@ mod tests {
             for (n, (insert, pick)) in steps.into_iter().enumerate() {
                 if insert || live.is_empty() {
                     let key = slab.insert(n);
-                    prop_assert!(key < RESERVED);
+                    prop_assert!(key >= FIRST_KEY);
                     prop_assert!(!dead.contains(&key));
                     prop_assert!(model.insert(key, n).is_none());
                     live.push(key);
@@ -231,10 +247,11 @@ mod tests {
         let mut slab = Slab::new();
         let first = slab.insert(1);
         slab.remove(first);
-        slab.places[0].generation = u32::MAX - 1;
+        slab.places[0].key |= u64::MAX << 32;
         let last = slab.insert(2);
-        assert_eq!(slab.remove(last), Some(2));
+        assert_eq!((last >> 32, slab.remove(last)), (u32::MAX.into(), Some(2)));
         assert_eq!(slab.insert(3) as u32, 1);
-        assert!(slab.get_mut(last).is_none() && slab.get_mut(RESERVED).is_none());
+        assert!(slab.get_mut(last).is_none());
+        assert!((0..FIRST_KEY).step_by(1 << 20).chain(0..100).all(|key| slab.held(key).is_none()));
     }
 }

@@ -18,6 +18,7 @@ mod coded_flood;
 mod glommio_flood;
 mod own;
 mod raw;
+mod raw_owned;
 mod rivals;
 mod scribe;
 
@@ -159,24 +160,38 @@ const ROWS: &[Row] = &[
     (
         "allocate",
         "a buffer from the pool and back (raw: a Vec of free ones)",
-        &[("raw", raw::allocate), ("own", own::allocate), ("own-shared", own::allocate_shared)],
+        &[
+            ("raw", raw::allocate),
+            ("raw-owned", raw_owned::allocate),
+            ("own", own::allocate),
+            ("own-shared", own::allocate_shared),
+        ],
     ),
     (
         "push",
         "prepare and push one read",
-        &[("raw", raw::push), ("raw-owned", raw::owned::push), ("own", own::push)],
+        &[("raw", raw::push), ("raw-owned", raw_owned::push), ("own", own::push)],
     ),
     ("empty", "empty poll", &[("raw", raw::empty_poll), ("own", own::empty_poll)]),
     (
         "reap",
         "reap 128 completions, each",
-        &[("raw", raw::reap), ("raw-owned", raw::owned::reap), ("own", own::reap)],
+        &[("raw", raw::reap), ("raw-owned", raw_owned::reap), ("own", own::reap)],
     ),
-    ("cancel", "push one cancellation", &[("raw", raw::cancel), ("own", own::cancel)]),
+    (
+        "reap-read",
+        "reap 128 reads with their buffers, each",
+        &[("raw", raw::reap_reads), ("raw-owned", raw_owned::reap_reads), ("own", own::reap_reads)],
+    ),
+    (
+        "cancel",
+        "push one cancellation",
+        &[("raw", raw::cancel), ("raw-owned", raw_owned::cancel), ("own", own::cancel)],
+    ),
     (
         "set-up",
         "whole set-up: buffer and push",
-        &[("raw", raw::set_up), ("raw-owned", raw::owned::set_up), ("own", own::set_up)],
+        &[("raw", raw::set_up), ("raw-owned", raw_owned::set_up), ("own", own::set_up)],
     ),
     (
         "future",

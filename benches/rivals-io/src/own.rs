@@ -118,6 +118,22 @@ pub fn reap() -> f64 {
     })
 }
 
+pub fn reap_reads() -> f64 {
+    with(|things| {
+        for _ in 0..ROW {
+            let buffer = things.pool.allocate(64).expect("room");
+            things.backend.submit(IoOperation::read(&things.zero, buffer, 0)).expect("room");
+        }
+        things.backend.flush().expect("enter");
+        let reaped = time(ROW, || {
+            let n = things.backend.poll_into(Some(Duration::ZERO), &mut things.out);
+            assert_eq!(n.expect("no call"), ROW);
+        });
+        things.drain();
+        reaped
+    })
+}
+
 pub fn cancel() -> f64 {
     with(|things| {
         let (reader, writer) = std::io::pipe().expect("a pipe");

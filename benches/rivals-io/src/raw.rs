@@ -1,5 +1,4 @@
-//! Raw: the work through the `io-uring` crate as it is: no ownership, no checks. In `owned` it keeps
-//! what an operation uses until that has completed, as any program has to that does not know it.
+//! Raw: the work through the `io-uring` crate as it is: no ownership, no checks.
 #![expect(unsafe_code, reason = "the raw interface is unsafe")]
 
 use std::cell::RefCell;
@@ -19,7 +18,7 @@ thread_local! {
     ));
 }
 
-fn with<R>(work: impl FnOnce(&mut IoUring, &mut Vec<Vec<u8>>, i32) -> R) -> R {
+pub fn with<R>(work: impl FnOnce(&mut IoUring, &mut Vec<Vec<u8>>, i32) -> R) -> R {
     RING.with_borrow_mut(|(ring, buffers, zero)| work(ring, buffers, zero.as_raw_fd()))
 }
 
@@ -27,7 +26,7 @@ fn drain(ring: &mut IoUring, n: usize) {
     drain_each(ring, n, |_| {});
 }
 
-fn drain_each(ring: &mut IoUring, n: usize, mut each: impl FnMut(cqueue::Entry)) {
+pub fn drain_each(ring: &mut IoUring, n: usize, mut each: impl FnMut(cqueue::Entry)) {
     let mut left = n;
     while left > 0 {
         ring.submit_and_wait(1).expect("enter");
@@ -122,115 +121,20 @@ pub fn cancel() -> f64 {
     })
 }
 
-/// The same rows with the least that keeps buffer and file for as long as the kernel has them: a
-/// slab of both, whose keys hold an index and a generation.
-pub mod owned {
-    use std::sync::Arc;
-
-    use super::*;
-
-    type Kept = (Vec<u8>, Arc<std::fs::File>);
-
-    #[derive(Default)]
-    struct Slots {
-        places: Vec<(u32, Option<Kept>)>,
-        free: Vec<u32>,
-    }
-
-    impl Slots {
-        fn insert(&mut self, kept: Option<Kept>) -> u64 {
-            let index = self.free.pop().unwrap_or_else(|| {
-                self.places.push((0, None));
-                self.places.len() as u32 - 1
-            });
-            let place = &mut self.places[index as usize];
-            place.1 = kept;
-            u64::from(place.0) << 32 | u64::from(index)
+pub fn reap_reads() -> f64 {
+    with(|ring, buffers, zero| {
+        for (n, buffer) in buffers.iter_mut().enumerate() {
+            let read = opcode::Read::new(types::Fd(zero), buffer.as_mut_ptr(), 64).build();
+            // SAFETY: the buffers outlive the wait below.
+            unsafe { ring.submission().push(&read.user_data(n as u64)) }.expect("room");
         }
-
-        fn remove(&mut self, key: u64) -> Option<Option<Kept>> {
-            let place = self.places.get_mut(key as u32 as usize)?;
-            if place.0 != (key >> 32) as u32 {
-                return None;
-            }
-            place.0 += 1;
-            self.free.push(key as u32);
-            Some(place.1.take())
-        }
-    }
-
-    thread_local! {
-        static SLOTS: RefCell<(Slots, Arc<std::fs::File>)> = RefCell::new((
-            Slots::default(),
-            Arc::new(std::fs::File::open("/dev/zero").expect("/dev/zero")),
-        ));
-    }
-
-    fn push_one(ring: &mut IoUring, slots: &mut Slots, file: &Arc<std::fs::File>, buffer: Vec<u8>) {
-        let (start, fd) = (buffer.as_ptr().cast_mut(), types::Fd(file.as_raw_fd()));
-        let key = slots.insert(Some((buffer, Arc::clone(file))));
-        let read = opcode::Read::new(fd, start, 64).build().user_data(key);
-        // SAFETY: the slot keeps the buffer.
-        unsafe { ring.submission().push(&read) }.expect("room");
-    }
-
-    fn take_back(ring: &mut IoUring, slots: &mut Slots, free: &mut Vec<Vec<u8>>) {
-        drain_each(ring, ROW, |entry| {
-            let kept = slots.remove(entry.user_data()).expect("it was pushed");
-            free.extend(kept.map(|(buffer, _)| buffer));
-        });
-    }
-
-    pub fn push() -> f64 {
-        with(|ring, free, _| {
-            SLOTS.with_borrow_mut(|(slots, file)| {
-                let buffers = std::mem::take(free);
-                let pushed = time(ROW, || {
-                    for buffer in buffers {
-                        push_one(ring, slots, file, buffer);
-                    }
-                });
-                take_back(ring, slots, free);
-                pushed
-            })
+        ring.submit_and_wait(ROW).expect("enter");
+        let mut out = Vec::with_capacity(ROW);
+        time(ROW, || {
+            out.extend(ring.completion().map(|entry| (entry.user_data(), entry.result())));
+            assert_eq!(out.len(), ROW);
         })
-    }
-
-    pub fn set_up() -> f64 {
-        with(|ring, free, _| {
-            SLOTS.with_borrow_mut(|(slots, file)| {
-                let pushed = time(ROW, || {
-                    for _ in 0..ROW {
-                        let buffer = free.pop().expect("one is there");
-                        push_one(ring, slots, file, buffer);
-                    }
-                });
-                take_back(ring, slots, free);
-                pushed
-            })
-        })
-    }
-
-    pub fn reap() -> f64 {
-        with(|ring, _, _| {
-            SLOTS.with_borrow_mut(|(slots, _)| {
-                for _ in 0..ROW {
-                    let nop = opcode::Nop::new().build().user_data(slots.insert(None));
-                    // SAFETY: it names no memory.
-                    unsafe { ring.submission().push(&nop) }.expect("room");
-                }
-                ring.submit_and_wait(ROW).expect("enter");
-                let mut out = Vec::with_capacity(ROW);
-                time(ROW, || {
-                    out.extend(ring.completion().map(|entry| {
-                        let kept = slots.remove(entry.user_data()).expect("it was pushed");
-                        (entry.user_data(), entry.result(), kept.map(|(buffer, _)| buffer))
-                    }));
-                    assert_eq!(out.len(), ROW);
-                })
-            })
-        })
-    }
+    })
 }
 
 pub fn nops(batch: usize) -> Vec<f64> {

@@ -16,18 +16,24 @@
 //! - **L3** A push publishes the value with Release on the head, a pop reads it after an Acquire.
 //! - **L4** The tag changes with each pop and push, so that a pop whose head was popped and pushed
 //!   again in between fails, instead of taking a next node that is in use (ABA).
-//! - **L5** A holder keeps the list alive, and gives the node back to the list that made it.
-//! - **L6** Home lists are touched by the thread alone whose number they bear. A number is given to
-//!   one thread for ever, and a thread writes no number but its own, when it makes the lists: so
-//!   whoever else reads it, however late, finds that it is not at home.
-#![expect(unsafe_code, reason = "values in shared cells; proof above, L1-L6")]
+//! - **L5** A holder keeps the list alive, and gives the node back to the list that made it; who has
+//!   the list's [`Home`] keeps it alive, too.
+//! - **L6** A home list is touched by the thread alone whose number it bears. A number is given to
+//!   one thread for ever, and a thread writes no number but its own, when it makes the list: so
+//!   whoever else reads it, however late, finds that it is not at home. Who has a [`Home`] need not
+//!   look: it stays on the thread that made it, with the list.
+//! - **L7** A held node has a value: `make` puts it there, and `retire` takes it with the hold.
+//! - **L8** A node names the home of its list, which lives for as long as the list.
+//! - **L9** An index is given out once its chunk is there, and heads hold no others.
+#![expect(unsafe_code, reason = "values in shared cells; proof above, L1-L9")]
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::cell::UnsafeCell;
-use crate::sync::plain::OnceLock;
-use crate::sync::{mutant, thread, weaken};
+use crate::sync::plain::{Arc, OnceLock};
+use crate::sync::{AtomicU32, mutant, thread, weaken};
 
 const FIRST_CHUNK: usize = if cfg!(loom) { 2 } else { 64 };
 const N_CHUNKS: usize = 20;
@@ -45,15 +51,18 @@ pub(super) struct FreeList<T> {
     bare: AtomicU64,
     n_made: AtomicU64,
     chunks: [OnceLock<Box<[Node<T>]>>; N_CHUNKS],
+    home: Arc<HomeList<T>>,
 }
 
 #[derive(Debug)]
 struct Node<T> {
     index: u32,
     /// The index + 1 of the next node, 0 at the end.
-    next: AtomicU64,
+    next: AtomicU32,
     /// The next node of a home list.
     next_home: UnsafeCell<Link<T>>,
+    /// Of the list.
+    home: NonNull<HomeList<T>>,
     value: UnsafeCell<Option<T>>,
 }
 
@@ -63,40 +72,58 @@ type Link<T> = Option<NonNull<Node<T>>>;
 #[derive(Debug)]
 pub(super) struct Held<T>(NonNull<Node<T>>);
 
-/// Lists of nodes that one thread keeps for itself.
+/// Nodes of a list that one thread keeps for itself.
 #[derive(Debug)]
-pub(super) struct HomeLists<T> {
+struct HomeList<T> {
     thread: AtomicU64,
-    heads: Box<[UnsafeCell<Link<T>>]>,
+    head: UnsafeCell<Link<T>>,
+}
+
+/// A home list, for the thread that made it and is at home there.
+#[derive(Debug)]
+pub(super) struct Home<T> {
+    list: Arc<HomeList<T>>,
+    not_send: PhantomData<*const ()>,
 }
 
 // SAFETY: (L1, L2) a value is reached by one thread at a time, and handed on by L3.
 unsafe impl<T: Send> Sync for FreeList<T> {}
-// SAFETY: the list owns its values.
+// SAFETY: the list owns its values; (L6) those at home are reached by that thread alone.
 unsafe impl<T: Send> Send for FreeList<T> {}
 // SAFETY: (L2) the right to the value moves with it.
 unsafe impl<T: Send> Send for Held<T> {}
 // SAFETY: (L2) who shares it shares the value, and changes nothing.
 unsafe impl<T: Sync> Sync for Held<T> {}
-// SAFETY: (L6) one thread alone reaches the nodes.
-unsafe impl<T: Send> Sync for HomeLists<T> {}
-// SAFETY: (L6) wherever it is, the thread whose number it bears alone reaches the nodes.
-unsafe impl<T: Send> Send for HomeLists<T> {}
 
 impl<T> FreeList<T> {
+    /// A list that no thread keeps anything of for itself.
     pub(super) fn new() -> Self {
+        Self::of(NOBODY)
+    }
+
+    /// A list of which the calling thread keeps some for itself.
+    pub(super) fn at_home() -> (Self, Home<T>) {
+        let list = Self::of(thread::take_number());
+        let home = Home { list: Arc::clone(&list.home), not_send: PhantomData };
+        (list, home)
+    }
+
+    fn of(thread: u64) -> Self {
         Self {
             full: AtomicU64::new(0),
             bare: AtomicU64::new(0),
             n_made: AtomicU64::new(0),
             chunks: std::array::from_fn(|_| OnceLock::new()),
+            home: Arc::new(HomeList {
+                thread: AtomicU64::new(thread),
+                head: UnsafeCell::new(None),
+            }),
         }
     }
 
     /// A node for this value, held by the caller; `None` when the numbers ran out.
     pub(super) fn make(&self, value: T) -> Option<Held<T>> {
-        let index = self.bare_index()?;
-        let node = self.node(index);
+        let node = self.bare_node()?;
         node.value.with_mut(|cell| {
             // SAFETY: (L2) nobody else has the node.
             unsafe { *cell = Some(value) };
@@ -104,9 +131,9 @@ impl<T> FreeList<T> {
         Some(Held(NonNull::from(node)))
     }
 
-    fn bare_index(&self) -> Option<u32> {
-        if let Some(index) = self.pop_index(&self.bare) {
-            return Some(index);
+    fn bare_node(&self) -> Option<&Node<T>> {
+        if let Some(node) = self.pop_node(&self.bare) {
+            return Some(node);
         }
         // ord: Relaxed, a counter; the chunk is published by its lock.
         let index = self.n_made.fetch_add(1, Ordering::Relaxed);
@@ -119,16 +146,27 @@ impl<T> FreeList<T> {
         let (chunk, _) = place(index as u32);
         self.chunks[chunk].get_or_init(|| {
             let first = (FIRST_CHUNK << chunk) - FIRST_CHUNK;
-            (0..FIRST_CHUNK << chunk).map(|at| Node::new((first + at) as u32)).collect()
+            let home = NonNull::from(&*self.home);
+            (0..FIRST_CHUNK << chunk).map(|at| Node::new((first + at) as u32, home)).collect()
         });
-        Some(index as u32)
+        // SAFETY: (L9) it is given out here, and its chunk was made above.
+        Some(unsafe { self.node(index as u32) })
     }
 
+    /// The node of an index.
+    ///
+    /// # Safety
+    ///
+    /// `bare_node` has given the index out (L9).
     #[inline]
-    fn node(&self, index: u32) -> &Node<T> {
+    unsafe fn node(&self, index: u32) -> &Node<T> {
         let (chunk, at) = place(index);
-        let chunk = self.chunks[chunk].get().expect("made before its first index was given out");
-        &chunk[at]
+        // SAFETY: (L9) there are as many.
+        let chunk = unsafe { self.chunks.get_unchecked(chunk) }.get();
+        // SAFETY: (L9) it was made before its first index was given out.
+        let chunk = unsafe { chunk.unwrap_unchecked() };
+        // SAFETY: (L9) it has as many.
+        unsafe { chunk.get_unchecked(at) }
     }
 
     /// Puts a value onto the list.
@@ -150,7 +188,13 @@ impl<T> FreeList<T> {
     /// Takes a value with its node; `None` when nothing is there.
     #[inline]
     pub(super) fn pop(&self) -> Option<Held<T>> {
-        self.pop_index(&self.full).map(|index| Held(NonNull::from(self.node(index))))
+        self.pop_node(&self.full).map(|node| Held(NonNull::from(node)))
+    }
+
+    /// Takes what lies uppermost at home; `None` elsewhere, too.
+    pub(super) fn pop_home(&self) -> Option<Held<T>> {
+        // SAFETY: (L6) only where that was found to be the home.
+        if self.home.is_here() { unsafe { self.home.pop() } } else { None }
     }
 
     #[inline]
@@ -161,11 +205,11 @@ impl<T> FreeList<T> {
         let mut head = list.load(Ordering::Relaxed);
         loop {
             // ord: Relaxed, published by the exchange.
-            node.next.store(head & INDEX_MASK, Ordering::Relaxed);
+            node.next.store(head as u32, Ordering::Relaxed);
             let new = tag_after(head) | (u64::from(node.index) + 1);
             // ord: Release, as below.
             let released = weaken!("free_list_release", Ordering::Release);
-            // ord: Release, pairs with the Acquire in `pop_index` (L3); Relaxed for another guess.
+            // ord: Release, pairs with the Acquire in `pop_node` (L3); Relaxed for another guess.
             match list.compare_exchange_weak(head, new, released, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
@@ -174,17 +218,19 @@ impl<T> FreeList<T> {
     }
 
     #[inline]
-    fn pop_index(&self, list: &AtomicU64) -> Option<u32> {
+    fn pop_node(&self, list: &AtomicU64) -> Option<&Node<T>> {
         // ord: Acquire, pairs with the Release in `push_node`: the node's next is there (L3).
         let mut head = list.load(Ordering::Acquire);
         loop {
-            let index = (head & INDEX_MASK).checked_sub(1)? as u32;
+            let index = (head as u32).checked_sub(1)?;
+            // SAFETY: (L9) a head names what was pushed, and Acquire saw it made.
+            let node = unsafe { self.node(index) };
             // ord: Relaxed, may be stale when another popped the node: the exchange fails (L4).
-            let next = self.node(index).next.load(Ordering::Relaxed);
-            let new = tag_after(head) | next;
+            let next = node.next.load(Ordering::Relaxed);
+            let new = tag_after(head) | u64::from(next);
             // ord: Acquire, as above, also on failure, since the new head is looked into.
             match list.compare_exchange_weak(head, new, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return Some(index),
+                Ok(_) => return Some(node),
                 Err(now) => head = now,
             }
         }
@@ -192,99 +238,76 @@ impl<T> FreeList<T> {
 }
 
 impl<T> Node<T> {
-    fn new(index: u32) -> Self {
+    fn new(index: u32, home: NonNull<HomeList<T>>) -> Self {
         Self {
             index,
-            next: AtomicU64::new(0),
+            next: AtomicU32::new(0),
             next_home: UnsafeCell::new(None),
+            home,
             value: UnsafeCell::new(None),
         }
-    }
-
-    /// The value.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the node (L2).
-    #[inline]
-    unsafe fn value(&self) -> &T {
-        // SAFETY: (L2) as the caller promised.
-        let value = self.value.with(|cell| unsafe { &*cell });
-        value.as_ref().expect("a held node has a value")
     }
 }
 
 impl<T> Held<T> {
     #[inline]
-    pub(super) fn get(&self) -> &T {
+    fn node(&self) -> &Node<T> {
         // SAFETY: (L5) the list is alive, so its nodes are.
-        let node = unsafe { self.0.as_ref() };
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> &T {
         // SAFETY: (L2) this is the node's hold.
-        unsafe { node.value() }
+        let value = self.node().value.with(|cell| unsafe { &*cell });
+        debug_assert!(value.is_some(), "L7");
+        // SAFETY: (L7).
+        unsafe { value.as_ref().unwrap_unchecked() }
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self) -> &mut T {
-        self.try_get_mut().expect("a held node has a value")
-    }
-
-    #[inline(always)]
-    pub(super) fn try_get_mut(&mut self) -> Option<&mut T> {
-        // SAFETY: (L5) the list is alive, so its nodes are.
-        let node = unsafe { self.0.as_ref() };
         // SAFETY: (L2) this is the node's hold, and nobody else has it.
-        let value = node.value.with_mut(|cell| unsafe { &mut *cell });
-        value.as_mut()
+        let value = self.node().value.with_mut(|cell| unsafe { &mut *cell });
+        debug_assert!(value.is_some(), "L7");
+        // SAFETY: (L7).
+        unsafe { value.as_mut().unwrap_unchecked() }
     }
 
-    /// Puts it onto the home list `at` of the lists that its value names; elsewhere than at their
-    /// home it stays held.
+    /// Puts it onto the home list; elsewhere than at home it stays held.
     #[inline]
-    pub(super) fn go_home(
-        self,
-        at: usize,
-        home: impl FnOnce(&T) -> Option<&HomeLists<T>>,
-    ) -> Result<(), Self> {
-        // SAFETY: (L5) the list is alive, so its nodes are.
-        let node = unsafe { self.0.as_ref() };
-        // SAFETY: (L2) this is the node's hold, which ends below, behind the last look.
-        let value = unsafe { node.value() };
-        let Some(head) = home(value).and_then(|lists| lists.head(at)) else { return Err(self) };
-        head.with_mut(|head| {
+    pub(super) fn go_home(self) -> Result<(), Self> {
+        // SAFETY: (L8) the list is alive (L5).
+        let home = unsafe { self.node().home.as_ref() };
+        if !home.is_here() {
+            return Err(self);
+        }
+        home.head.with_mut(|head| {
             // SAFETY: (L6) this is the home.
             let first = unsafe { head.replace(Some(self.0)) };
             // SAFETY: (L1, L6) the node is on the list from here on.
-            node.next_home.with_mut(|next| unsafe { *next = first });
+            self.node().next_home.with_mut(|next| unsafe { *next = first });
         });
         Ok(())
     }
 }
 
-impl<T> HomeLists<T> {
-    /// Lists of the calling thread.
-    pub(super) fn here(n_lists: usize) -> Self {
-        let heads = (0..n_lists).map(|_| UnsafeCell::new(None)).collect();
-        Self { thread: AtomicU64::new(thread::take_number()), heads }
-    }
-
-    /// No lists, of no thread.
-    pub(super) fn nowhere() -> Self {
-        Self { thread: AtomicU64::new(NOBODY), heads: Box::default() }
-    }
-
-    /// A list, for the thread at home.
+impl<T> HomeList<T> {
     #[inline]
-    fn head(&self, at: usize) -> Option<&UnsafeCell<Link<T>>> {
+    fn is_here(&self) -> bool {
         // ord: Relaxed, a thread's own number is there only by its own hand (L6).
-        let is_here = self.thread.load(Ordering::Relaxed) == thread::number();
-        if is_here || mutant("home_blind") { self.heads.get(at) } else { None }
+        self.thread.load(Ordering::Relaxed) == thread::number() || mutant("home_blind")
     }
 
-    /// Takes what lies uppermost; `None` when nothing is there, or elsewhere than at home.
+    /// Takes what lies uppermost.
+    ///
+    /// # Safety
+    ///
+    /// This is the home (L6).
     #[inline]
-    pub(super) fn pop(&self, at: usize) -> Option<Held<T>> {
-        self.head(at)?.with_mut(|head| {
-            // SAFETY: (L6) this is the home.
+    unsafe fn pop(&self) -> Option<Held<T>> {
+        self.head.with_mut(|head| {
+            // SAFETY: (L6) as the caller promised.
             let first = unsafe { *head }?;
             // SAFETY: (L5) a node on the list, whose owner keeps both alive.
             let node = unsafe { first.as_ref() };
@@ -295,16 +318,20 @@ impl<T> HomeLists<T> {
             Some(Held(first))
         })
     }
+}
 
-    /// How many lie here, counted by going through them; none elsewhere than at home.
-    pub(super) fn len(&self) -> usize {
-        (0..self.heads.len()).map(|at| self.len_of(at)).sum()
+impl<T> Home<T> {
+    /// Takes what lies uppermost.
+    #[inline]
+    pub(super) fn pop(&self) -> Option<Held<T>> {
+        // SAFETY: (L6) this does not leave the home.
+        unsafe { self.list.pop() }
     }
 
-    fn len_of(&self, at: usize) -> usize {
-        let Some(head) = self.head(at) else { return 0 };
+    /// How many lie here, counted by going through them.
+    pub(super) fn len(&self) -> usize {
         // SAFETY: (L6) this is the home.
-        let first = head.with(|head| unsafe { *head });
+        let first = self.list.head.with(|head| unsafe { *head });
         let next = |node: &NonNull<Node<T>>| {
             // SAFETY: (L5) a node on the list, whose owner keeps both alive.
             let node = unsafe { node.as_ref() };
@@ -314,11 +341,11 @@ impl<T> HomeLists<T> {
         std::iter::successors(first, next).count()
     }
 
-    /// Ends the home: what is given back from here on goes elsewhere. The lists are empty.
+    /// Ends the home: what is given back from here on goes elsewhere. The list is empty.
     pub(super) fn end(&self) {
         debug_assert_eq!(self.len(), 0);
-        // ord: Relaxed, as in `head`: nobody took it for its own but this thread.
-        self.thread.store(NOBODY, Ordering::Relaxed);
+        // ord: Relaxed, as in `is_here`: nobody took it for its own but this thread.
+        self.list.thread.store(NOBODY, Ordering::Relaxed);
     }
 }
 

@@ -63,7 +63,14 @@ impl GenerationCounter {
         }
     }
 
-    /// The same for who owns the counter alone, without an exchange.
+    /// The same as `is_odd` for who owns the counter alone.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(super) fn is_odd_owned(&mut self) -> bool {
+        *self.counter.get_mut() % 2 == 1
+    }
+
+    /// Goes on for who owns the counter alone, without an exchange.
     #[cfg(not(loom))]
     #[inline]
     pub(super) fn advance_owned(&mut self) {

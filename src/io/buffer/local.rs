@@ -1,10 +1,9 @@
 //! Local: a pool for one thread, which pays for no other.
 
 use std::fmt;
-use std::marker::PhantomData;
 
-use super::free_list::HomeLists;
-use super::pool::Inner;
+use super::free_list::{FreeList, Home};
+use super::pool::{Inner, Slot};
 use super::{BufferError, BufferPool, BufferPoolConfig, BufferPoolStats, PooledBuffer};
 
 /// A [`BufferPool`] for one thread, as one that drives a ring: what it hands out and gets back there
@@ -34,7 +33,14 @@ use super::{BufferError, BufferPool, BufferPoolConfig, BufferPoolStats, PooledBu
 /// ```
 pub struct LocalPool {
     pool: BufferPool,
-    not_send: PhantomData<*const ()>,
+    /// What lies here, by class.
+    shelves: Box<[Shelf]>,
+}
+
+/// Buffers of a class that lie at home.
+struct Shelf {
+    bytes: usize,
+    home: Home<Slot>,
 }
 
 impl LocalPool {
@@ -42,15 +48,24 @@ impl LocalPool {
     /// [`BufferPool::new`].
     #[must_use]
     pub fn new(config: BufferPoolConfig) -> Self {
-        let pool = Self { pool: BufferPool::at(config, HomeLists::here), not_send: PhantomData };
-        (0..pool.pool.inner.classes.len()).for_each(|class| pool.take_home(class));
+        let mut homes = Vec::new();
+        let pool = BufferPool::of(config, || {
+            let (list, home) = FreeList::at_home();
+            homes.push(home);
+            list
+        });
+        let classes = pool.inner.classes.iter().zip(homes);
+        let shelves = classes.map(|(class, home)| Shelf { bytes: class.bytes, home }).collect();
+        let pool = Self { pool, shelves };
+        (0..pool.shelves.len()).for_each(|class| pool.take_home(class));
         pool
     }
 
     /// Takes what is free for everybody, as what was made in advance.
     fn take_home(&self, class: usize) {
-        while let Some(buffer) = Inner::pop(&self.pool.inner, class, 0) {
-            drop(buffer);
+        let inner = &self.pool.inner;
+        while let Some(held) = inner.classes[class].free.pop() {
+            drop(Inner::lend(inner, held, 0));
         }
     }
 
@@ -69,10 +84,12 @@ impl LocalPool {
     #[inline]
     pub fn allocate(&self, size: usize) -> Option<PooledBuffer> {
         let inner = &self.pool.inner;
-        let Some(class) = inner.class_for(size) else { return inner.refuse() };
-        match inner.home.pop(class) {
-            Some(held) => Some(PooledBuffer::new(held, class, size)),
-            None => self.allocate_anew(class, size),
+        let Some((at, shelf)) = inner.find(size, &self.shelves, |shelf| shelf.bytes) else {
+            return inner.refuse();
+        };
+        match shelf.home.pop() {
+            Some(held) => Some(PooledBuffer::new(held, size)),
+            None => self.allocate_anew(at, size),
         }
     }
 
@@ -80,7 +97,10 @@ impl LocalPool {
     #[cold]
     fn allocate_anew(&self, class: usize, size: usize) -> Option<PooledBuffer> {
         let inner = &self.pool.inner;
-        Inner::take(inner, class, size).or_else(|| inner.refuse())
+        match inner.classes[class].free.pop() {
+            Some(held) => Some(Inner::lend(inner, held, size)),
+            None => Inner::lend_new(inner, class, size),
+        }
     }
 
     /// Makes `count` buffers more for requests of `size` bytes. It frees none of other classes.
@@ -97,23 +117,22 @@ impl LocalPool {
     /// Tells what the pool holds. Other threads may give buffers back before the call returns.
     #[must_use]
     pub fn stats(&self) -> BufferPoolStats {
-        self.pool.stats_beside(self.pool.inner.home.len())
+        self.pool.stats_beside(self.shelves.iter().map(|shelf| shelf.home.len()).sum())
     }
 }
 
 impl Drop for LocalPool {
     /// What lies here goes where every thread may free it, and what is in use will.
     fn drop(&mut self) {
-        let inner = &self.pool.inner;
-        for (at, class) in inner.classes.iter().enumerate() {
-            while let Some(mut held) = inner.home.pop(at) {
+        for (class, shelf) in self.pool.inner.classes.iter().zip(&self.shelves) {
+            while let Some(mut held) = shelf.home.pop() {
                 // Not the last one: the pool itself has another.
                 let pool = held.get_mut().pool.take();
                 class.free.push(held);
                 drop(pool);
             }
+            shelf.home.end();
         }
-        inner.home.end();
     }
 }
 
@@ -157,7 +176,7 @@ mod tests {
         let config = BufferPoolConfig { prealloc_count: 2, ..BufferPoolConfig::default() };
         let pool = LocalPool::new(BufferPoolConfig { size_classes: vec![4096], ..config });
         pool.prealloc(100, 3).unwrap();
-        assert_eq!(pool.pool.inner.home.len(), 5);
+        assert_eq!(pool.shelves[0].home.len(), 5);
         assert_eq!((pool.stats().available, pool.stats().in_use), (5, 0));
         let end = end_of(&pool);
         drop(pool);

@@ -14,6 +14,8 @@ mod models;
 #[cfg(not(loom))]
 mod allocation;
 #[cfg(not(loom))]
+mod config;
+#[cfg(not(loom))]
 mod local;
 #[cfg(not(loom))]
 mod numa;
@@ -28,9 +30,10 @@ mod pooled;
 pub(super) use allocation::BUFFER_BYTES_MAX;
 #[cfg(not(loom))]
 pub use {
+    config::BufferPoolConfig,
     generation::GenerationCounter,
     local::LocalPool,
     pinned::{BufferError, PinnedBuffer},
-    pool::{BufferPool, BufferPoolConfig, BufferPoolStats},
+    pool::{BufferPool, BufferPoolStats},
     pooled::PooledBuffer,
 };

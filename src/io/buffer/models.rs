@@ -4,7 +4,7 @@
 use loom::model::Builder;
 use loom::thread;
 
-use super::free_list::{FreeList, Held, HomeLists};
+use super::free_list::{FreeList, Held};
 use super::generation::GenerationCounter;
 use crate::sync::Arc;
 use crate::sync::cell::UnsafeCell;
@@ -71,20 +71,15 @@ fn model_a_stale_pop_fails() {
     });
 }
 
-/// A value that knows its home.
-struct Lent {
-    n: u64,
-    home: Arc<HomeLists<Lent>>,
-}
-
 /// L6: what another thread gives back goes past the home, which its thread uses meanwhile.
 #[test]
 fn model_a_home_has_one_thread() {
     check(|| {
-        let (list, home) = (Arc::new(FreeList::new()), Arc::new(HomeLists::here(1)));
-        let [here, there] = [0, 1].map(|n| list.make(Lent { n, home: home.clone() }).unwrap());
-        let give = |list: &FreeList<Lent>, held: Held<Lent>| {
-            if let Err(held) = held.go_home(0, |lent| Some(&*lent.home)) {
+        let (list, home) = FreeList::at_home();
+        let list = Arc::new(list);
+        let [here, there] = [0, 1].map(|n| list.make(n).unwrap());
+        let give = |list: &FreeList<u64>, held: Held<u64>| {
+            if let Err(held) = held.go_home() {
                 list.push(held);
             }
         };
@@ -93,10 +88,11 @@ fn model_a_home_has_one_thread() {
             move || give(&list, there)
         });
         give(&list, here);
-        assert_eq!(home.pop(0).map(|held| held.get().n), Some(0));
+        assert_eq!(home.pop().map(|held| *held.get()), Some(0));
         home.end();
         other.join().unwrap();
-        assert_eq!(list.pop().map(|held| held.get().n), Some(1));
+        assert_eq!(list.pop().map(|held| *held.get()), Some(1));
+        assert!(home.pop().is_none());
     });
 }
 

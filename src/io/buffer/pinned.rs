@@ -173,17 +173,19 @@ impl PinnedBuffer {
     /// Marks the buffer as in use for who owns it alone; false if it was.
     #[inline]
     pub(crate) fn begin_owned(&mut self) -> bool {
-        let is_free = self.is_available();
+        let is_free = !self.generation.is_odd_owned();
         if is_free {
             self.generation.advance_owned();
         }
         is_free
     }
 
-    /// Changes the mark for who owns the buffer alone.
+    /// Clears the mark for who owns the buffer alone.
     #[inline]
-    pub(crate) fn toggle_owned(&mut self) {
-        self.generation.advance_owned();
+    pub(crate) fn end_owned(&mut self) {
+        if self.generation.is_odd_owned() {
+            self.generation.advance_owned();
+        }
     }
 
     /// Undoes [`begin_owned`](Self::begin_owned).

@@ -4,62 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::allocation::{BUFFER_BYTES_MAX, PAGE_BYTES};
-use super::free_list::{FreeList, Held, HomeLists};
+use super::allocation::BUFFER_BYTES_MAX;
+use super::free_list::{FreeList, Held};
 use super::pooled::PooledBuffer;
-use super::{BufferError, PinnedBuffer};
-
-/// What a [`BufferPool`] may hold.
-///
-/// ```
-/// use ttlog::io::{BufferPool, BufferPoolConfig};
-///
-/// let config = BufferPoolConfig { max_memory: 1 << 20, ..BufferPoolConfig::default() };
-/// assert_eq!(config.size_classes.len(), 9);
-/// assert!(BufferPool::new(config).allocate(2 << 20).is_none());
-/// ```
-#[derive(Debug, Clone)]
-pub struct BufferPoolConfig {
-    /// Sizes of buffers in bytes; default 4 KiB, 8 KiB … 1 MiB. A request gets the smallest that
-    /// holds it.
-    pub size_classes: Vec<usize>,
-    /// Buffers of each class that are made at once, as far as `max_memory` allows; default 0.
-    pub prealloc_count: usize,
-    /// A power of two; default 4096, as O_DIRECT wants it.
-    pub alignment: usize,
-    /// Bytes that all buffers together never exceed, in use or not; default 64 MiB.
-    pub max_memory: usize,
-    /// The NUMA node on which buffers shall lie; default none. With a node that is not there,
-    /// buffers lie anywhere.
-    pub numa_node: Option<usize>,
-}
-
-impl Default for BufferPoolConfig {
-    fn default() -> Self {
-        Self {
-            size_classes: (12..=20).map(|bits| 1 << bits).collect(),
-            prealloc_count: 0,
-            alignment: PAGE_BYTES,
-            max_memory: 64 << 20,
-            numa_node: None,
-        }
-    }
-}
-
-impl BufferPoolConfig {
-    /// Refuses what makes no sense.
-    pub(super) fn check(&self) -> Result<(), BufferError> {
-        let alignment = self.alignment;
-        if !alignment.is_power_of_two() || !(512..=1 << 20).contains(&alignment) {
-            return Err(BufferError::InvalidAlignment { alignment });
-        }
-        let limit = BUFFER_BYTES_MAX.min(self.max_memory);
-        match self.size_classes.iter().find(|size| **size > limit) {
-            Some(&size) => Err(BufferError::SizeTooLarge { size }),
-            None => Ok(()),
-        }
-    }
-}
+use super::{BufferError, BufferPoolConfig, PinnedBuffer};
 
 /// What a [`BufferPool`] holds at a moment; `in_use + available == capacity` always.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,8 +56,6 @@ pub(super) struct Inner {
     pub(super) classes: Box<[Class]>,
     /// The first class that may hold a size of so many bits, less one byte.
     class_of_bits: [u32; 33],
-    /// What the thread of a local pool keeps for itself.
-    pub(super) home: HomeLists<Slot>,
     /// Buffers in use hold the pool alive; so each holds a reference, and they need no other count.
     n_buffers: AtomicUsize,
     memory_bytes: AtomicUsize,
@@ -120,7 +66,7 @@ pub(super) struct Inner {
 }
 
 pub(super) struct Class {
-    bytes: usize,
+    pub(super) bytes: usize,
     pub(super) free: FreeList<Slot>,
 }
 
@@ -129,6 +75,7 @@ pub(super) struct Slot {
     pub(super) buffer: PinnedBuffer,
     /// Keeps the pool alive while the buffer is in use, or lies at a home.
     pub(super) pool: Option<Arc<Inner>>,
+    pub(super) class: u32,
 }
 
 impl BufferPool {
@@ -137,24 +84,23 @@ impl BufferPool {
     /// beyond 2 GiB left out. [`try_new`](Self::try_new) refuses it instead.
     #[must_use]
     pub fn new(config: BufferPoolConfig) -> Self {
-        Self::at(config, |_| HomeLists::nowhere())
+        Self::of(config, FreeList::new)
     }
 
-    /// A pool whose thread may keep buffers for itself.
-    pub(super) fn at(config: BufferPoolConfig, home: fn(usize) -> HomeLists<Slot>) -> Self {
+    /// A pool of such lists, one for each class.
+    pub(super) fn of(config: BufferPoolConfig, mut list: impl FnMut() -> FreeList<Slot>) -> Self {
         let alignment = config.alignment.clamp(512, 1 << 20).next_power_of_two();
         let wanted = config.size_classes.iter().filter(|n| (1..=BUFFER_BYTES_MAX).contains(*n));
         let mut sizes: Vec<_> = wanted.map(|size| size.next_multiple_of(alignment)).collect();
         sizes.sort_unstable();
         sizes.dedup();
-        let class = |bytes| Class { bytes, free: FreeList::new() };
+        let class = |bytes| Class { bytes, free: list() };
         let first_above = |bits: usize| match bits {
             0 => 0,
             bits => sizes.partition_point(|size| *size <= 1 << (bits - 1)) as u32,
         };
         let inner = Inner {
             class_of_bits: std::array::from_fn(first_above),
-            home: home(sizes.len()),
             classes: sizes.into_iter().map(class).collect(),
             n_buffers: AtomicUsize::new(0),
             memory_bytes: AtomicUsize::new(0),
@@ -194,9 +140,14 @@ impl BufferPool {
     #[must_use]
     #[inline]
     pub fn allocate(&self, size: usize) -> Option<PooledBuffer> {
-        let taken =
-            self.inner.class_for(size).and_then(|class| Inner::take(&self.inner, class, size));
-        taken.or_else(|| self.inner.refuse())
+        let inner = &self.inner;
+        let Some((at, class)) = inner.find(size, &inner.classes, |class| class.bytes) else {
+            return inner.refuse();
+        };
+        match class.free.pop() {
+            Some(held) => Some(Inner::lend(inner, held, size)),
+            None => Inner::lend_new(inner, at, size),
+        }
     }
 
     /// Makes `count` buffers more for requests of `size` bytes. It frees none of other classes.
@@ -252,14 +203,27 @@ impl fmt::Debug for BufferPool {
 
 impl Inner {
     /// The smallest class that holds so many bytes.
-    #[inline]
     pub(super) fn class_for(&self, size: usize) -> Option<usize> {
+        self.find(size, &self.classes, |class| class.bytes).map(|(at, _)| at)
+    }
+
+    /// The same in what there is one of for each class.
+    #[inline]
+    pub(super) fn find<'a, C>(
+        &self,
+        size: usize,
+        classes: &'a [C],
+        bytes: impl Fn(&C) -> usize,
+    ) -> Option<(usize, &'a C)> {
         let bits = usize::BITS - size.saturating_sub(1).leading_zeros();
-        let mut class = *self.class_of_bits.get(bits as usize)? as usize;
-        while self.classes.get(class)?.bytes < size {
-            class += 1;
+        let mut at = *self.class_of_bits.get(bits as usize)? as usize;
+        loop {
+            let class = classes.get(at)?;
+            if bytes(class) >= size {
+                return Some((at, class));
+            }
+            at += 1;
         }
-        Some(class)
     }
 
     /// Counts a request that gets nothing.
@@ -270,26 +234,22 @@ impl Inner {
         None
     }
 
-    /// Takes what is free for everybody, or makes one; it holds the pool from here on.
+    /// Hands a buffer out, which holds the pool from here on.
     #[inline]
-    pub(super) fn take(this: &Arc<Self>, class: usize, size: usize) -> Option<PooledBuffer> {
-        Self::pop(this, class, size).or_else(|| {
-            let held = this.make_room_and(class)?;
-            Some(Self::lend(this, held, class, size))
-        })
+    pub(super) fn lend(this: &Arc<Self>, mut held: Held<Slot>, size: usize) -> PooledBuffer {
+        let before = held.get_mut().pool.replace(Arc::clone(this));
+        debug_assert!(before.is_none(), "nobody had it");
+        std::mem::forget(before);
+        PooledBuffer::new(held, size)
     }
 
-    /// Takes what is free for everybody.
-    #[inline]
-    pub(super) fn pop(this: &Arc<Self>, class: usize, size: usize) -> Option<PooledBuffer> {
-        let held = this.classes[class].free.pop()?;
-        Some(Self::lend(this, held, class, size))
-    }
-
-    #[inline]
-    fn lend(this: &Arc<Self>, mut held: Held<Slot>, class: usize, size: usize) -> PooledBuffer {
-        held.get_mut().pool = Some(Arc::clone(this));
-        PooledBuffer::new(held, class, size)
+    /// Makes one to hand out, or counts that there is none.
+    #[cold]
+    pub(super) fn lend_new(this: &Arc<Self>, class: usize, size: usize) -> Option<PooledBuffer> {
+        match this.make_room_and(class) {
+            Some(held) => Some(Self::lend(this, held, size)),
+            None => this.refuse(),
+        }
     }
 
     /// Makes a buffer; at the limit it frees unused ones of other classes first.
@@ -319,7 +279,7 @@ impl Inner {
         let made = placed.or_else(aligned).and_then(|mut buffer| {
             // Touched here, so that no page is missing when it matters.
             buffer.fill(0);
-            self.classes[class].free.make(Slot { buffer, pool: None })
+            self.classes[class].free.make(Slot { buffer, pool: None, class: class as u32 })
         });
         match made {
             // ord: Relaxed, counters.
@@ -338,7 +298,7 @@ impl Inner {
     /// A buffer that nobody uses, with no hold on the pool any more.
     fn pop_unused(&self, class: usize) -> Option<Held<Slot>> {
         self.classes[class].free.pop().or_else(|| {
-            let mut held = self.home.pop(class)?;
+            let mut held = self.classes[class].free.pop_home()?;
             held.get_mut().pool = None;
             Some(held)
         })

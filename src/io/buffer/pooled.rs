@@ -16,15 +16,14 @@ use super::{BufferError, PinnedBuffer};
 pub struct PooledBuffer {
     /// Taken out in drop alone.
     held: ManuallyDrop<Held<Slot>>,
-    /// The class above the length, 32 bits each: one word, which is moved as it was written.
-    shape: u64,
+    /// A whole word, so that it is moved as it was written.
+    len: usize,
 }
 
 impl PooledBuffer {
     #[inline]
-    pub(super) fn new(held: Held<Slot>, class: usize, len: usize) -> Self {
-        let shape = (class as u64) << 32 | u64::from(len as u32);
-        Self { held: ManuallyDrop::new(held), shape }
+    pub(super) fn new(held: Held<Slot>, len: usize) -> Self {
+        Self { held: ManuallyDrop::new(held), len }
     }
 
     /// Bytes of the class, of which the first [`len`](slice::len) are lent out.
@@ -42,7 +41,7 @@ impl PooledBuffer {
         if len > self.capacity() {
             return Err(BufferError::SizeTooLarge { size: len });
         }
-        self.shape = self.shape >> 32 << 32 | u64::from(len as u32);
+        self.len = len;
         Ok(())
     }
 
@@ -56,14 +55,7 @@ impl PooledBuffer {
     /// Bytes that are lent out.
     #[inline]
     pub(crate) fn lent_len(&self) -> usize {
-        self.shape as u32 as usize
-    }
-
-    /// The same, which is there, without a panic if it were not.
-    #[cfg(target_os = "linux")]
-    #[inline(always)]
-    pub(crate) fn pinned_if_held(&mut self) -> Option<&mut PinnedBuffer> {
-        self.held.try_get_mut().map(|slot| &mut slot.buffer)
+        self.len
     }
 
     #[inline]
@@ -92,20 +84,22 @@ impl DerefMut for PooledBuffer {
 impl Drop for PooledBuffer {
     #[inline]
     fn drop(&mut self) {
-        let class = (self.shape >> 32) as usize;
         // SAFETY: (L1) the one hold of the node, which is dropped once and not used behind this.
         let mut held = unsafe { ManuallyDrop::take(&mut self.held) };
-        let buffer = &mut held.get_mut().buffer;
         // A mark of its last user says nothing to the next.
-        if !buffer.is_available() {
-            buffer.toggle_owned();
+        held.get_mut().buffer.end_owned();
+        if let Err(held) = held.go_home() {
+            give_back(held);
         }
-        let gone = held.go_home(class, |slot| slot.pool.as_deref().map(|pool| &pool.home));
-        if let Err(mut held) = gone
-            && let Some(pool) = held.get_mut().pool.take()
-        {
-            pool.classes[class].free.push(held);
-        }
+    }
+}
+
+/// Puts a buffer where everybody finds it, with its hold on the pool.
+#[inline(never)]
+fn give_back(mut held: Held<Slot>) {
+    let slot = held.get_mut();
+    if let Some(pool) = slot.pool.take() {
+        pool.classes[slot.class as usize].free.push(held);
     }
 }
 

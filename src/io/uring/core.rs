@@ -3,7 +3,6 @@
 
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
-use super::super::slab::{RESERVED, Slab};
+use super::super::slab::{FIRST_KEY, Slab};
 use super::super::{
     Error, ErrorKind, IoBackendKind, IoCompletion, IoOperation, IoStats,
     LentBuffer, SubmitError,
@@ -20,15 +19,16 @@ use super::doorbell::Doorbell;
 use super::entry::{self, Extra, Tables as _};
 use super::probe::Mode;
 use super::registry::Table;
-use super::settle::{Answer, InFlight, Multi, Owner, Reaped, Reaping, settle_other};
+use super::settle::{Answer, InFlight, Multi, Owner, Reaping, Room as _, drop_quietly, settle_other};
 use crate::sync::deadline;
 
 /// Answers to cancellations.
-const KEY_CANCEL: u64 = RESERVED;
+const KEY_CANCEL: u64 = 0;
 /// The doorbell was rung.
-const KEY_DOORBELL: u64 = RESERVED | 1;
+const KEY_DOORBELL: u64 = 1;
 /// Buffers were provided.
-const KEY_PROVIDED: u64 = RESERVED | 2;
+const KEY_PROVIDED: u64 = 2;
+const _: () = assert!(KEY_PROVIDED < FIRST_KEY, "no operation has any of these");
 
 /// Operations whose memory was given up because they did not end.
 pub(super) static LEAKED: AtomicU64 = AtomicU64::new(0);
@@ -357,20 +357,27 @@ impl Core {
     /// Takes up to `max` completions and gives what they ask for. Returns how many there were.
     #[inline]
     pub(super) fn reap(&mut self, max: usize, into: &mut impl Reaping) -> usize {
-        let (mut n, mut n_other, mut rung) = (0, 0, false);
+        let (mut n_other, mut rung) = (0, false);
         let mut completions = self.ring.completion();
-        while n < max {
+        let n = completions.len().min(max);
+        let mut into = into.room(n);
+        for _ in 0..n {
+            // SAFETY: there were as many, and nobody else takes any (U4).
+            unsafe { std::hint::assert_unchecked(!completions.is_empty()) };
             let Some(entry) = completions.next() else { break };
-            n += 1;
             let answer = Answer::of(&entry);
-            if into.plain(&mut self.slots, answer) {
+            // SAFETY: there is room for as many.
+            if unsafe { into.plain(&mut self.slots, answer) } {
                 continue;
             }
             n_other += 1;
-            if answer.key < RESERVED {
-                settle_other(&mut self.slots, answer, &mut self.tables, &mut self.stats, into);
-            } else {
+            if answer.key < FIRST_KEY {
                 rung |= answer.key == KEY_DOORBELL;
+            } else if let Some(reaped) =
+                settle_other(&mut self.slots, answer, &mut self.tables, &mut self.stats)
+            {
+                // SAFETY: as above; it was not plain.
+                unsafe { into.other(reaped) };
             }
         }
         drop(completions);
@@ -464,16 +471,6 @@ impl Core {
             }
         }
         self.in_flight()
-    }
-}
-
-/// Drops what has no taker; wakers are woken, since their tasks may wait for something else.
-fn drop_quietly(reaped: Vec<Reaped>) {
-    for one in reaped {
-        if let Reaped::Wake(waker) = one {
-            // Its panic was told by the hook, and must not keep what else there is.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "wraps descriptors that the kernel made; proof in super, U6")]
 
 use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use io_uring::cqueue;
@@ -29,14 +30,15 @@ pub(super) enum Owner {
     Future(Option<Waker>),
     /// The same, whose task has joined those that the watcher knows, with this waker.
     Joined(Waker),
-    /// The same, completed with this result.
-    Done(i32),
     /// Nobody any more.
     Orphan,
     /// An operation of a batch.
     Batch { batch: u64, index: u32 },
     /// An operation that completes many times.
     Multi(Box<Multi>),
+    /// A future or a token, completed with this result. It is the last, beside the tag of a slot
+    /// without an operation, so that one comparison finds that there is nothing to cancel.
+    Done(i32),
 }
 
 /// What a multishot operation has brought.
@@ -90,94 +92,183 @@ impl Answer {
 
 /// Where completions go as they are taken, while the ring is borrowed.
 pub(super) trait Reaping {
+    /// The same with room for so many more.
+    fn room(&mut self, n: usize) -> impl Room;
+}
+
+/// Room for completions.
+pub(super) trait Room {
     /// Settles the completion that is most: the only one of its operation. False leaves everything
     /// to [`settle_other`].
-    fn plain(&mut self, slots: &mut Slab<InFlight>, answer: Answer) -> bool;
+    ///
+    /// # Safety
+    ///
+    /// Of as many completions as there is room for, each is given here once, and to `other` then if
+    /// the answer was false.
+    unsafe fn plain(&mut self, slots: &mut Slab<InFlight>, answer: Answer) -> bool;
+
     /// What came of any other.
-    fn other(&mut self, reaped: Reaped);
+    ///
+    /// # Safety
+    ///
+    /// As of [`plain`](Self::plain).
+    unsafe fn other(&mut self, reaped: Reaped);
 }
 
 /// Of a backend, which has no others but its own.
 impl Reaping for Vec<IoCompletion> {
+    #[inline(always)]
+    fn room(&mut self, n: usize) -> impl Room {
+        self.reserve(n);
+        RoomInVec { start: self.spare_capacity_mut().as_mut_ptr().cast(), n: 0, into: self }
+    }
+}
+
+/// Room behind the last completion of a vector, which has those that were put there when this is
+/// dropped.
+struct RoomInVec<'a> {
+    start: *mut IoCompletion,
+    n: usize,
+    into: &'a mut Vec<IoCompletion>,
+}
+
+impl RoomInVec<'_> {
+    /// Puts a success where it stays, and first what lies in its slot, so that it is moved once.
+    ///
+    /// # Safety
+    ///
+    /// There is room for one more.
+    #[inline(always)]
+    unsafe fn put(&mut self, key: u64, result: i32, buffer: impl FnOnce() -> Option<IoBuffer>) {
+        // SAFETY: as the caller promised, within the vector's memory.
+        let place = unsafe { self.start.add(self.n) };
+        macro_rules! put {
+            ($field:ident, $value:expr) => {
+                // SAFETY: as above.
+                let at = unsafe { &raw mut (*place).$field };
+                // SAFETY: nobody else knows of the place.
+                unsafe { at.write($value) };
+            };
+        }
+        put!(buffer, buffer());
+        put!(handle, IoHandle(key));
+        put!(result, Ok(result as usize));
+        put!(descriptor, None);
+        self.n += 1;
+    }
+}
+
+impl Drop for RoomInVec<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let len = self.into.len() + self.n;
+        // SAFETY: `put` has written that many.
+        unsafe { self.into.set_len(len) };
+    }
+}
+
+impl Room for RoomInVec<'_> {
     /// Of a read, a write or nothing, a success.
     ///
     /// Nothing is moved twice: what the operation owns goes from its slot to where it is wanted, and
     /// the slot, which owns nothing then, is forgotten as it stands.
     #[inline(always)]
-    fn plain(&mut self, slots: &mut Slab<InFlight>, answer: Answer) -> bool {
+    unsafe fn plain(&mut self, slots: &mut Slab<InFlight>, answer: Answer) -> bool {
         let Answer { key, result, .. } = answer;
         if result < 0 {
-            return false;
+            return rarely();
         }
-        let Some(mut held) = slots.held(key) else { return false };
+        let Some(mut held) = slots.held(key) else { return rarely() };
         let InFlight { operation, owner: Owner::Backend, .. } = held.get_mut() else {
-            return false;
+            return rarely();
         };
         if !answer.is_last() {
-            return false;
+            return rarely();
         }
-        // Before there is anything that would have to be dropped if there were no memory.
-        if self.len() == self.capacity() {
-            self.reserve(1);
-        }
-        let mut put = |buffer| {
-            let (handle, result) = (IoHandle(key), Ok(result as usize));
-            // Written where it stays.
-            let place = self.spare_capacity_mut().as_mut_ptr();
-            // SAFETY: there is room for one.
-            let place = unsafe { &mut *place };
-            place.write(IoCompletion { handle, result, buffer, descriptor: None });
-            // SAFETY: it was written above.
-            unsafe { self.set_len(self.len() + 1) };
-        };
-        match operation {
-            IoOperation::Nop => put(None),
-            IoOperation::Read { fd: fd @ IoFd(Target::Owned(_)), buffer, .. }
-            | IoOperation::Write { fd: fd @ IoFd(Target::Owned(_)), buffer, .. } => {
-                drop(fd.take());
-                buffer.end();
-                put(Some(std::mem::replace(buffer, IoBuffer::Vec(Vec::new()))));
+        let (IoOperation::Read { fd: IoFd(Target::Owned(fd)), buffer, .. }
+        | IoOperation::Write { fd: IoFd(Target::Owned(fd)), buffer, .. }) = operation
+        else {
+            if !matches!(operation, IoOperation::Nop) {
+                return rarely();
             }
-            _ => return false,
-        }
+            // SAFETY: as the caller promised.
+            unsafe { self.put(key, result, || None) };
+            held.forget();
+            return true;
+        };
+        buffer.end();
+        // SAFETY: the slot is forgotten below, and nothing panics before that.
+        let fd = unsafe { std::ptr::read(fd) };
+        // SAFETY: as above.
+        let buffer = || Some(unsafe { std::ptr::read(buffer) });
+        // SAFETY: as the caller promised.
+        unsafe { self.put(key, result, buffer) };
         held.forget();
+        drop(fd);
         true
     }
 
-    #[cold]
-    fn other(&mut self, reaped: Reaped) {
+    #[inline(always)]
+    unsafe fn other(&mut self, reaped: Reaped) {
         if let Reaped::Backend(completion) = reaped {
-            self.push(completion);
+            // SAFETY: as the caller promised, within the vector's memory.
+            let place = unsafe { self.start.add(self.n) };
+            // SAFETY: nobody else knows of the place.
+            unsafe { place.write(completion) };
+            self.n += 1;
         }
     }
+}
+
+/// Tells the compiler what not to keep registers for.
+#[cold]
+#[inline(never)]
+fn rarely() -> bool {
+    false
 }
 
 /// Of a ring.
 impl Reaping for Vec<Reaped> {
+    #[inline(always)]
+    fn room(&mut self, _: usize) -> impl Room {
+        self
+    }
+}
+
+impl Room for &mut Vec<Reaped> {
     /// None: what becomes of any depends on its owner.
     #[inline(always)]
-    fn plain(&mut self, _: &mut Slab<InFlight>, _: Answer) -> bool {
+    unsafe fn plain(&mut self, _: &mut Slab<InFlight>, _: Answer) -> bool {
         false
     }
 
     #[inline]
-    fn other(&mut self, reaped: Reaped) {
+    unsafe fn other(&mut self, reaped: Reaped) {
         self.push(reaped);
     }
 }
 
-/// Settles any other, and counts it.
+/// Drops what has no taker; wakers are woken, since their tasks may wait for something else.
+pub(super) fn drop_quietly(reaped: Vec<Reaped>) {
+    for one in reaped {
+        if let Reaped::Wake(waker) = one {
+            // Its panic was told by the hook, and must not keep what else there is.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+}
+
+/// Settles any other, and counts it; what the caller has to do about it.
 #[inline(always)]
 pub(super) fn settle_other(
     slots: &mut Slab<InFlight>,
     answer: Answer,
     tables: &mut Table,
     stats: &mut IoStats,
-    into: &mut impl Reaping,
-) {
+) -> Option<Reaped> {
     let Answer { key, result, flags } = answer;
     // By words, for which the answer need not lie in memory.
-    settle_words(slots, key, (result, flags), tables, stats, into);
+    settle_words(slots, key, (result, flags), tables, stats)
 }
 
 #[inline(never)]
@@ -187,19 +278,15 @@ fn settle_words(
     (result, flags): (i32, u32),
     tables: &mut Table,
     stats: &mut IoStats,
-    into: &mut impl Reaping,
-) {
+) -> Option<Reaped> {
     let answer = Answer { key, result, flags };
-    match settle(slots, answer, tables) {
-        Some(reaped) => {
-            stats.completed += u64::from(answer.is_last());
-            if let Some(reaped) = reaped {
-                into.other(reaped);
-            }
-        }
+    let Some(reaped) = settle(slots, answer, tables) else {
         // Of nobody: counted. A descriptor that it brought belongs to no one who is known.
-        None => stats.stale += 1,
-    }
+        stats.stale += 1;
+        return None;
+    };
+    stats.completed += u64::from(answer.is_last());
+    reaped
 }
 
 /// Hands a completion to its owner. The outer `None` says that there is no such operation.
