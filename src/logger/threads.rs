@@ -28,7 +28,7 @@ use crate::scribe::{Queue, WriterSetup};
 use crate::store::segment::SegmentHeader;
 
 /// Staging buffers for blocks that are filled and written, where none is kept until it is durable.
-const BUFFERS: usize = 12;
+const BUFFERS: usize = 24;
 
 /// What callers write into and the scribe fills, and where the scribe sleeps.
 pub(super) fn make_lanes(

@@ -58,14 +58,12 @@ impl Sum {
     /// The checksum of all bytes behind others whose checksum is `before`.
     #[must_use]
     pub fn behind(&self, before: u32) -> u32 {
-        let (mut by, mut left, mut power) = (ONE, self.at, ONE >> 8);
+        let (mut shifted, mut left) = (before, self.at);
         while left > 0 {
-            if left & 1 == 1 {
-                by = times(by, power);
-            }
-            (left, power) = (left >> 1, times(power, power));
+            shifted = times(shifted, BY_POWERS[left.trailing_zeros() as usize]);
+            left &= left - 1;
         }
-        times(before, by) ^ self.crc
+        shifted ^ self.crc
     }
 }
 
@@ -79,6 +77,16 @@ const fn times(a: u32, b: u32) -> u32 {
     }
     product
 }
+
+/// What a checksum is multiplied with when 1, 2, 4, 8, ... bytes come behind its bytes.
+const BY_POWERS: [u32; usize::BITS as usize] = {
+    let (mut table, mut n) = ([ONE >> 8; usize::BITS as usize], 1);
+    while n < table.len() {
+        table[n] = times(table[n - 1], table[n - 1]);
+        n += 1;
+    }
+    table
+};
 
 /// What a checksum is multiplied with when so many parts come behind its bytes.
 #[cfg(target_arch = "x86_64")]

@@ -43,7 +43,7 @@ impl Scribe {
                 && is_spilled(pending)
         };
         let ready: Vec<Pending> = self.pending.extract_if(.., is_ready).collect();
-        let mut end = None;
+        let (mut end, is_any) = (None, !ready.is_empty());
         for Pending { ticket, ask, .. } in ready {
             self.seal();
             match ask {
@@ -60,6 +60,9 @@ impl Scribe {
                 }
                 Ask::Shutdown | Ask::Exit(_) => end = Some((ticket, ask)),
             }
+        }
+        if is_any {
+            self.setup.queue.hurry();
         }
         end
     }

@@ -11,12 +11,13 @@ use super::batch::Block;
 use crate::io::{DiskQueue, Ended, IoFd, Lend, LentBuffer, Region};
 use crate::store::reader::UNFINISHED_BYTES_MAX;
 
-/// Blocks with the kernel at most. A thread that does nothing else keeps a disk busy with four; this
-/// one is woken, takes blocks in and hands over, beside two others that want a processor.
-const DEPTH: usize = 8;
+/// Blocks with the kernel at most. A thread that does nothing else keeps a disk busy with four to
+/// eight; this one rests until some have landed ([`super::rest`]).
+const DEPTH: usize = 12;
 /// Blocks at most, those included that have landed before an older one has: without them a single
-/// slow write would leave the disk with less and less to do.
-const BLOCKS_MAX: usize = 12;
+/// slow write would leave the disk with less and less to do. So many full ones are within the
+/// length that a reader looks for.
+const BLOCKS_MAX: usize = 15;
 
 // SAFETY: a staged block lies in a mapping that its buffer owns, and a copied one on the heap: both
 // stay where they are until the value is dropped, and B1 and B3 of `lane::staging` keep everybody
@@ -85,13 +86,17 @@ impl Flight {
         self.flying.is_empty()
     }
 
+    /// Blocks with the kernel.
+    pub(super) fn n_with_kernel(&self) -> usize {
+        self.flying.iter().filter(|flying| flying.back.is_none()).count()
+    }
+
     /// True when another block of `len` bytes at `offset` has to wait. What is unfinished of a
     /// segment stays within the length that a reader looks for.
     pub(super) fn is_full(&self, offset: u64, len: usize) -> bool {
-        let n_with_kernel = self.flying.iter().filter(|flying| flying.back.is_none()).count();
         let from = self.flying.front().map_or(offset, |oldest| oldest.offset);
         let span = offset - from + len as u64;
-        n_with_kernel >= DEPTH
+        self.n_with_kernel() >= DEPTH
             || self.flying.len() >= BLOCKS_MAX
             || (!self.is_empty() && span > UNFINISHED_BYTES_MAX)
     }

@@ -67,6 +67,8 @@ pub(crate) struct Intake {
     /// How often that may be done.
     n_ends_left: u32,
     lines: Lines,
+    /// The records of the last stride were too long for their lines to be given up.
+    is_long: bool,
 }
 
 impl Intake {
@@ -81,6 +83,7 @@ impl Intake {
             before,
             n_ends_left: ENDS_MAX,
             lines: Lines::default(),
+            is_long: false,
         }
     }
 
@@ -166,7 +169,7 @@ impl Intake {
         let capacity = self.lane.memory().data_len() as u64;
         // Beside a producer that goes on; behind a burst nobody waits for lines.
         let is_flood = until.saturating_sub(self.head()) > capacity / 4;
-        let mut has_looked = !is_flood;
+        let mut has_looked = !is_flood || self.is_long;
         while self.head() < until || self.has_news() {
             // For one stride: a producer that wants to evict something gets in between.
             let Some(mut taking) = try_take(&self.lane) else { return Taken::Busy };
@@ -216,7 +219,8 @@ impl Intake {
             if stride.is_empty() {
                 self.losses_version = self.noted.version;
             }
-            if is_flood && encoded.consumed < LONG_BYTES * encoded.count as usize {
+            self.is_long = encoded.consumed >= LONG_BYTES * encoded.count as usize;
+            if is_flood && !self.is_long {
                 self.lines.give_up(&stride[..encoded.consumed]);
             }
             if lost > 0 {

@@ -25,7 +25,10 @@ mod loss_notice;
 mod moved;
 mod nap;
 pub(crate) mod progress;
+#[cfg(test)]
+mod progress_tests;
 mod queue;
+mod rest;
 mod segments;
 pub(crate) mod spill;
 mod sync;
@@ -103,6 +106,8 @@ pub(crate) struct Scribe {
     called: Vec<usize>,
     /// A lane was past its mark again when it had been drained: there is no time for a nap.
     is_behind: bool,
+    /// Staging ran out in the last turn.
+    is_short: bool,
     /// Turns in a row in which nobody called.
     quiet_turns: u32,
     /// The bit with which its producer calls, and the index, of each intake, in order.
@@ -148,6 +153,7 @@ impl Scribe {
             intakes: Vec::new(),
             called: Vec::new(),
             is_behind: false,
+            is_short: false,
             quiet_turns: 0,
             by_bit: Vec::new(),
             loss_notice: LossNotice::default(),
@@ -337,6 +343,7 @@ impl Scribe {
         if all {
             self.setup.lanes.count_interrupted();
         }
+        self.is_short = false;
         let indices = if all { (0..self.intakes.len()).collect() } else { called };
         let mut complete = true;
         for &index in &indices {
@@ -412,7 +419,8 @@ impl Scribe {
                 self.segments.look_at_clock((self.setup.now)().wall_ns);
             }
         }
-        self.batch.is_some()
+        self.is_short = self.batch.is_none();
+        !self.is_short
     }
 
     /// Ends the current block, if there is anything in it, and hands it to the file thread.
@@ -488,11 +496,5 @@ impl Scribe {
         self.index_intakes();
         let lanes: Vec<_> = done.into_iter().map(|intake| intake.lane).collect();
         self.setup.lanes.take_back(&lanes);
-    }
-
-    fn sleep(&mut self) {
-        let timeout = self.next_timer.saturating_duration_since(Instant::now());
-        let progress = &self.setup.progress;
-        self.setup.lanes.ready.sleep(&self.setup.parker, timeout, || progress.is_asked());
     }
 }

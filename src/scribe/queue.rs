@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use super::batch::Block;
 use crate::lane::staging::Buffer;
@@ -40,6 +41,10 @@ struct State {
     free: Vec<Buffer>,
     /// The file thread waits here.
     waits: bool,
+    /// It rests here: the disk has enough to do, and blocks that come can wait.
+    rests: bool,
+    /// Somebody waits for blocks: it does not rest.
+    is_urgent: bool,
     /// It waits for the kernel rather than here.
     waits_elsewhere: Option<Waker>,
     /// The scribe has no buffer left to fill.
@@ -53,8 +58,20 @@ impl Queue {
     /// Hands an operation over.
     pub(crate) fn push(&self, op: Op) {
         let mut state = self.state.lock();
+        let can_wait = state.rests && matches!(op, Op::Write { .. });
         state.ops.push_back(op);
-        self.wake(state);
+        if !can_wait {
+            self.wake(state);
+        }
+    }
+
+    /// Says that somebody waits for what was handed over.
+    pub(super) fn hurry(&self) {
+        let mut state = self.state.lock();
+        state.is_urgent = true;
+        if state.rests {
+            self.wake(state);
+        }
     }
 
     /// Hands an operation over unless others wait already.
@@ -67,7 +84,7 @@ impl Queue {
     }
 
     fn wake(&self, mut state: Guard<'_, State>) {
-        let (waker, waits) = (state.waits_elsewhere.take(), state.waits);
+        let (waker, waits) = (state.waits_elsewhere.take(), state.waits || state.rests);
         drop(state);
         match waker {
             Some(waker) => waker.wake(),
@@ -87,7 +104,9 @@ impl Queue {
         let mut state = self.state.lock();
         if !state.is_short {
             state.is_short = true;
-            self.wake(state);
+            if !state.rests {
+                self.wake(state);
+            }
         }
     }
 
@@ -131,6 +150,26 @@ impl Queue {
         self.state.lock().free.extend(buffers);
     }
 
+    /// True when no operation waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().ops.is_empty()
+    }
+
+    /// Lets the time pass, unless something other than a block waits or comes, or somebody waits
+    /// for blocks.
+    pub(super) fn rest(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let can_rest = |state: &mut State| {
+            !std::mem::take(&mut state.is_urgent)
+                && state.ops.iter().all(|op| matches!(op, Op::Write { .. }))
+        };
+        let mut state = self.state.lock();
+        state.waits_elsewhere = None;
+        state.rests = true;
+        self.changed.wait_while_until(&mut state, can_rest, until);
+        state.rests = false;
+    }
+
     /// The next operation; one to sync when there is none, `keeps` says that the file thread keeps
     /// buffers, and the scribe is short of them.
     pub(super) fn pop(&self, keeps: bool) -> Op {
@@ -155,5 +194,41 @@ impl Queue {
         let op = state.ops.pop_front();
         state.waits_elsewhere = op.is_none().then(waker);
         op
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_rest_ends_for_who_waits_and_for_what_is_no_block() {
+        type Ends = fn(&Queue);
+        let ends: [Ends; 3] = [Queue::hurry, |queue| queue.push(Op::Sync), Queue::end];
+        for end in ends {
+            let queue = Arc::new(Queue::default());
+            let (rested, told) = channel();
+            let of_thread = queue.clone();
+            std::thread::spawn(move || {
+                of_thread.rest(Duration::from_secs(3600));
+                rested.send(()).unwrap();
+            });
+            queue.set_short();
+            end(&queue);
+            assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok(()), "it rests on");
+        }
+    }
+
+    #[test]
+    fn who_hurried_before_a_rest_ends_that_one_and_no_other() {
+        let queue = Queue::default();
+        queue.hurry();
+        queue.rest(Duration::from_secs(3600));
+        assert!(!queue.state.lock().is_urgent);
+        queue.rest(Duration::ZERO);
+        assert!(!queue.state.lock().rests && queue.is_empty());
     }
 }

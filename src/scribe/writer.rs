@@ -17,6 +17,7 @@ use super::kept::Kept;
 use super::moved::{self, Moved};
 use super::progress::Progress;
 use super::queue::{Op, Queue};
+use super::rest::Pace;
 use super::sync::Beside;
 use crate::config::Durability;
 use crate::io::{DIRECT_ALIGN, Disk, DiskFile, DiskQueue, IoFd};
@@ -65,6 +66,8 @@ pub(super) struct Writer {
     pub(super) beside: Option<Beside>,
     /// One more is wanted, of the first so many blocks.
     pub(super) wanted: Option<u64>,
+    /// How fast blocks land.
+    pub(super) pace: Pace,
     /// Blocks that were handed over.
     n_blocks: u64,
     /// A sync failed whose blocks were not kept: they may be missing after a power cut.
@@ -99,6 +102,7 @@ pub(crate) fn run(setup: WriterSetup) {
         kept: Kept::default(),
         beside: None,
         wanted: None,
+        pace: Pace::default(),
         n_blocks: 0,
         suspect: false,
         seldom: Seldom::new(Duration::from_secs(60)),
@@ -127,7 +131,10 @@ impl Drop for Ended {
 
 impl Writer {
     /// The next operation; none when something may have landed before there is one.
-    fn next(&self, queue: &Queue) -> Option<Op> {
+    fn next(&mut self, queue: &Queue) -> Option<Op> {
+        if queue.is_empty() {
+            self.rest();
+        }
         match &self.flight {
             Some(flight) if flight.is_busy() => queue.pop_or_wake(|| flight.waker()),
             _ => Some(queue.pop(self.kept.holds())),
@@ -245,17 +252,15 @@ impl Writer {
 
     /// Begins to write a block, or writes it.
     fn take_off(&mut self, mut block: Block, offset: u64, events: u32) {
-        let len = block.bytes().len();
-        while self.flight.as_ref().is_some_and(|flight| flight.is_full(offset, len)) {
-            self.land(None);
-        }
+        self.make_room(offset, block.bytes().len());
         let fd = self.current.as_ref().and_then(|current| current.direct.clone());
         if let Some(fd) = fd {
             // Blocks of a segment that was begun again do not fly, so that none is moved.
             self.reserve(offset + block.bytes().len() as u64);
             let Some(flight) = &mut self.flight else { return };
             match flight.begin(&fd, block, offset, events) {
-                Ok(()) => return self.land(Some(Duration::ZERO)),
+                // The kernel gets it with those behind it, when this thread looks what has landed.
+                Ok(()) => return,
                 Err(back) => block = back,
             }
             self.land_all();
@@ -275,8 +280,12 @@ impl Writer {
             }
             std::thread::sleep(PAUSE.0);
         }
+        // Asked behind all that has landed, once for them together.
+        let mut is_linked = None;
         while let Some(flying) = self.flight.as_mut().and_then(Flight::pop_landed) {
-            let is_linked = self.current.as_ref().is_some_and(|current| current.file.is_linked());
+            let is_linked = *is_linked.get_or_insert_with(|| {
+                self.current.as_ref().is_some_and(|current| current.file.is_linked())
+            });
             let Flying { offset, events, .. } = flying;
             let (block, result) = flying.into_block();
             if result.is_ok() && is_linked {
@@ -440,6 +449,8 @@ impl Writer {
     }
 
     fn check(&mut self) {
+        // It may take long.
+        self.land(Some(Duration::ZERO));
         (self.setup.check_owner)();
         if let Some(current) = &self.current
             && !current.file.is_named(&current.path)

@@ -128,7 +128,12 @@ impl Encoder {
     }
 
     /// The checksum of a payload that begins with the runs since the last reset, as they were
-    /// written.
+    /// written: one whose run was given another end since (`set_end` of `store/builder.rs`) has to
+    /// be summed up by itself.
+    ///
+    /// # Panics
+    ///
+    /// If the payload is shorter than what was summed up of it while it was written.
     #[must_use]
     pub fn sum(&self, payload: &[u8]) -> Sum {
         let mut sum = self.sum;
