@@ -35,7 +35,8 @@ const DESCRIPTORS_SPARE: u64 = 64;
 pub(super) struct Copier<'a> {
     shared: &'a Shared<'a>,
     backend: Box<dyn IoBackend>,
-    pool: BufferPool,
+    small: BufferPool,
+    large: BufferPool,
     jobs: Vec<Option<Job>>,
     free: Vec<usize>,
     /// Jobs that have something left to read.
@@ -57,19 +58,20 @@ impl<'a> Copier<'a> {
         shared: &'a Shared<'a>,
     ) -> io::Result<Self> {
         let in_flight = in_flight.min(descriptors() / 2).max(1);
-        let pool = BufferPool::new(BufferPoolConfig {
-            size_classes: vec![SMALL.0, LARGE.0],
-            max_memory: SMALL.0 * SMALL.1 + LARGE.0 * LARGE.1,
-            ..BufferPoolConfig::default()
+        // A pool each, so that neither size takes the other's memory; they are made as they are needed.
+        let [small, large] = [SMALL, LARGE].map(|(size, count)| {
+            BufferPool::new(BufferPoolConfig {
+                size_classes: vec![size],
+                max_memory: size * count,
+                ..BufferPoolConfig::default()
+            })
         });
-        for (size, count) in [SMALL, LARGE] {
-            pool.prealloc(size, count).map_err(io::Error::other)?;
-        }
         let n_steps = SMALL.1 + LARGE.1 + in_flight;
         Ok(Self {
             shared,
             backend: engine::backend(choice)?,
-            pool,
+            small,
+            large,
             jobs: (0..in_flight).map(|_| None).collect(),
             free: (0..in_flight).rev().collect(),
             readers: VecDeque::with_capacity(in_flight),
@@ -219,7 +221,8 @@ impl<'a> Copier<'a> {
             }
             let left = job.data_end - job.next;
             let len = left.min(LARGE.0 as u64) as usize;
-            let Some(buffer) = self.pool.allocate(len) else { return Reading::NoBuffer };
+            let pool = if len <= SMALL.0 { &self.small } else { &self.large };
+            let Some(buffer) = pool.allocate(len) else { return Reading::NoBuffer };
             let read = IoOperation::read(&job.source, buffer, job.next);
             let step = Step::Read { at: job.next, len };
             job.next += len as u64;

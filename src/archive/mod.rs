@@ -12,8 +12,8 @@
 //!   segment's checksums were compared. Before, it lies in [`PART_DIR`] of the target.
 //! - **A2** A directory is synced after the last name in it was made; its own mode and times come
 //!   last of all.
-//! - **A3** Memory does not grow with a file's length: buffers are those of one pool, made at the
-//!   start; a segment that is compressed takes that of the blocks that become one.
+//! - **A3** Memory does not grow with a file's length: buffers are those of two pools, made when they
+//!   are first needed; a segment that is compressed takes that of the blocks that become one.
 //! - **A4** Nothing is followed: symbolic links are copied as such, and a file that is none when it
 //!   is opened is told.
 //!
