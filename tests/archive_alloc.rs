@@ -62,7 +62,12 @@ fn a_file_costs_a_constant_number_of_allocations_and_no_memory_for_its_length() 
     assert!(long <= one + 64, "{one} {long}");
     assert!(long_bytes <= one_bytes + (64 << 10), "{one_bytes} {long_bytes}");
     assert!(one <= short.0 + 64 && one_bytes <= short.1 + (5 << 20), "{short:?} {one} {one_bytes}");
-    let [small, large] = [1000, 1 << 20].map(|len| (cost(220, len).0 - cost(20, len).0) / 200);
-    println!("each file: {small} calls, of 1 MiB {large}");
+    let each = |len| (cost(220, len).0 - cost(20, len).0) / 200;
+    let [short, small, long, large] = [100, 64 << 10, 1 << 20, 2 << 20].map(each);
+    println!("each file: {short} calls, of 64 KiB {small}, of 1 MiB {long}, of 2 MiB {large}");
+    assert!(
+        short.abs_diff(small) <= 2 && long.abs_diff(large) <= 2,
+        "{short} {small} {long} {large}"
+    );
     assert!(small.abs_diff(large) <= 2 && large <= 40, "{small} {large}");
 }
