@@ -106,6 +106,8 @@ mod tests {
         assert_eq!(stage.find(&place.join("file")), None);
         stage.make(&place, || part.clone()).unwrap();
         stage.make(&place.join("inner"), || unreachable!("it lies in the other")).unwrap();
+        let again = stage.make(&place.join("inner"), || unreachable!("as before"));
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         for path in ["file", "inner/file"].map(|path| place.join(path)) {
             std::fs::write(stage.find(&path).unwrap(), "staged").unwrap();
         }
