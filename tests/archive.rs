@@ -296,16 +296,22 @@ fn a_segment_that_is_damaged_is_told_and_copied_as_it_is() {
 
 #[test]
 fn a_kill_at_any_point_leaves_whole_files_and_the_next_run_the_rest() {
-    let points = ["src/archive/place.rs", "src/archive/copy.rs"].map(|file| {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    let points = ["place", "copy", "batch", "stage"].map(|file| {
+        let file = format!("{}/src/archive/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(file);
         let text = text.unwrap();
         let after = text.split("crash_point!(\"").skip(1);
         after.map(|rest| rest.split('"').next().unwrap().to_owned()).collect::<Vec<_>>()
     });
-    let points = points.concat();
-    assert!(points.len() >= 4, "{points:?}");
+    let points: BTreeSet<_> = points.concat().into_iter().collect();
+    assert!(points.len() >= 7, "{points:?}");
     let from = tempfile::tempdir().unwrap();
     make_tree(from.path());
+    // Files in a directory that is there already, and many new directories.
+    for n in 0..160 {
+        std::fs::write(from.path().join(format!("flat-{n}")), format!("{n}")).unwrap();
+        std::fs::create_dir(from.path().join(format!("dir-{n}"))).unwrap();
+    }
     let whole = tree(from.path());
     for point in &points {
         for nth in [1, 2, 150] {

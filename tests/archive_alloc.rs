@@ -52,15 +52,22 @@ fn cost(n_files: usize, len: usize) -> (u64, u64) {
 
 #[test]
 fn a_file_costs_a_constant_number_of_allocations_and_no_memory_for_its_length() {
-    let (one, one_bytes) = cost(1, 1000);
+    let short = cost(1, 1000);
+    // So long that it has all the buffers that a file may have.
+    let (one, one_bytes) = cost(1, 8 << 20);
     let (long, long_bytes) = cost(1, 64 << 20);
-    println!(
-        "one file: {one} calls, {one_bytes} bytes; of 64 MiB: {long} calls, {long_bytes} bytes"
-    );
+    println!("one file, calls and bytes: {short:?}; of 8 MiB: {:?}", (one, one_bytes));
+    println!("of 64 MiB: {:?}", (long, long_bytes));
     // Tables of the way of doing I/O may grow once.
     assert!(long <= one + 64, "{one} {long}");
     assert!(long_bytes <= one_bytes + (64 << 10), "{one_bytes} {long_bytes}");
-    let [small, large] = [1000, 1 << 20].map(|len| (cost(220, len).0 - cost(20, len).0) / 200);
-    println!("each file: {small} calls, of 1 MiB {large}");
+    assert!(one <= short.0 + 64 && one_bytes <= short.1 + (5 << 20), "{short:?} {one} {one_bytes}");
+    let each = |len| (cost(220, len).0 - cost(20, len).0) / 200;
+    let [short, small, long, large] = [100, 64 << 10, 1 << 20, 2 << 20].map(each);
+    println!("each file: {short} calls, of 64 KiB {small}, of 1 MiB {long}, of 2 MiB {large}");
+    assert!(
+        short.abs_diff(small) <= 2 && long.abs_diff(large) <= 2,
+        "{short} {small} {long} {large}"
+    );
     assert!(small.abs_diff(large) <= 2 && large <= 40, "{small} {large}");
 }

@@ -1,5 +1,6 @@
 //! `ttlog archive` where many short files cannot be synced by one call: RIG-SYS refuses it, by strace,
-//! and each file is synced for itself before it gets its name.
+//! and each file is synced for itself before it gets its name; and new directories, which get theirs
+//! together with what is in them.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![expect(clippy::print_stdout, reason = "says what was not run, and why")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
@@ -10,7 +11,7 @@ use std::process::Command;
 const FILES: usize = 300;
 
 /// What strace saw: which copies were made, synced and named.
-const CALLS: &str = "trace=openat,syncfs,fsync,unlink,renameat,rename";
+const CALLS: &str = "trace=openat,syncfs,fsync,unlink,renameat,rename,preadv2";
 
 /// Calls that strace saw begin, and did not refuse.
 fn calls(trace: &str, name: &str) -> usize {
@@ -121,4 +122,55 @@ fn a_damage_is_told_once_though_its_file_is_copied_twice() {
     let (_, told) = traced(&from, &to, &["-e", "inject=syncfs:error=EIO"]);
     assert_eq!(told.matches("damaged, and copied as it is").count(), 20, "{told}");
     assert!(told.contains("20 files copied") && told.contains("20 errors"), "{told}");
+}
+
+#[test]
+fn new_directories_arrive_whole_also_where_the_sync_is_refused_or_what_is_cached_is_not_told() {
+    if !can_trace() {
+        return;
+    }
+    let (dir, from) = source();
+    let path = |root: &Path, n: usize| root.join(format!("{}/inner/{n}", n % 10));
+    for n in 0..FILES {
+        std::fs::create_dir_all(path(&from, n).parent().unwrap()).unwrap();
+        std::fs::write(path(&from, n), format!("file {n}")).unwrap();
+    }
+    std::fs::hard_link(path(&from, 250), from.join("9/inner/linked")).unwrap();
+    let cases: [(&str, &[&str], usize); 3] = [
+        ("together", &[], 1),
+        ("alone", &["-e", "inject=syncfs:error=EIO"], 0),
+        ("blind", &["-e", "inject=preadv2:error=EOPNOTSUPP"], 1),
+    ];
+    for (name, with, n_syncs) in cases {
+        let to = dir.path().join(name);
+        let (seen, told) = traced(&from, &to, with);
+        assert!(told.contains("300 files copied") && !told.contains("error"), "{told}");
+        assert!(told.contains("1 links") && told.contains("20 directories"), "{told}");
+        for n in 0..FILES {
+            assert_eq!(std::fs::read_to_string(path(&to, n)).unwrap(), format!("file {n}"));
+        }
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+        assert_eq!(inode(&path(&to, 250)), inode(&to.join("9/inner/linked")));
+        assert_eq!(calls(&seen, "syncfs"), n_syncs, "{name}");
+        // A name for each directory; what was met first is named one by one, as is what was lost.
+        let few = calls(&seen, "rename") < 50;
+        assert_eq!(few, n_syncs == 1, "{name}: {}", calls(&seen, "rename"));
+    }
+}
+
+#[test]
+fn a_new_directory_arrives_with_nothing_but_what_is_synced_alone() {
+    for (io, len) in [("auto", 3 << 20), ("portable", 3 << 20), ("auto", 10), ("portable", 10)] {
+        let (dir, from) = source();
+        std::fs::create_dir_all(from.join("a/empty")).unwrap();
+        std::fs::write(from.join("a/file"), vec![7; len]).unwrap();
+        let to = dir.path().join("to");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ttlog"));
+        command.args(["archive", "--all", "--io", io]).arg(&from).arg(&to);
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && told.contains("1 files copied"), "{told}");
+        assert_eq!(std::fs::read(to.join("a/file")).unwrap(), vec![7; len], "{io}");
+        assert!(to.join("a/empty").is_dir());
+    }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::task::Waker;
 use std::time::Duration;
 
+use super::batch::{Came, Item};
 use super::job::{Job, Step, is_sparse, write_all};
 use super::place::Target;
 use super::short::{Closed, OPEN_MAX, Short};
@@ -21,7 +22,7 @@ use crate::io::{
 };
 
 /// Sizes and numbers of the buffers: for small files, and for the others.
-const SMALL: (usize, usize) = (64 << 10, 64);
+pub(super) const SMALL: (usize, usize) = (64 << 10, 64);
 const LARGE: (usize, usize) = (512 << 10, 16);
 /// Pieces of one file that are on their way.
 const DEPTH: u32 = 8;
@@ -35,7 +36,8 @@ const DESCRIPTORS_SPARE: u64 = 64;
 pub(super) struct Copier<'a> {
     shared: &'a Shared<'a>,
     backend: Box<dyn IoBackend>,
-    pool: BufferPool,
+    small: BufferPool,
+    large: BufferPool,
     jobs: Vec<Option<Job>>,
     free: Vec<usize>,
     /// Jobs that have something left to read.
@@ -44,6 +46,8 @@ pub(super) struct Copier<'a> {
     /// what is left of those that came behind them.
     unsynced: Vec<usize>,
     closed: Closed,
+    /// Short files that were begun here since the last sync.
+    n_short: usize,
     /// Files and their places that are to be copied once more, and synced alone.
     again: Vec<(PathBuf, PathBuf)>,
     steps: HashMap<IoHandle, (usize, Step)>,
@@ -57,24 +61,26 @@ impl<'a> Copier<'a> {
         shared: &'a Shared<'a>,
     ) -> io::Result<Self> {
         let in_flight = in_flight.min(descriptors() / 2).max(1);
-        let pool = BufferPool::new(BufferPoolConfig {
-            size_classes: vec![SMALL.0, LARGE.0],
-            max_memory: SMALL.0 * SMALL.1 + LARGE.0 * LARGE.1,
-            ..BufferPoolConfig::default()
+        // A pool each, so that neither size takes the other's memory; they are made as they are needed.
+        let [small, large] = [SMALL, LARGE].map(|(size, count)| {
+            BufferPool::new(BufferPoolConfig {
+                size_classes: vec![size],
+                max_memory: size * count,
+                ..BufferPoolConfig::default()
+            })
         });
-        for (size, count) in [SMALL, LARGE] {
-            pool.prealloc(size, count).map_err(io::Error::other)?;
-        }
         let n_steps = SMALL.1 + LARGE.1 + in_flight;
         Ok(Self {
             shared,
             backend: engine::backend(choice)?,
-            pool,
+            small,
+            large,
             jobs: (0..in_flight).map(|_| None).collect(),
             free: (0..in_flight).rev().collect(),
             readers: VecDeque::with_capacity(in_flight),
             unsynced: Vec::with_capacity(OPEN_MAX),
             closed: Closed::default(),
+            n_short: 0,
             again: Vec::new(),
             steps: HashMap::with_capacity(n_steps),
             done: Vec::with_capacity(n_steps),
@@ -90,8 +96,35 @@ impl<'a> Copier<'a> {
         self.backend.waker()
     }
 
+    /// True when it is time to sync short files.
+    pub(super) fn is_full(&self) -> bool {
+        self.closed.is_full()
+    }
+
+    /// True when so many short files are open that others are better closed at once.
+    pub(super) fn has_enough_open(&self) -> bool {
+        self.n_short >= self.open_max()
+    }
+
+    /// Short copies that may stay open: they have jobs, of which others need some.
+    fn open_max(&self) -> usize {
+        OPEN_MAX.min(self.jobs.len() / 2)
+    }
+
+    /// Takes a short file that was copied in a batch; returns one that is to be begun here.
+    pub(super) fn take_short(&mut self, item: Item, came: Came) -> Option<Item> {
+        match came {
+            Came::Copied(len) => self.closed.push_item(item, len),
+            Came::Gone => {}
+            Came::NotAtOnce => return Some(item),
+            Came::Failed(error) => self.shared.fail(&item.path(), error),
+        }
+        None
+    }
+
     /// Opens a file and begins with it.
     pub(super) fn begin(&mut self, entry: &Entry, target: &mut Target) -> io::Result<Done> {
+        self.n_short += usize::from(entry.metadata.len() < SYNC_ALONE_BYTES);
         let place = target.place(&entry.relative);
         self.open(entry.path.clone(), place, false, target)
     }
@@ -131,10 +164,9 @@ impl<'a> Copier<'a> {
         Ok(Done::Begun)
     }
 
-    /// Hands over what can be, waits for something to complete or the waker, and goes on with that.
-    /// False when no file is in flight. `is_last` says that others are begun only when something
-    /// here is through.
-    pub(super) fn turn(&mut self, is_last: bool, target: &mut Target) -> io::Result<bool> {
+    /// Hands over what can be, may wait for something to complete or the waker, and goes on with that.
+    /// False when no file is in flight.
+    pub(super) fn turn(&mut self, next: Next, target: &mut Target) -> io::Result<bool> {
         while self.has_room()
             && let Some((path, place)) = self.again.pop()
         {
@@ -158,12 +190,13 @@ impl<'a> Copier<'a> {
             }
         }
         let is_idle = self.steps.is_empty() && self.readers.is_empty();
-        if self.closed.is_full() || is_last && is_idle {
+        if next == Next::Sync || next == Next::Nothing && is_idle {
             self.sync_all(target)?;
         }
         if !self.steps.is_empty() {
             let mut done = std::mem::take(&mut self.done);
-            let timeout = if done.is_empty() { None } else { Some(Duration::ZERO) };
+            let waits = done.is_empty() && matches!(next, Next::Room | Next::Nothing);
+            let timeout = if waits { None } else { Some(Duration::ZERO) };
             self.backend.poll_into(timeout, &mut done)?;
             for completion in done.drain(..) {
                 self.complete(completion, target)?;
@@ -185,16 +218,34 @@ impl<'a> Copier<'a> {
                 false => self.sync(index, target)?,
             }
         }
-        for Short { path, place, part, damage } in self.closed.take() {
+        let (closed, items) = self.closed.take();
+        for Short { path, place, part, damage } in closed {
             if is_synced {
                 self.name(&path, &part, target.publish(&part, &place).map(|()| damage));
             } else {
-                // Whose data that was nobody may learn from a copy that was closed.
-                let _ = std::fs::remove_file(&part);
-                self.again.push((path, place));
+                self.again(&part, path, place);
             }
         }
+        for item in items {
+            let copy = item.copy();
+            if !is_synced {
+                self.again(&copy, item.path(), item.place());
+            } else if item.part.is_none() {
+                add(&self.shared.counters.files, 1);
+            } else {
+                let named = target.publish(&copy, &item.place());
+                self.name(&item.path(), &copy, named.map(|()| None));
+            }
+        }
+        target.publish_directories(self.shared);
+        self.n_short = 0;
         Ok(())
+    }
+
+    /// Copies a file once more: whose data somebody lost nobody may learn from a copy that was closed.
+    fn again(&mut self, copy: &Path, path: PathBuf, place: PathBuf) {
+        let _ = std::fs::remove_file(copy);
+        self.again.push((path, place));
     }
 
     /// Reads of a file as much as may be on its way.
@@ -219,7 +270,8 @@ impl<'a> Copier<'a> {
             }
             let left = job.data_end - job.next;
             let len = left.min(LARGE.0 as u64) as usize;
-            let Some(buffer) = self.pool.allocate(len) else { return Reading::NoBuffer };
+            let pool = if len <= SMALL.0 { &self.small } else { &self.large };
+            let Some(buffer) = pool.allocate(len) else { return Reading::NoBuffer };
             let read = IoOperation::read(&job.source, buffer, job.next);
             let step = Step::Read { at: job.next, len };
             job.next += len as u64;
@@ -293,7 +345,8 @@ impl<'a> Copier<'a> {
         };
         if from < end && len <= SMALL.0 as u64 {
             // A ring would have a thread of the kernel copy it into the page cache.
-            write_all(&copy, &buffer.as_slice()[from..end], at + from as u64)?;
+            let Some(copy) = copy.as_fd() else { return Err(io::Error::other("no descriptor")) };
+            write_all(copy, &buffer.as_slice()[from..end], at + from as u64)?;
             add(&self.shared.counters.bytes, (end - from) as u64);
             from = end;
         }
@@ -320,8 +373,7 @@ impl<'a> Copier<'a> {
             match job.dress(target) {
                 Ok(()) if job.is_alone || !target.syncs_as_one => return self.sync(index, target),
                 Ok(()) => {
-                    // Open copies have jobs, of which others need some.
-                    match self.unsynced.len() < OPEN_MAX.min(self.jobs.len() / 2) {
+                    match self.unsynced.len() < self.open_max() {
                         true => self.unsynced.push(index),
                         false => self.close(index),
                     }
@@ -351,7 +403,10 @@ impl<'a> Copier<'a> {
         let Some(job) = self.take(index) else { return };
         let Job { path, place, part, source, target: copy, metadata, .. } = job;
         match verify(&path, source, copy) {
-            Ok(damage) => self.closed.push(Short { path, place, part, damage }, metadata.len()),
+            Ok(damage) => {
+                let short = Short { path, place, part, damage };
+                self.closed.push(short, metadata.len());
+            }
             Err(error) => self.name(&path, &part, Err(error)),
         }
     }
@@ -368,7 +423,10 @@ impl<'a> Copier<'a> {
     /// Ends with a file: it gets its name, or is removed.
     fn end(&mut self, index: usize, target: &mut Target) -> io::Result<()> {
         let Some(job) = self.take(index) else { return Ok(()) };
-        let Job { path, place, part, source, target: copy, failed, .. } = job;
+        let Job { path, place, part, source, target: copy, metadata, failed, .. } = job;
+        if target.is_staged(&place) {
+            self.closed.add(metadata.len());
+        }
         let result = match failed {
             Some(error) => Err(error),
             None => verify(&path, source, copy)
@@ -391,6 +449,19 @@ impl<'a> Copier<'a> {
             }
         }
     }
+}
+
+/// What there is beside the files that are in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Others, which can be begun at once.
+    More,
+    /// Others, when there is room for them.
+    Room,
+    /// Nothing that can be begun before something here is through, and no batch.
+    Nothing,
+    /// Short files that are to be synced now, and no batch.
+    Sync,
 }
 
 /// How far reading a file has come.

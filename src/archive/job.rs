@@ -2,6 +2,7 @@
 
 use std::fs::Metadata;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
@@ -86,8 +87,7 @@ pub(super) fn is_sparse(metadata: &Metadata) -> bool {
     metadata.blocks() * BLOCK_BYTES < metadata.len()
 }
 
-pub(super) fn write_all(copy: &IoFd, bytes: &[u8], at: u64) -> io::Result<()> {
-    let Some(copy) = copy.as_fd() else { return Err(io::Error::other("no descriptor")) };
+pub(super) fn write_all(copy: BorrowedFd<'_>, bytes: &[u8], at: u64) -> io::Result<()> {
     let (mut bytes, mut at) = (bytes, at);
     while !bytes.is_empty() {
         match rustix::io::pwrite(copy, bytes, at) {

@@ -3,17 +3,19 @@
 //! ```text
 //! walk ─┬► jobs ──► read ─► write ─► … ─► sync ─► verify ─┬► rename ──► links, directories
 //!       │  (some in flight, one backend, a fixed set of buffers)
+//!       ├► batches ──► short files: read, write (two threads) ─► one sync ─┤
 //!       └► compress ──► pack, sync, compare (a thread for each processor) ─┘
 //! ```
 //!
 //! # Invariants
 //!
 //! - **A1** A file gets its name when its bytes, mode, times and owner are there and synced, and a
-//!   segment's checksums were compared. Before, it lies in [`PART_DIR`] of the target.
+//!   segment's checksums were compared. Before, it lies in [`PART_DIR`] of the target, alone or in
+//!   a new directory, which gets its name when all in it is so.
 //! - **A2** A directory is synced after the last name in it was made; its own mode and times come
 //!   last of all.
-//! - **A3** Memory does not grow with a file's length: buffers are those of one pool, made at the
-//!   start; a segment that is compressed takes that of the blocks that become one.
+//! - **A3** Memory does not grow with a file's length: buffers are those of two pools, made when they
+//!   are first needed, and one for each thread that copies short files; a segment that is compressed takes that of the blocks that become one.
 //! - **A4** Nothing is followed: symbolic links are copied as such, and a file that is none when it
 //!   is opened is told.
 //!
@@ -23,11 +25,13 @@
 //! whole files and a directory of parts, which the next run removes; what it finds complete (same
 //! length and time of change, or packed and of the same time) it leaves as it is.
 
+mod batch;
 mod compress;
 mod copy;
 mod job;
 mod place;
 mod short;
+mod stage;
 mod verify;
 mod walk;
 
@@ -40,10 +44,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 
+use self::batch::{Batches, Item};
 use self::compress::Compressor;
-use self::copy::Copier;
+use self::copy::{Copier, Next, SMALL};
 use self::place::Target;
-use self::walk::{Entry, Kind, Walk};
+use self::verify::is_segment;
+use self::walk::{Entry, Found, Kind, Walk};
 use crate::io::IoChoice;
 use crate::store::pack;
 
@@ -191,7 +197,8 @@ fn copy_all(
 ) -> io::Result<()> {
     std::thread::scope(|scope| {
         let mut compressor = Compressor::new(scope, level, shared.counters, copier.waker());
-        // What came back from the compressor.
+        let mut batches = Batches::new(scope, target.dresser, shared.counters, SMALL.0);
+        // What came back from the compressor, and from batches.
         let mut plain = Vec::new();
         let (mut is_walking, mut is_copying) = (true, true);
         while is_walking || is_copying || compressor.is_busy() || !plain.is_empty() {
@@ -201,51 +208,107 @@ fn copy_all(
                 plain.extend(settled);
                 waits = false;
             }
+            let mut next = Next::Room;
             while copier.has_room() && compressor.has_room() {
                 if let Some(entry) = plain.pop() {
                     let done = copier.begin(&entry, target);
                     tell(done, entry.kind, &entry.path, shared);
-                } else if let Some(entry) = walk.next(shared) {
-                    take(entry, target, &mut copier, &mut compressor, shared);
+                } else if let Some(found) = walk.next(shared) {
+                    let ways = (&mut copier, &mut compressor, &mut batches);
+                    if take(found, &mut walk, target, ways, shared) {
+                        next = Next::More;
+                        break;
+                    }
                 } else {
                     is_walking = false;
                     break;
                 }
             }
-            is_copying = copier.turn(!is_walking || !compressor.has_room(), target)?;
+            let mut came = batches.settle();
+            if !is_walking || !compressor.has_room() {
+                next = Next::Nothing;
+            } else if copier.is_full() {
+                next = Next::Sync;
+            }
+            if matches!(next, Next::Nothing | Next::Sync) {
+                came.append(&mut batches.finish());
+                // A sync gives them their names.
+                walk.none_is_new();
+            }
+            for (item, came) in came {
+                let item = copier.take_short(item, came);
+                plain.extend(item.and_then(|item| look_at(&item, &walk, target, shared)));
+            }
+            if next == Next::Nothing && !is_walking && !plain.is_empty() {
+                next = if copier.has_room() { Next::More } else { Next::Room };
+            }
+            is_copying = copier.turn(next, target)?;
         }
+        // What came last was synced by itself.
+        target.publish_directories(shared);
         Ok(())
     })
 }
 
-/// Begins with one thing that the walk found.
+/// A file that could not be copied at once; none that is a link to one that was met, or is gone.
+fn look_at(item: &Item, walk: &Walk, target: &mut Target, shared: &Shared<'_>) -> Option<Entry> {
+    let entry = walk.look_at(&item.dirs, &item.name, shared)?;
+    // Others were looked at before.
+    let is_link = item.part.is_none() && target.is_later_link(&entry);
+    (!is_link).then_some(entry)
+}
+
+/// The ways of copying a file.
+type Ways<'a, 'b, 'scope, 'env> =
+    (&'a mut Copier<'b>, &'a mut Compressor<'scope, 'env>, &'a mut Batches<'scope, 'env>);
+
+/// Begins with one thing that the walk found; true when a batch went on its way by it.
 fn take(
-    entry: Entry,
+    found: Found,
+    walk: &mut Walk,
     target: &mut Target,
-    copier: &mut Copier<'_>,
-    compressor: &mut Compressor<'_, '_>,
+    (copier, compressor, batches): Ways<'_, '_, '_, '_>,
     shared: &Shared<'_>,
-) {
-    let (kind, path) = (entry.kind, entry.path.clone());
-    let done = match kind {
-        Kind::Directory => target.make_dir(&entry),
-        Kind::Symlink => target.make_symlink(&entry),
-        Kind::File => {
-            if target.is_later_link(&entry) {
-                return;
-            }
-            let is_compressed = compressor.wants(&entry);
-            if target.has(&entry, is_compressed) {
-                add(&shared.counters.skipped, 1);
-                return;
-            }
-            match is_compressed {
-                true => compressor.begin(entry, target),
-                false => copier.begin(&entry, target),
-            }
+) -> bool {
+    let entry = match found {
+        Found::Entry(entry) => entry,
+        Found::Name(dirs, name) if copier.has_enough_open() => {
+            return batches.push(Item { dirs, name, part: None });
         }
+        Found::Name(dirs, name) => match walk.look_at(&dirs, &name, shared) {
+            Some(entry) => entry,
+            None => return false,
+        },
+    };
+    if let Kind::Directory | Kind::Symlink = entry.kind {
+        let is_dir = entry.kind == Kind::Directory;
+        let done = if is_dir { target.make_dir(&entry) } else { target.make_symlink(&entry) };
+        if is_dir && let Some(dirs) = target.dirs_of_new(&entry) {
+            walk.is_new(dirs);
+        }
+        tell(done, entry.kind, &entry.path, shared);
+        return false;
+    }
+    if target.is_later_link(&entry) {
+        return false;
+    }
+    let is_compressed = compressor.wants(&entry);
+    if target.has(&entry, is_compressed) {
+        add(&shared.counters.skipped, 1);
+        return false;
+    }
+    let is_short = entry.metadata.len() <= SMALL.0 as u64 && !is_segment(&entry.path);
+    if is_short && !is_compressed && target.syncs_as_one && copier.has_enough_open() {
+        let place = target.place(&entry.relative);
+        return batches.push_to(&entry.path, &place, target.part_of_parts());
+    }
+    let (kind, path) = (entry.kind, entry.path.clone());
+    let done = match is_compressed {
+        true => compressor.begin(entry, target),
+        false => copier.begin(&entry, target),
     };
     tell(done, kind, &path, shared);
+    false
 }
 
 /// Counts what was done at once.
@@ -260,10 +323,14 @@ fn tell(done: io::Result<Done>, kind: Kind, path: &Path, shared: &Shared<'_>) {
     }
 }
 
+/// How a file is opened that is to be copied.
+const OPEN_FLAGS: OFlags =
+    OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
 /// Opens a file that is to be copied (A4); `None` for one that was removed meanwhile, by retention
 /// say.
 fn open_source(path: &Path) -> io::Result<Option<(File, Metadata)>> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+    let flags = OPEN_FLAGS.bits() as i32;
     let source = match File::options().read(true).custom_flags(flags).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,

@@ -2,6 +2,7 @@
 //! last.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
+use super::batch::Dirs;
+use super::stage::Stage;
 use super::walk::Entry;
 use super::{Done, PART_DIR, Shared, add, at, place_of, says};
 use crate::store::pack;
@@ -33,6 +36,7 @@ pub(super) struct Target {
     /// nobody again, may be in files that are in flight.
     pub(super) syncs_as_one: bool,
     n_parts: u64,
+    stage: Stage,
     /// Directories in which names were made, and those of them that are new.
     touched: BTreeSet<PathBuf>,
     made: HashSet<PathBuf>,
@@ -87,8 +91,11 @@ impl Target {
             Err(error) => return Err(at::<()>(&parts, Err(error.into())).expect_err("it is one")),
         }
         for entry in at(&parts, std::fs::read_dir(&parts))? {
-            let path = at(&parts, entry)?.path();
-            at(&path, std::fs::remove_file(&path))?;
+            let entry = at(&parts, entry)?;
+            let path = entry.path();
+            let is_dir = at(&path, entry.file_type())?.is_dir();
+            let remove = if is_dir { std::fs::remove_dir_all } else { std::fs::remove_file };
+            at(&path, remove(&path))?;
         }
         let parent = root.parent().filter(|_| is_new).map(Path::to_owned);
         let dresser = at(&parts, Dresser::new(&parts.join("0")))?;
@@ -98,6 +105,7 @@ impl Target {
             dresser,
             syncs_as_one: tells_errors(),
             n_parts: 0,
+            stage: Stage::default(),
             touched: parent.into_iter().chain([root.clone()]).collect(),
             root,
             made: HashSet::new(),
@@ -120,8 +128,13 @@ impl Target {
 
     /// A name for something that is not complete.
     pub(super) fn part(&mut self) -> PathBuf {
+        next_part(&self.parts, &mut self.n_parts)
+    }
+
+    /// The same, as a name in the directory of parts.
+    pub(super) fn part_of_parts(&mut self) -> (&Path, OsString) {
         self.n_parts += 1;
-        self.parts.join(self.n_parts.to_string())
+        (&self.parts, self.n_parts.to_string().into())
     }
 
     pub(super) fn place(&self, relative: &Path) -> PathBuf {
@@ -170,7 +183,7 @@ impl Target {
     pub(super) fn make_dir(&mut self, entry: &Entry) -> io::Result<Done> {
         let place = self.place(&entry.relative);
         let is_root = entry.relative.as_os_str().is_empty();
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&place);
+        let made = self.make_new_dir(&place);
         self.directories.push((place.clone(), entry.metadata.clone()));
         match made {
             Ok(()) => {
@@ -181,15 +194,54 @@ impl Target {
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // The target itself may be named through a link; nothing below it is followed.
-                if is_root || std::fs::symlink_metadata(&place)?.is_dir() {
+                let staged = self.stage.find(&place);
+                let lies = staged.as_deref().unwrap_or(&place);
+                if is_root || std::fs::symlink_metadata(lies)?.is_dir() {
                     // Its mode comes in the end; an earlier run may have made it read-only.
-                    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o700))?;
+                    std::fs::set_permissions(lies, std::fs::Permissions::from_mode(0o700))?;
                     return Ok(Done::WasThere);
                 }
                 Err(says(&place, "is no directory; move it out of the way"))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes a directory, for a time without its name where short files are synced together.
+    fn make_new_dir(&mut self, place: &Path) -> io::Result<()> {
+        let is_in_stage = self.stage.find(place).is_some();
+        let is_new = || {
+            let there = std::fs::symlink_metadata(place);
+            there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        if is_in_stage || self.syncs_as_one && is_new() {
+            let Self { stage, parts, n_parts, .. } = self;
+            return stage.make(place, || next_part(parts, n_parts));
+        }
+        std::fs::DirBuilder::new().mode(0o700).create(place)
+    }
+
+    /// Gives directories their names that have none yet. All in them is synced.
+    pub(super) fn publish_directories(&mut self, shared: &Shared<'_>) {
+        for (place, error) in self.stage.publish() {
+            shared.fail(&place, error);
+            if !place.is_dir() {
+                self.touched.retain(|dir| !dir.starts_with(&place));
+                self.directories.retain(|(dir, _)| !dir.starts_with(&place));
+            }
+        }
+    }
+
+    /// Where the copies of a directory's files are made while it has no name.
+    pub(super) fn dirs_of_new(&self, entry: &Entry) -> Option<Dirs> {
+        let place = self.place(&entry.relative);
+        let parts = self.stage.of(&place)?.to_owned();
+        Some(Dirs { from: entry.path.clone(), place, parts })
+    }
+
+    /// True for what lies in a directory that has no name yet.
+    pub(super) fn is_staged(&self, place: &Path) -> bool {
+        self.stage.find(place).is_some()
     }
 
     pub(super) fn make_symlink(&mut self, entry: &Entry) -> io::Result<Done> {
@@ -212,7 +264,8 @@ impl Target {
     /// Gives something complete its name (A1).
     pub(super) fn publish(&mut self, part: &Path, place: &Path) -> io::Result<()> {
         crate::crash::crash_point!("archive.rename");
-        let renamed = std::fs::rename(part, place);
+        let staged = self.stage.find(place);
+        let renamed = std::fs::rename(part, staged.as_deref().unwrap_or(place));
         if renamed.is_err() {
             let _ = std::fs::remove_file(part);
         }
@@ -324,6 +377,11 @@ impl Dresser {
         let bits = if self.is_root { MODE_BITS_OF_ROOT } else { MODE_BITS };
         Mode::from_raw_mode(metadata.mode() & bits)
     }
+}
+
+fn next_part(parts: &Path, n_parts: &mut u64) -> PathBuf {
+    *n_parts += 1;
+    parts.join(n_parts.to_string())
 }
 
 /// True where a sync of a file system tells what failed: Linux before 5.8 passes over it.

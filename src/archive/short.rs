@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::batch::Item;
+
 /// Copies that stay open: so few are synced one by one. A call for each waits for the disk's cache
 /// each time, and one for the file system waits for what others wrote there.
 pub(super) const OPEN_MAX: usize = 16;
@@ -14,6 +16,8 @@ const BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Closed {
     files: Vec<Short>,
+    /// Those that were copied in batches.
+    items: Vec<Item>,
     bytes: u64,
 }
 
@@ -33,17 +37,27 @@ impl Closed {
         self.bytes += len;
     }
 
+    pub(super) fn push_item(&mut self, item: Item, len: u64) {
+        self.items.push(item);
+        self.bytes += len;
+    }
+
+    /// Counts what was synced by itself, but has its name only with a directory in the stage.
+    pub(super) fn add(&mut self, len: u64) {
+        self.bytes += len;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.files.is_empty() && self.items.is_empty()
     }
 
     /// True when it is time to sync them.
     pub(super) fn is_full(&self) -> bool {
-        self.files.len() >= FILES_MAX || self.bytes >= BYTES_MAX
+        self.files.len() + self.items.len() >= FILES_MAX || self.bytes >= BYTES_MAX
     }
 
-    pub(super) fn take(&mut self) -> Vec<Short> {
+    pub(super) fn take(&mut self) -> (Vec<Short>, Vec<Item>) {
         self.bytes = 0;
-        std::mem::take(&mut self.files)
+        (std::mem::take(&mut self.files), std::mem::take(&mut self.items))
     }
 }

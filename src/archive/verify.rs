@@ -8,7 +8,7 @@ use crate::store::name;
 use crate::store::segment::{Entry as Found, SegmentReader};
 
 /// True when the file's name is a segment's.
-fn is_segment(path: &Path) -> bool {
+pub(super) fn is_segment(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name::parse(name).is_some())
 }
 

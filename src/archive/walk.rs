@@ -1,9 +1,13 @@
 //! Walk: what there is to copy, found as it is asked for: directories before what they hold.
 
-use std::fs::{Metadata, ReadDir};
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirEntry, Metadata, ReadDir};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::batch::Dirs;
+use super::verify::is_segment;
 use super::{PART_DIR, Shared, at};
 use crate::store::retention::Stored;
 use crate::store::segment::SegmentReader;
@@ -28,31 +32,75 @@ pub(super) struct Entry {
     pub(super) metadata: Metadata,
 }
 
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Found {
+    Entry(Entry),
+    /// A file of a directory that is [new](Walk::is_new), not looked at yet.
+    Name(Arc<Dirs>, OsString),
+}
+
 /// Goes through the source; of a tree it holds one directory for each level open.
 #[derive(Debug)]
 pub(super) struct Walk {
     root: PathBuf,
     all: bool,
-    open: Vec<ReadDir>,
+    open: Vec<Open>,
     /// The root itself, until it was given.
     first: Option<Metadata>,
 }
 
+/// A directory, and where the copies of its files are made if it is new.
+#[derive(Debug)]
+struct Open {
+    path: PathBuf,
+    dir: ReadDir,
+    new: Option<Arc<Dirs>>,
+}
+
 impl Walk {
     pub(super) fn new(root: &Path, all: bool) -> io::Result<Self> {
-        let open = vec![at(root, std::fs::read_dir(root))?];
+        let dir = at(root, std::fs::read_dir(root))?;
+        let open = vec![Open { path: root.to_owned(), dir, new: None }];
         let first = at(root, std::fs::symlink_metadata(root))?;
         Ok(Self { root: root.to_owned(), all, open, first: Some(first) })
     }
 
+    /// Says of the directory that came last that nothing is in its copy yet.
+    pub(super) fn is_new(&mut self, dirs: Dirs) {
+        // One that cannot be listed is not open.
+        if let Some(last) = self.open.last_mut().filter(|last| last.path == dirs.from) {
+            last.new = Some(Arc::new(dirs));
+        }
+    }
+
+    /// Says that directories which were new have got their names.
+    pub(super) fn none_is_new(&mut self) {
+        self.open.iter_mut().for_each(|open| open.new = None);
+    }
+
+    /// Looks at a file that came by its name alone; none if it is gone.
+    pub(super) fn look_at(&self, dirs: &Dirs, name: &OsStr, shared: &Shared<'_>) -> Option<Entry> {
+        let path = dirs.from.join(name);
+        let relative = path.strip_prefix(&self.root).ok()?.to_owned();
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) => Some(Entry { path, relative, kind: Kind::File, metadata }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                shared.fail(&path, error);
+                None
+            }
+        }
+    }
+
     /// The next thing to copy; what cannot be looked at is told.
-    pub(super) fn next(&mut self, shared: &Shared<'_>) -> Option<Entry> {
+    pub(super) fn next(&mut self, shared: &Shared<'_>) -> Option<Found> {
         if let Some(metadata) = self.first.take() {
             let (path, relative) = (self.root.clone(), PathBuf::new());
-            return Some(Entry { path, relative, kind: Kind::Directory, metadata });
+            return Some(Found::Entry(Entry { path, relative, kind: Kind::Directory, metadata }));
         }
-        while let Some(dir) = self.open.last_mut() {
-            let entry = match dir.next() {
+        while let Some(open) = self.open.last_mut() {
+            let entry = match open.dir.next() {
                 None => {
                     self.open.pop();
                     continue;
@@ -63,6 +111,11 @@ impl Walk {
                     continue;
                 }
             };
+            if let Some(dirs) = &open.new
+                && let Some(name) = short_name(&entry)
+            {
+                return Some(Found::Name(dirs.clone(), name));
+            }
             let path = entry.path();
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
@@ -74,7 +127,7 @@ impl Walk {
                 }
             };
             if let Some(entry) = self.look(path, metadata, shared) {
-                return Some(entry);
+                return Some(Found::Entry(entry));
             }
         }
         None
@@ -94,7 +147,7 @@ impl Walk {
                 return None;
             }
             match std::fs::read_dir(&path) {
-                Ok(dir) => self.open.push(dir),
+                Ok(dir) => self.open.push(Open { path: path.clone(), dir, new: None }),
                 Err(error) => shared.fail(&path, error),
             }
             Kind::Directory
@@ -111,6 +164,14 @@ impl Walk {
         };
         is_wanted.then_some(Entry { path, relative, kind, metadata })
     }
+}
+
+/// The name of a file of which nothing else need be known yet.
+fn short_name(entry: &DirEntry) -> Option<OsString> {
+    let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+    let name = is_file.then(|| entry.file_name())?;
+    let is_ours = is_owner(name.to_str().unwrap_or("")) || is_segment(Path::new(&name));
+    (!is_ours).then_some(name)
 }
 
 /// True for an owner file, under its own name or a temporary one.
