@@ -84,6 +84,8 @@ pub(super) struct Lane {
     /// Behind the highest number that was told to be skipped.
     skipped_to: u64,
     losses: Option<Box<Losses>>,
+    /// Losses that were passed over, as told by earlier runs, which may still come.
+    passed_over: Option<Box<PassedOver>>,
     /// In reverse: what the newest run tells.
     newest: Option<Box<Losses>>,
     /// What the sorting key of the lane's next record must not be below (above in reverse).
@@ -93,6 +95,15 @@ pub(super) struct Lane {
     /// Losses that stand behind records of the lane which were not read yet.
     aside: Option<Box<Aside>>,
     used: u64,
+}
+
+/// What a run says beyond what its block counted.
+#[derive(Debug)]
+struct PassedOver {
+    losses: Losses,
+    /// Where that run stands, and how much of it earlier ones have told since.
+    position: u64,
+    n_told: u64,
 }
 
 /// A run of losses alone that waits for the lane's earlier records, with where it was found.
@@ -138,9 +149,23 @@ impl Lane {
             let from_start = head.first_record == 0;
             let news = if self.seen || from_start { fresh } else { fresh.at_most(counted) };
             told.lost = (!news.is_empty()).then(|| Box::new(news));
+            let losses = fresh.since(&news);
+            if !losses.is_empty() {
+                let passed = PassedOver { losses, position: head.position, n_told: 0 };
+                self.passed_over = Some(Box::new(passed));
+            }
             let mut known = before;
             known.add_all(&fresh);
             self.losses = Some(Box::new(known));
+        } else if let Some(passed) = &mut self.passed_over
+            && head.position < passed.position
+        {
+            // From a spill file, whose turn came by its time.
+            let max = head.losses.total().saturating_sub(passed.n_told).min(counted);
+            let news = passed.losses.at_most(max);
+            passed.n_told += news.total();
+            passed.losses = passed.losses.since(&news);
+            told.lost = (!news.is_empty()).then(|| Box::new(news));
         }
         let expected = self.numbers.end().max(self.skipped_to);
         // Where losses stand is known by what is behind them, so that they may come before records.
@@ -330,6 +355,28 @@ mod tests {
         assert_eq!(Lane::default().follow(&run(9, 1, 7), 0).lost, None);
         assert_eq!(Lane::default().follow(&run(9, 1, 7), 2).lost.unwrap().total(), 2);
         assert_eq!(Lane::default().follow(&run(9, 1, 7), 9).lost.unwrap().total(), 7);
+    }
+
+    #[test]
+    fn what_an_earlier_run_told_is_shown_when_it_comes_late() {
+        let mut lane = Lane::default();
+        // The scribe's block comes before that of a spill file, by the time of other lanes.
+        let mut all = run(9, 1, 31);
+        all.losses.add(Cause::Evicted, Level::Debug, 7);
+        let evicted = |first_record, n| {
+            let mut head = run(first_record, 2, 0);
+            head.losses.add(Cause::Evicted, Level::Debug, n);
+            head
+        };
+        let (first, second) = (evicted(0, 3), evicted(2, 7));
+        let mut shown = *lane.follow(&all, 31).lost.unwrap();
+        assert_eq!(shown.total(), 31);
+        shown.add_all(&lane.follow(&first, 3).lost.unwrap());
+        assert_eq!(lane.follow(&first, 3).lost, None, "the same again");
+        assert_eq!(lane.follow(&second, 0).lost, None, "its block was passed over");
+        shown.add_all(&lane.follow(&second, 9).lost.unwrap());
+        assert_eq!(shown, all.losses);
+        assert_eq!(lane.follow(&all, 31).lost, None);
     }
 
     #[test]
