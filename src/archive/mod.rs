@@ -177,9 +177,10 @@ pub fn run(
     if !source.is_dir() {
         return Err(says(&source, "is no directory; name the one that holds the logs"));
     }
-    let mut target = Target::open(target, &source)?;
     let in_flight = options.in_flight.clamp(1, IN_FLIGHT_MAX);
+    // First, since it asks for more descriptors: clearing a deep stage takes one for each level.
     let copier = Copier::new(options.io, in_flight, &shared)?;
+    let mut target = Target::open(target, &source)?;
     let walk = Walk::new(&source, options.all)?;
     copy_all(walk, copier, options.compress, &mut target, &shared)?;
     target.link_all(&shared);

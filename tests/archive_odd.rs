@@ -1,0 +1,47 @@
+//! `ttlog archive` of odd trees, and into targets in which something stands in the way.
+#![cfg(all(feature = "cli", target_os = "linux"))]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A new directory with one for the source.
+fn dirs() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    std::fs::create_dir(&from).unwrap();
+    (dir, from, to)
+}
+
+fn archive(from: &Path, to: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ttlog"));
+    command.args(["archive", "--all"]).arg(from).arg(to);
+    command
+}
+
+/// What a run tells, and its exit code.
+fn run(command: &mut Command) -> (String, Option<i32>) {
+    let output = command.output().unwrap();
+    (String::from_utf8(output.stderr).unwrap(), output.status.code())
+}
+
+#[test]
+fn a_run_that_was_killed_is_gone_on_with_however_deep_it_was() {
+    const LEVELS: usize = 200;
+    const DESCRIPTORS: u64 = 128;
+    let (_dir, from, to) = dirs();
+    let deep = PathBuf::from_iter(std::iter::repeat_n("d", LEVELS));
+    std::fs::create_dir_all(from.join(&deep)).unwrap();
+    std::fs::write(from.join(&deep).join("file"), "deep").unwrap();
+    let mut killed = archive(&from, &to);
+    let killed = killed.env("TTLOG_CRASH_AT", "archive.directory:1").output().unwrap();
+    assert_eq!(killed.status.signal(), Some(9));
+    // What a shell gives at first, rather than what the system allows.
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit -S -n {DESCRIPTORS}; exec \"$@\"")).arg("sh");
+    limited.arg(env!("CARGO_BIN_EXE_ttlog")).args(["archive", "--all"]).arg(&from).arg(&to);
+    let (err, code) = run(&mut limited);
+    assert!(code == Some(0) && err.contains("1 files copied"), "{err}");
+    assert_eq!(std::fs::read_to_string(to.join(&deep).join("file")).unwrap(), "deep");
+}
