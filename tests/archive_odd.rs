@@ -2,6 +2,7 @@
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +27,14 @@ fn run(command: &mut Command) -> (String, Option<i32>) {
     (String::from_utf8(output.stderr).unwrap(), output.status.code())
 }
 
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
 #[test]
 fn a_run_that_was_killed_is_gone_on_with_however_deep_it_was() {
     const LEVELS: usize = 200;
@@ -44,4 +53,29 @@ fn a_run_that_was_killed_is_gone_on_with_however_deep_it_was() {
     let (err, code) = run(&mut limited);
     assert!(code == Some(0) && err.contains("1 files copied"), "{err}");
     assert_eq!(std::fs::read_to_string(to.join(&deep).join("file")).unwrap(), "deep");
+}
+
+#[test]
+fn a_link_where_a_directory_goes_is_told_and_what_it_leads_to_is_left_alone() {
+    let (dir, from, to) = dirs();
+    let theirs = dir.path().join("theirs");
+    for made in [&from.join("there"), &from.join("a/b"), &from.join("rest"), &to, &theirs] {
+        std::fs::create_dir_all(made).unwrap();
+    }
+    for n in 0..40 {
+        for place in ["there", "a/b", "rest"] {
+            std::fs::write(from.join(place).join(format!("{n}")), "new").unwrap();
+        }
+    }
+    set_mode(&theirs, 0o700);
+    symlink(&theirs, to.join("there")).unwrap();
+    std::fs::write(to.join("a"), "a file").unwrap();
+    let (err, code) = run(&mut archive(&from, &to));
+    assert!(code == Some(1) && err.contains("there is no directory"), "{err}");
+    assert!(err.contains("a is no directory") && err.contains("2 errors"), "{err}");
+    assert!(err.contains("40 files copied"), "{err}");
+    assert_eq!(std::fs::read_dir(&theirs).unwrap().count(), 0, "nothing is followed");
+    assert_eq!(mode(&theirs), 0o700);
+    assert_eq!(std::fs::read_to_string(to.join("a")).unwrap(), "a file");
+    assert_eq!(std::fs::read_dir(to.join("rest")).unwrap().count(), 40);
 }

@@ -284,7 +284,9 @@ fn take(
     if let Kind::Directory | Kind::Symlink = entry.kind {
         let is_dir = entry.kind == Kind::Directory;
         let done = if is_dir { target.make_dir(&entry) } else { target.make_symlink(&entry) };
-        if is_dir && let Some(dirs) = target.dirs_of_new(&entry) {
+        if is_dir && done.is_err() {
+            walk.pass_over(&entry.path);
+        } else if is_dir && let Some(dirs) = target.dirs_of_new(&entry) {
             walk.is_new(dirs);
         }
         tell(done, entry.kind, &entry.path, shared);

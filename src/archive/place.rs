@@ -184,27 +184,28 @@ impl Target {
         let place = self.place(&entry.relative);
         let is_root = entry.relative.as_os_str().is_empty();
         let made = self.make_new_dir(&place);
-        self.directories.push((place.clone(), entry.metadata.clone()));
-        match made {
+        let done = match made {
             Ok(()) => {
                 self.touch(&place);
                 self.made.insert(place.clone());
-                self.touched.insert(place);
-                Ok(Done::Made)
+                self.touched.insert(place.clone());
+                Done::Made
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // The target itself may be named through a link; nothing below it is followed.
                 let staged = self.stage.find(&place);
                 let lies = staged.as_deref().unwrap_or(&place);
-                if is_root || std::fs::symlink_metadata(lies)?.is_dir() {
-                    // Its mode comes in the end; an earlier run may have made it read-only.
-                    std::fs::set_permissions(lies, std::fs::Permissions::from_mode(0o700))?;
-                    return Ok(Done::WasThere);
+                if !is_root && !std::fs::symlink_metadata(lies)?.is_dir() {
+                    return Err(says(&place, "is no directory; move it out of the way"));
                 }
-                Err(says(&place, "is no directory; move it out of the way"))
+                // Its mode comes in the end; an earlier run may have made it read-only.
+                std::fs::set_permissions(lies, std::fs::Permissions::from_mode(0o700))?;
+                Done::WasThere
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        self.directories.push((place, entry.metadata.clone()));
+        Ok(done)
     }
 
     /// Makes a directory, for a time without its name where short files are synced together.
@@ -303,7 +304,7 @@ impl Target {
         crate::crash::crash_point!("archive.finish");
         at(&self.parts, std::fs::remove_dir(&self.parts))?;
         let open = |path: &Path| {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty())
         };
         for (place, metadata) in self.directories.iter().rev() {
