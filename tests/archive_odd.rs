@@ -7,6 +7,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ttlog::archive::PART_DIR;
+
+/// The longest path that Linux takes, and its end.
+const PATH_MAX: usize = 4096;
+
 /// A new directory with one for the source.
 fn dirs() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -33,6 +38,30 @@ fn mode(path: &Path) -> u32 {
 
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_path_of_any_length_that_the_system_takes_arrives() {
+    const FILES: usize = 40;
+    let (_dir, from, to) = dirs();
+    // A short first name, so that it lies deeper among the parts than by its name.
+    let mut deep = PathBuf::from("a");
+    let room = PATH_MAX - 1 - from.as_os_str().len().max(to.as_os_str().len()) - "/".len();
+    while deep.as_os_str().len() + "/f00".len() + 2 <= room {
+        let len = room - deep.as_os_str().len() - "/f00".len() - 1;
+        deep.push("d".repeat(len.min(100)));
+    }
+    std::fs::create_dir_all(from.join(&deep)).unwrap();
+    for n in 10..10 + FILES {
+        std::fs::write(from.join(&deep).join(format!("f{n}")), format!("{n}")).unwrap();
+    }
+    let (err, code) = run(&mut archive(&from, &to));
+    assert!(code == Some(0) && err.contains("40 files copied"), "{}", err.len());
+    for n in 10..10 + FILES {
+        let copy = std::fs::read_to_string(to.join(&deep).join(format!("f{n}")));
+        assert_eq!(copy.unwrap(), format!("{n}"));
+    }
+    assert!(!to.join(PART_DIR).exists());
 }
 
 #[test]

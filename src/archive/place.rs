@@ -15,10 +15,14 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Timespec, Time
 
 use super::batch::Dirs;
 use super::stage::Stage;
-use super::walk::Entry;
+use super::walk::{Entry, Found, Kind};
 use super::{Done, PART_DIR, Shared, add, at, place_of, says};
 use crate::store::pack;
 use crate::store::segment::SegmentReader;
+
+/// The longest name, and the shortest path that is too long.
+const NAME_MAX: usize = 255;
+const PATH_MAX: usize = 4096;
 
 /// Bits that a copy of anybody's file may have; the others are root's to give.
 const MODE_BITS: u32 = 0o777;
@@ -206,6 +210,17 @@ impl Target {
         };
         self.directories.push((place, entry.metadata.clone()));
         Ok(done)
+    }
+
+    /// True for a directory in which paths might be too long for the system as long as those above it
+    /// have no names, and only as long.
+    pub(super) fn is_too_deep(&self, found: &Found) -> bool {
+        let Found::Entry(entry @ Entry { kind: Kind::Directory, .. }) = found else { return false };
+        let place = self.place(&entry.relative);
+        let len = |path: &Path| path.as_os_str().len();
+        self.stage.find(&place).is_some_and(|lies| {
+            len(&lies) > len(&place) && len(&lies) + "/".len() + NAME_MAX >= PATH_MAX
+        })
     }
 
     /// Makes a directory, for a time without its name where short files are synced together.
