@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{Mode, OFlags};
 use ttlog::archive::PART_DIR;
 
 /// The longest path that Linux takes, and its end.
@@ -107,4 +108,69 @@ fn a_link_where_a_directory_goes_is_told_and_what_it_leads_to_is_left_alone() {
     assert_eq!(mode(&theirs), 0o700);
     assert_eq!(std::fs::read_to_string(to.join("a")).unwrap(), "a file");
     assert_eq!(std::fs::read_dir(to.join("rest")).unwrap().count(), 40);
+}
+
+#[test]
+fn a_tree_whose_root_is_read_only_is_gone_on_with() {
+    let (dir, from, to) = dirs();
+    std::fs::write(from.join("first"), "1").unwrap();
+    std::fs::write(from.join("second"), "2").unwrap();
+    std::fs::create_dir(&to).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    // Nobody of root's rights is kept out of a directory.
+    let run_as_any = || {
+        let mut command = archive(&from, &to);
+        if is_root {
+            command.uid(65534).gid(65534);
+        }
+        run(&mut command)
+    };
+    if is_root {
+        set_mode(dir.path(), 0o755);
+        for path in [&from, &to, &from.join("first"), &from.join("second")] {
+            std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+        }
+    }
+    set_mode(&from, 0o555);
+    assert_eq!(run_as_any().1, Some(0));
+    assert_eq!(mode(&to), 0o555);
+    std::fs::write(from.join("second"), "changed").unwrap();
+    let (err, code) = run_as_any();
+    assert!(code == Some(0) && err.contains("1 files copied"), "{err}");
+    assert_eq!((mode(&to), to.join(PART_DIR).exists()), (0o555, false));
+    set_mode(&from, 0o755);
+    set_mode(&to, 0o755);
+}
+
+#[test]
+fn a_run_that_gets_the_lock_of_a_directory_that_is_gone_leaves_the_next_ones_alone() {
+    let (dir, from, to) = dirs();
+    if !Command::new("strace").args(["-o/dev/null", "true"]).status().is_ok_and(|s| s.success()) {
+        return;
+    }
+    std::fs::write(from.join("file"), "it").unwrap();
+    let parts = to.join(PART_DIR);
+    std::fs::create_dir_all(&parts).unwrap();
+    let old = rustix::fs::open(&parts, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    // It stops behind opening the directory of parts.
+    let trace = dir.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-e", "trace=flock", "-e", "inject=flock:delay_enter=2000000:when=1"]);
+    command.arg("-o").arg(&trace).arg(env!("CARGO_BIN_EXE_ttlog"));
+    let late = command.args(["archive", "--all"]).arg(&from).arg(&to);
+    let late = late.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    while !std::fs::read_to_string(&trace).is_ok_and(|text| text.contains("flock")) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // Meanwhile who had it ends, and another one begins.
+    std::fs::remove_dir(&parts).unwrap();
+    std::fs::create_dir(&parts).unwrap();
+    let held = rustix::fs::open(&parts, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    std::fs::write(parts.join("1"), "a part of another run").unwrap();
+    let output = late.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(parts.join("1").exists(), "{err}");
+    assert!(err.contains("another run") && output.status.code() == Some(1), "{err}");
+    drop(old);
 }

@@ -78,22 +78,7 @@ impl Target {
         at(path, std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path))?;
         let root = at(path, std::fs::canonicalize(path))?;
         let parts = root.join(PART_DIR);
-        match std::fs::DirBuilder::new().mode(0o700).create(&parts) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(at::<()>(&parts, Err(error)).expect_err("it is one"));
-            }
-            _ => {}
-        }
-        let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits() as i32;
-        let lock = File::options().read(true).custom_flags(flags).open(&parts);
-        let lock = at(&parts, lock)?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(says(&root, "is being written by another run; wait for it"));
-            }
-            Err(error) => return Err(at::<()>(&parts, Err(error.into())).expect_err("it is one")),
-        }
+        let lock = lock(&root, &parts)?;
         for entry in at(&parts, std::fs::read_dir(&parts))? {
             let entry = at(&parts, entry)?;
             let path = entry.path();
@@ -393,6 +378,50 @@ impl Dresser {
         let bits = if self.is_root { MODE_BITS_OF_ROOT } else { MODE_BITS };
         Mode::from_raw_mode(metadata.mode() & bits)
     }
+}
+
+/// Makes the directory of parts if need be, and locks it.
+fn lock(root: &Path, parts: &Path) -> io::Result<File> {
+    loop {
+        match at(parts, make_parts(root, parts)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits() as i32;
+        let lock = match File::options().read(true).custom_flags(flags).open(parts) {
+            // Whoever had it has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            lock => at(parts, lock)?,
+        };
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(says(root, "is being written by another run; wait for it"));
+            }
+            Err(error) => return at(parts, Err(error.into())),
+        }
+        // It may have been removed before it was locked: another run has the next one.
+        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let locked = at(parts, lock.metadata()).map(id)?;
+        if std::fs::symlink_metadata(parts).is_ok_and(|there| id(there) == locked) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Makes the directory of parts, also in a target that a run before this one has left read-only.
+fn make_parts(root: &Path, parts: &Path) -> io::Result<()> {
+    let make = || std::fs::DirBuilder::new().mode(0o700).create(parts);
+    let made = make();
+    let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    if made.as_ref().is_err_and(is_refused) {
+        // Its mode comes in the end.
+        let mode = std::fs::metadata(root)?.mode() | 0o700;
+        if std::fs::set_permissions(root, std::fs::Permissions::from_mode(mode)).is_ok() {
+            return make();
+        }
+    }
+    made
 }
 
 fn next_part(parts: &Path, n_parts: &mut u64) -> PathBuf {
