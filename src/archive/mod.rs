@@ -177,9 +177,10 @@ pub fn run(
     if !source.is_dir() {
         return Err(says(&source, "is no directory; name the one that holds the logs"));
     }
-    let mut target = Target::open(target, &source)?;
     let in_flight = options.in_flight.clamp(1, IN_FLIGHT_MAX);
+    // First, since it asks for more descriptors: clearing a deep stage takes one for each level.
     let copier = Copier::new(options.io, in_flight, &shared)?;
+    let mut target = Target::open(target, &source)?;
     let walk = Walk::new(&source, options.all)?;
     copy_all(walk, copier, options.compress, &mut target, &shared)?;
     target.link_all(&shared);
@@ -200,6 +201,8 @@ fn copy_all(
         let mut batches = Batches::new(scope, target.dresser, shared.counters, SMALL.0);
         // What came back from the compressor, and from batches.
         let mut plain = Vec::new();
+        // What waits until the directories above it have their names.
+        let mut late = None;
         let (mut is_walking, mut is_copying) = (true, true);
         while is_walking || is_copying || compressor.is_busy() || !plain.is_empty() {
             let mut waits = !is_copying && plain.is_empty() && compressor.is_busy();
@@ -209,11 +212,17 @@ fn copy_all(
                 waits = false;
             }
             let mut next = Next::Room;
+            let mut is_deep = false;
             while copier.has_room() && compressor.has_room() {
                 if let Some(entry) = plain.pop() {
                     let done = copier.begin(&entry, target);
                     tell(done, entry.kind, &entry.path, shared);
-                } else if let Some(found) = walk.next(shared) {
+                } else if let Some(found) = late.take().or_else(|| walk.next(shared)) {
+                    is_deep = target.is_too_deep(&found);
+                    if is_deep {
+                        late = Some(found);
+                        break;
+                    }
                     let ways = (&mut copier, &mut compressor, &mut batches);
                     if take(found, &mut walk, target, ways, shared) {
                         next = Next::More;
@@ -227,7 +236,7 @@ fn copy_all(
             let mut came = batches.settle();
             if !is_walking || !compressor.has_room() {
                 next = Next::Nothing;
-            } else if copier.is_full() {
+            } else if copier.is_full() || is_deep {
                 next = Next::Sync;
             }
             if matches!(next, Next::Nothing | Next::Sync) {
@@ -283,7 +292,9 @@ fn take(
     if let Kind::Directory | Kind::Symlink = entry.kind {
         let is_dir = entry.kind == Kind::Directory;
         let done = if is_dir { target.make_dir(&entry) } else { target.make_symlink(&entry) };
-        if is_dir && let Some(dirs) = target.dirs_of_new(&entry) {
+        if is_dir && done.is_err() {
+            walk.pass_over(&entry.path);
+        } else if is_dir && let Some(dirs) = target.dirs_of_new(&entry) {
             walk.is_new(dirs);
         }
         tell(done, entry.kind, &entry.path, shared);

@@ -15,10 +15,14 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Timespec, Time
 
 use super::batch::Dirs;
 use super::stage::Stage;
-use super::walk::Entry;
+use super::walk::{Entry, Found, Kind};
 use super::{Done, PART_DIR, Shared, add, at, place_of, says};
 use crate::store::pack;
 use crate::store::segment::SegmentReader;
+
+/// The longest name, and the shortest path that is too long.
+const NAME_MAX: usize = 255;
+const PATH_MAX: usize = 4096;
 
 /// Bits that a copy of anybody's file may have; the others are root's to give.
 const MODE_BITS: u32 = 0o777;
@@ -74,22 +78,7 @@ impl Target {
         at(path, std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path))?;
         let root = at(path, std::fs::canonicalize(path))?;
         let parts = root.join(PART_DIR);
-        match std::fs::DirBuilder::new().mode(0o700).create(&parts) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(at::<()>(&parts, Err(error)).expect_err("it is one"));
-            }
-            _ => {}
-        }
-        let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits() as i32;
-        let lock = File::options().read(true).custom_flags(flags).open(&parts);
-        let lock = at(&parts, lock)?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(says(&root, "is being written by another run; wait for it"));
-            }
-            Err(error) => return Err(at::<()>(&parts, Err(error.into())).expect_err("it is one")),
-        }
+        let lock = lock(&root, &parts)?;
         for entry in at(&parts, std::fs::read_dir(&parts))? {
             let entry = at(&parts, entry)?;
             let path = entry.path();
@@ -184,27 +173,39 @@ impl Target {
         let place = self.place(&entry.relative);
         let is_root = entry.relative.as_os_str().is_empty();
         let made = self.make_new_dir(&place);
-        self.directories.push((place.clone(), entry.metadata.clone()));
-        match made {
+        let done = match made {
             Ok(()) => {
                 self.touch(&place);
                 self.made.insert(place.clone());
-                self.touched.insert(place);
-                Ok(Done::Made)
+                self.touched.insert(place.clone());
+                Done::Made
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // The target itself may be named through a link; nothing below it is followed.
                 let staged = self.stage.find(&place);
                 let lies = staged.as_deref().unwrap_or(&place);
-                if is_root || std::fs::symlink_metadata(lies)?.is_dir() {
-                    // Its mode comes in the end; an earlier run may have made it read-only.
-                    std::fs::set_permissions(lies, std::fs::Permissions::from_mode(0o700))?;
-                    return Ok(Done::WasThere);
+                if !is_root && !std::fs::symlink_metadata(lies)?.is_dir() {
+                    return Err(says(&place, "is no directory; move it out of the way"));
                 }
-                Err(says(&place, "is no directory; move it out of the way"))
+                // Its mode comes in the end; an earlier run may have made it read-only.
+                std::fs::set_permissions(lies, std::fs::Permissions::from_mode(0o700))?;
+                Done::WasThere
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        self.directories.push((place, entry.metadata.clone()));
+        Ok(done)
+    }
+
+    /// True for a directory in which paths might be too long for the system as long as those above it
+    /// have no names, and only as long.
+    pub(super) fn is_too_deep(&self, found: &Found) -> bool {
+        let Found::Entry(entry @ Entry { kind: Kind::Directory, .. }) = found else { return false };
+        let place = self.place(&entry.relative);
+        let len = |path: &Path| path.as_os_str().len();
+        self.stage.find(&place).is_some_and(|lies| {
+            len(&lies) > len(&place) && len(&lies) + "/".len() + NAME_MAX >= PATH_MAX
+        })
     }
 
     /// Makes a directory, for a time without its name where short files are synced together.
@@ -303,7 +304,7 @@ impl Target {
         crate::crash::crash_point!("archive.finish");
         at(&self.parts, std::fs::remove_dir(&self.parts))?;
         let open = |path: &Path| {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty())
         };
         for (place, metadata) in self.directories.iter().rev() {
@@ -377,6 +378,50 @@ impl Dresser {
         let bits = if self.is_root { MODE_BITS_OF_ROOT } else { MODE_BITS };
         Mode::from_raw_mode(metadata.mode() & bits)
     }
+}
+
+/// Makes the directory of parts if need be, and locks it.
+fn lock(root: &Path, parts: &Path) -> io::Result<File> {
+    loop {
+        match at(parts, make_parts(root, parts)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits() as i32;
+        let lock = match File::options().read(true).custom_flags(flags).open(parts) {
+            // Whoever had it has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            lock => at(parts, lock)?,
+        };
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(says(root, "is being written by another run; wait for it"));
+            }
+            Err(error) => return at(parts, Err(error.into())),
+        }
+        // It may have been removed before it was locked: another run has the next one.
+        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let locked = at(parts, lock.metadata()).map(id)?;
+        if std::fs::symlink_metadata(parts).is_ok_and(|there| id(there) == locked) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Makes the directory of parts, also in a target that a run before this one has left read-only.
+fn make_parts(root: &Path, parts: &Path) -> io::Result<()> {
+    let make = || std::fs::DirBuilder::new().mode(0o700).create(parts);
+    let made = make();
+    let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    if made.as_ref().is_err_and(is_refused) {
+        // Its mode comes in the end.
+        let mode = std::fs::metadata(root)?.mode() | 0o700;
+        if std::fs::set_permissions(root, std::fs::Permissions::from_mode(mode)).is_ok() {
+            return make();
+        }
+    }
+    made
 }
 
 fn next_part(parts: &Path, n_parts: &mut u64) -> PathBuf {

@@ -74,6 +74,11 @@ impl Walk {
         }
     }
 
+    /// Passes over what is in the directory that came last: its copy cannot be made.
+    pub(super) fn pass_over(&mut self, dir: &Path) {
+        let _ = self.open.pop_if(|last| last.path == dir);
+    }
+
     /// Says that directories which were new have got their names.
     pub(super) fn none_is_new(&mut self) {
         self.open.iter_mut().for_each(|open| open.new = None);
