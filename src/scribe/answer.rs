@@ -15,6 +15,18 @@ pub(super) struct Pending {
 }
 
 impl Scribe {
+    /// Notes what was asked for, and how far the lanes have come.
+    pub(super) fn hear_asked(&mut self, asked: Vec<(Ticket, Ask)>) {
+        if !asked.is_empty() {
+            // Blocks before the last one are waited for, too.
+            self.setup.queue.hurry();
+        }
+        for (ticket, ask) in asked {
+            let tails = self.intakes.iter().map(|i| (i.lane.generation, i.lane.memory().tail()));
+            self.pending.push(Pending { ticket, ask, tails: tails.collect(), spilled: None });
+        }
+    }
+
     /// Lets go of requests whose callers have: while a disk hangs more and more of them come.
     pub(super) fn forget_abandoned(&mut self) {
         let progress = &self.setup.progress;
@@ -65,5 +77,75 @@ impl Scribe {
             self.setup.queue.hurry();
         }
         end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::super::progress::Progress;
+    use super::super::{Queue, ScribeSetup, SegmentPlan};
+    use super::*;
+    use crate::config::{Direct, Durability};
+    use crate::emit::clock;
+    use crate::lane::full::OnFull;
+    use crate::lane::lanes::{FIRST_BYTES, Lanes, LanesSetup};
+    use crate::lane::place::{LanesChoice, Place};
+    use crate::lane::ring::Room;
+    use crate::lane::staging::Staging;
+    use crate::record::{CODEC_COMPACT, HEAD_BYTES, Head, RECORD_EVENT};
+    use crate::store::rotate::Rotate;
+    use crate::store::segment::SegmentHeader;
+
+    #[test]
+    fn a_rest_ends_for_a_flush_that_waits_for_staging() {
+        let (place, _) = Place::create(&LanesChoice::Private, 5, 64 << 20, 0).unwrap();
+        let on_full = OnFull::default();
+        let setup = LanesSetup { serial: 1, logger: 5, place, lane_bytes: FIRST_BYTES, on_full };
+        let (lanes, parker) = Lanes::new(setup).unwrap();
+        let mut staging = Staging::new(&lanes, 2).unwrap();
+        let with_disk = [(), ()].map(|()| staging.take(&lanes).unwrap());
+        lanes.common.with(|producer| {
+            assert!(matches!(producer.refill(HEAD_BYTES), Room::Open { .. }));
+            producer.write(lanes.serial, HEAD_BYTES, |out| {
+                out.copy_from_slice(&Head::encode(1, 0, RECORD_EVENT, 0, 7));
+            })
+        });
+        let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
+        let mut scribe = Scribe::new(ScribeSetup {
+            lanes: Arc::new(lanes),
+            catalog: Arc::default(),
+            progress: progress.clone(),
+            queue: queue.clone(),
+            parker,
+            staging,
+            plan: SegmentPlan {
+                dir: "unused".into(),
+                header: SegmentHeader::default(),
+                rotate: Rotate::size(64 << 20),
+                direct: Direct::Auto,
+                numbers: Arc::default(),
+            },
+            durability: Durability::Never,
+            write_within: Duration::from_secs(3600),
+            codec: CODEC_COMPACT,
+            now: clock::anchor,
+            tap: None,
+            spill: None,
+            spans: Arc::default(),
+        });
+        let (rested, told) = channel();
+        std::thread::spawn(move || {
+            queue.rest(Duration::from_secs(3600));
+            rested.send(()).unwrap();
+        });
+        progress.ask(Ask::Flush);
+        assert!(scribe.turn().is_none());
+        assert_eq!((scribe.pending.len(), scribe.is_short), (1, true), "no buffer is back");
+        assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok(()), "it rests on");
+        drop(with_disk);
     }
 }

@@ -67,8 +67,8 @@ pub(crate) struct Intake {
     /// How often that may be done.
     n_ends_left: u32,
     lines: Lines,
-    /// The records of the last stride were too long for their lines to be given up.
-    is_long: bool,
+    /// The last records were too long for their lines to be given up.
+    pub(super) is_long: bool,
 }
 
 impl Intake {
@@ -219,7 +219,9 @@ impl Intake {
             if stride.is_empty() {
                 self.losses_version = self.noted.version;
             }
-            self.is_long = encoded.consumed >= LONG_BYTES * encoded.count as usize;
+            if encoded.count > 0 {
+                self.is_long = encoded.consumed >= LONG_BYTES * encoded.count as usize;
+            }
             if is_flood && !self.is_long {
                 self.lines.give_up(&stride[..encoded.consumed]);
             }

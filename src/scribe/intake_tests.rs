@@ -32,9 +32,8 @@ fn write(lanes: &Lanes, callsite: u32, says_words: u16) {
     assert_eq!(wrote, Some(true));
 }
 
-#[test]
-fn records_that_cannot_be_read_are_told_as_lost_and_the_others_are_kept() {
-    let lanes = lanes();
+/// A catalog that knows one callsite.
+fn catalog(lanes: &Lanes) -> Arc<Catalog> {
     let catalog = Arc::new(Catalog::default());
     let known = Definition {
         id: KNOWN,
@@ -49,6 +48,13 @@ fn records_that_cannot_be_read_are_told_as_lost_and_the_others_are_kept() {
         fields: Vec::new(),
     };
     assert!(catalog.define(&known, &lanes.place));
+    catalog
+}
+
+#[test]
+fn records_that_cannot_be_read_are_told_as_lost_and_the_others_are_kept() {
+    let lanes = lanes();
+    let catalog = catalog(&lanes);
     let mut intake = Intake::new(lanes.common.lane());
     let mut staging = Staging::new(&lanes, 3).unwrap();
     let (mut encoder, view) = (Encoder::new(), CatalogView::new(catalog));
@@ -69,4 +75,21 @@ fn records_that_cannot_be_read_are_told_as_lost_and_the_others_are_kept() {
     write(&lanes, KNOWN, 0);
     assert_eq!(take(&mut intake, &mut batch, &mut encoder), Taken::All);
     assert_eq!((lost(), intake.is_empty()), (1, true));
+}
+
+#[test]
+fn a_loss_that_is_told_behind_short_records_does_not_make_them_long() {
+    let lanes = lanes();
+    let mut intake = Intake::new(lanes.common.lane());
+    let mut staging = Staging::new(&lanes, 3).unwrap();
+    let (mut encoder, view) = (Encoder::new(), CatalogView::new(catalog(&lanes)));
+    let mut batch = Batch::new(staging.take(&lanes).unwrap(), &mut encoder);
+    for n in 1..4 {
+        write(&lanes, KNOWN, 0);
+        intake.lane.count_loss(Cause::Full, Level::Info, n);
+        let until = intake.look();
+        let taken = intake.take(until, &mut batch, &mut encoder, &view, CODEC_COMPACT);
+        assert_eq!((taken, intake.take_lost(), intake.is_empty()), (Taken::All, n, true));
+        assert!(!intake.is_long, "the next flood's lines are looked at");
+    }
 }

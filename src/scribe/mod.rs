@@ -224,10 +224,7 @@ impl Scribe {
             self.meet_new_lanes();
             self.forget_abandoned();
         }
-        for (ticket, ask) in asked {
-            let tails = self.intakes.iter().map(|i| (i.lane.generation, i.lane.memory().tail()));
-            self.pending.push(Pending { ticket, ask, tails: tails.collect(), spilled: None });
-        }
+        self.hear_asked(asked);
         self.hear_ready();
         if let Some(spill) = &self.setup.spill {
             spill.look();
