@@ -283,7 +283,7 @@ impl<'a, T> Takes<'a, T> {
     /// ```
     #[inline]
     pub fn take_into(&mut self, out: &mut Vec<T>, max: usize) -> usize {
-        let rested = self.end.0.slots.lead().rest();
+        let rested = self.end.0.slots.rest();
         let count = self.turn.take_into(out, max, rested);
         if count > 0 {
             self.took();

@@ -285,7 +285,7 @@ impl<T> Core<T> {
     fn take_once(&self, taker: Taker, out: &mut Vec<T>, max: usize) -> Result<usize, Busy> {
         let began = self.began();
         // Before the head is locked, so that whoever evicts meanwhile is not held up.
-        let rested = self.slots.lead().rest();
+        let rested = self.slots.rest();
         let mut turn = self.turn(taker)?;
         let count = turn.take_into(out, max, rested);
         if count > 0 {

@@ -116,6 +116,13 @@ impl Positions {
         }
     }
 
+    /// Where the tail is, for hints alone.
+    #[inline]
+    pub(super) fn tail_hint(&self) -> u64 {
+        // ord: Relaxed, no slot is touched for it.
+        self.producers.tail.load(Ordering::Relaxed)
+    }
+
     /// How many positions from this one on are free for all that producers know, for hints alone.
     #[inline]
     pub(super) fn known_free(&self, position: u64) -> usize {

@@ -8,13 +8,13 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 use super::head::Held;
-use super::lead::Lead;
 use super::position::{Positions, Refusal, STEP};
 use super::values::Values;
 use super::weaken;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::lines::{LINE_BYTES, ask_to_write};
 use crate::sync::mutant;
+use crate::sync::thread::spin_loop;
 
 /// Set in a stamp: the value of this position is there.
 const COMMITTED: u64 = 1;
@@ -72,10 +72,14 @@ impl<T> Slots<T> {
         (position, Claim { slots: self, position, count })
     }
 
-    /// How far a consumer stays behind producers.
-    #[inline(always)]
-    pub(super) fn lead(&self) -> &Lead {
-        self.at.consumer.lead()
+    /// Stays behind producers for a moment, if the last take came close to them; says where their
+    /// tail was then.
+    #[inline]
+    pub(super) fn rest(&self) -> Option<u64> {
+        let pauses = self.at.consumer.lead().due()?;
+        let tail = self.at.tail_hint();
+        (0..pauses).for_each(|_| spin_loop());
+        Some(tail)
     }
 
     /// How many slots may fill while a consumer stays behind: of values of several lines each line
@@ -300,11 +304,14 @@ impl<'a, T> Turn<'a, T> {
     }
 
     /// Moves the oldest items, `max` at most, behind those in `out`; one claim of room, no other
-    /// allocation. Whoever takes has rested first, or not.
+    /// allocation. Whoever takes has rested before, since the tail was there, or not.
     #[inline]
-    pub(super) fn take_into(&mut self, out: &mut Vec<T>, max: usize, rested: bool) -> usize {
+    pub(super) fn take_into(&mut self, out: &mut Vec<T>, max: usize, rested: Option<u64>) -> usize {
         let count = self.ready(max);
-        self.slots.lead().note(count, max, self.slots.room_for_lead(), rested);
+        let end = self.held.head.wrapping_add(count as u64 * STEP);
+        let arrived =
+            rested.map(|tail| (end.wrapping_sub(tail).cast_signed().max(0) as u64 / STEP) as usize);
+        self.slots.at.consumer.lead().note(count, max, self.slots.room_for_lead(), arrived);
         out.reserve(count);
         let slots = self.slots;
         let first = slots.index(self.held.head);
