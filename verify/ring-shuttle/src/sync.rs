@@ -30,6 +30,11 @@ pub(crate) fn mutant(name: &str) -> bool {
     MUTANT.get() == Some(name)
 }
 
+/// Hints that order nothing.
+pub(crate) mod fixed {
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+}
+
 /// What users hold, or is set once.
 pub(crate) mod plain {
     pub(crate) use std::sync::{Arc, OnceLock};
