@@ -79,7 +79,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // A whole logger over a simulated disk.
     ("sim_tests", &["config", "handle", "info", "io", "logger", "ring", "store", "view"]),
-    ("archive", &["crash", "io", "store", "upkeep"]),
+    ("archive", &["crash", "io", "monitor", "store", "upkeep"]),
     // Reads as from outside, and writes a segment of its own.
     ("dump", &["crash", "emit", "error", "io", "lane", "record", "store"]),
     ("recorder", &["config", "dump", "error", "lane", "logger", "monitor", "notice", "record"]),

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::Scope;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -20,6 +20,7 @@ use super::job::{is_sparse, write_all};
 use super::place::Dresser;
 use super::{Counters, OPEN_FLAGS, add};
 use crate::crash::crash_point;
+use crate::monitor::{Condvar, Mutex};
 
 /// Files of one directory that a thread copies in one go, and batches that wait for the other one.
 const FILES_MAX: usize = 128;
@@ -100,13 +101,6 @@ struct State {
     came: Vec<(Item, Came)>,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A thread that panics holds no lock while it does.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl<'scope, 'env> Batches<'scope, 'env> {
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
@@ -153,20 +147,20 @@ impl<'scope, 'env> Batches<'scope, 'env> {
 
     /// What came of files that are through.
     pub(super) fn settle(&mut self) -> Vec<(Item, Came)> {
-        std::mem::take(&mut self.shared.lock().came)
+        std::mem::take(&mut self.shared.state.lock().came)
     }
 
     /// Waits until all are through.
     pub(super) fn finish(&mut self) -> Vec<(Item, Came)> {
         self.copy_next();
         loop {
-            let waiting = self.shared.lock().waiting.pop_front();
+            let waiting = self.shared.state.lock().waiting.pop_front();
             let Some(items) = waiting else { break };
             self.copy(items);
         }
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         while state.is_busy {
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.shared.changed.wait(&mut state);
         }
         std::mem::take(&mut state.came)
     }
@@ -178,7 +172,7 @@ impl<'scope, 'env> Batches<'scope, 'env> {
             None => *self.has_thread.insert(self.start()),
         };
         if has_thread {
-            let mut state = self.shared.lock();
+            let mut state = self.shared.state.lock();
             if state.waiting.len() < WAITING_MAX {
                 state.waiting.push_back(std::mem::take(&mut self.next));
                 self.shared.changed.notify_all();
@@ -195,7 +189,7 @@ impl<'scope, 'env> Batches<'scope, 'env> {
 
     fn copy(&mut self, items: Vec<Item>) {
         let mut came = self.copying.copy_all(items, &mut self.buffer);
-        self.shared.lock().came.append(&mut came);
+        self.shared.state.lock().came.append(&mut came);
     }
 
     /// Starts the other thread where there is a processor for it.
@@ -209,7 +203,7 @@ impl<'scope, 'env> Batches<'scope, 'env> {
             while let Some(items) = shared.take() {
                 let busy = Busy(&shared);
                 let mut came = copying.copy_all(items, &mut buffer);
-                shared.lock().came.append(&mut came);
+                shared.state.lock().came.append(&mut came);
                 drop(busy);
             }
         };
@@ -220,7 +214,7 @@ impl<'scope, 'env> Batches<'scope, 'env> {
 
 impl Drop for Batches<'_, '_> {
     fn drop(&mut self) {
-        self.shared.lock().is_over = true;
+        self.shared.state.lock().is_over = true;
         self.shared.changed.notify_all();
     }
 }
@@ -228,13 +222,13 @@ impl Drop for Batches<'_, '_> {
 impl Shared {
     /// The next batch, for the other thread; none at the end.
     fn take(&self) -> Option<Vec<Item>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while !state.is_over {
             if let Some(items) = state.waiting.pop_front() {
                 state.is_busy = true;
                 return Some(items);
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
         None
     }
@@ -245,7 +239,7 @@ struct Busy<'a>(&'a Shared);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.lock().is_busy = false;
+        self.0.state.lock().is_busy = false;
         self.0.changed.notify_all();
     }
 }
