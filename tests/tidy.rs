@@ -98,6 +98,7 @@ const LAYERS_BESIDE: &[(&str, &str)] = &[
 /// The files that may lift `deny(unsafe_code)`, and what for.
 const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("src/emit/clock.rs", "reads the processor's tick counter"),
+    ("src/emit/raw.rs", "tells the compiler how long a slice can be"),
     ("src/emit/told/buffer.rs", "fills memory of the stack"),
     ("src/io/buffer/allocation.rs", "allocates memory and lends it out"),
     ("src/io/buffer/free_list.rs", "hands values on through shared cells"),

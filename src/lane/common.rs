@@ -104,7 +104,7 @@ pub(crate) fn write_common(lanes: &Arc<Lanes>, level: Level, record: &dyn Record
             }
             let room = producer.refill(len);
             if room != Room::Full {
-                producer.write(lanes.serial, len, |out| match &cut {
+                producer.write(lanes.serial, len, |out: &mut [u8]| match &cut {
                     Some(cut) => fill_cut(record, cut, out, Some(thread)),
                     None => fill_shared(record, out, payload, thread),
                 });

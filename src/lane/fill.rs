@@ -1,5 +1,6 @@
 //! Fill: a record's bytes in the room that a lane has made.
 
+use super::ring::Fill;
 use crate::record::{FLAG_SPAN, FLAG_THREAD, FLAG_TRUNCATED, HEAD_BYTES, Level};
 
 /// What a record tells.
@@ -93,18 +94,28 @@ pub(super) const fn len_of(payload: usize) -> usize {
     HEAD_BYTES + ((payload + 7) & !7)
 }
 
-/// Writes a whole record; `out` is as long as it.
-#[inline(always)]
-pub(super) fn fill<R: Record + ?Sized>(record: &R, ticks: u64, out: &mut [u8], payload: usize) {
-    let words = ((len_of(payload) - HEAD_BYTES) / 8) as u16;
-    let (head, values) = out.split_at_mut(HEAD_BYTES);
-    head.copy_from_slice(&record.head(ticks, words, 0));
-    if !payload.is_multiple_of(8)
-        && let Some(last) = values.last_chunk_mut::<8>()
-    {
-        *last = [0; 8];
+/// A whole record.
+#[derive(Debug)]
+pub(super) struct Whole<'a, R: ?Sized> {
+    pub(super) record: &'a R,
+    pub(super) ticks: u64,
+    /// Length of its values in bytes.
+    pub(super) payload: usize,
+}
+
+impl<R: Record + ?Sized> Fill for Whole<'_, R> {
+    #[inline(always)]
+    fn fill(self, out: &mut [u8]) {
+        let words = ((len_of(self.payload) - HEAD_BYTES) / 8) as u16;
+        let (head, values) = out.split_at_mut(HEAD_BYTES);
+        head.copy_from_slice(&self.record.head(self.ticks, words, 0));
+        // Its last bytes may be padding. Where no length is variable the compiler sees for itself
+        // that this is overwritten.
+        if let Some(last) = values.last_chunk_mut::<8>() {
+            *last = [0; 8];
+        }
+        self.record.payload(&mut values[..self.payload]);
     }
-    record.payload(&mut values[..payload]);
 }
 
 /// Writes a record whose values were cut; `thread` stands before them in the common lane.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::capture;
 use super::common::write_common;
 use super::entered;
-use super::fill::{InSpan, Record, Tells, fill, fill_cut, len_of};
+use super::fill::{InSpan, Record, Tells, Whole, fill_cut, len_of};
 use super::full::Attempts;
 use super::hand_out::{Lane, count_loss};
 use super::hot;
@@ -20,7 +20,7 @@ use super::lanes::Lanes;
 use super::living::{self, Living};
 use super::process;
 use super::recorder;
-use super::ring::{Producer, Room};
+use super::ring::{Fill, Producer, Room};
 use super::thread;
 use crate::record::{Cause, HEAD_BYTES, Level};
 
@@ -36,7 +36,7 @@ pub(crate) fn write_global<R: Record>(serial: u32, record: R) {
     let payload = record.payload_len();
     let len = len_of(payload);
     let producer = hot::global();
-    if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
+    if !producer.write(serial, len, Whole { record: &record, ticks, payload }) {
         refused(producer, serial, ticks, record);
     }
 }
@@ -66,7 +66,7 @@ pub(crate) fn try_write_layer<R: Record>(serial: u32, span: u64, record: &R) -> 
 fn write_plainly<R: Record>(serial: u32, record: &R) -> bool {
     let ticks = record.ticks();
     let payload = record.payload_len();
-    hot::layer().write(serial, len_of(payload), |out| fill(record, ticks, out, payload))
+    hot::layer().write(serial, len_of(payload), Whole { record, ticks, payload })
 }
 
 /// The same as [`write_global`] where reading the clock is a call.
@@ -77,7 +77,7 @@ fn write_with_slow_clock<R: Record>(serial: u32, record: R) {
     let payload = record.payload_len();
     let len = len_of(payload);
     let producer = hot::global();
-    if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
+    if !producer.write(serial, len, Whole { record: &record, ticks, payload }) {
         refused(producer, serial, ticks, record);
     }
 }
@@ -104,7 +104,7 @@ fn write_marked<R: Record>(producer: &Producer, serial: u32, ticks: u64, len: us
     let key = producer.key(serial);
     if key != serial {
         let payload = record.payload_len();
-        if producer.write(key, len, |out| fill(&record, ticks, out, payload)) {
+        if producer.write(key, len, Whole { record: &record, ticks, payload }) {
             return;
         }
     }
@@ -126,7 +126,7 @@ pub(crate) fn write_named<R: Record>(lanes: &Arc<Lanes>, record: R) {
     let Some(ticks) = R::fast_ticks() else { return refused_named(lanes, record) };
     let payload = record.payload_len();
     let len = len_of(payload);
-    if !hot::named().write(lanes.serial, len, |out| fill(&record, ticks, out, payload)) {
+    if !hot::named().write(lanes.serial, len, Whole { record: &record, ticks, payload }) {
         refused_named(lanes, record);
     }
 }
@@ -157,7 +157,7 @@ pub(crate) fn write_local(lanes: &Arc<Lanes>, record: &dyn Record) {
     let len = len_of(payload);
     let ticks = record.ticks();
     let key = producer.key(lanes.serial); // marked where the thread is in a span
-    if !producer.write(key, len, |out| fill(record, ticks, out, payload))
+    if !producer.write(key, len, Whole { record, ticks, payload })
         && !is_lost_at_once(&producer, lanes.serial, len, record.level())
     {
         cold_local(lanes, record);
@@ -271,9 +271,9 @@ pub(super) fn write_slowly(
             continue;
         }
         if let Room::Open { marked } = room {
-            let wrote = producer.write(producer.key(lanes.serial), len, |out| match &cut {
+            let wrote = producer.write(producer.key(lanes.serial), len, |out: &mut [u8]| match &cut {
                 Some(cut) => fill_cut(record, cut, out, None),
-                None => fill(record, record.ticks(), out, payload),
+                None => Whole { record, ticks: record.ticks(), payload }.fill(out),
             });
             if marked {
                 lanes.ready.set(lane.id as usize);

@@ -32,6 +32,7 @@ pub(crate) mod ready;
 pub(crate) mod registry;
 pub(crate) mod ring;
 pub(crate) mod staging;
+pub(crate) mod word;
 
 without_loom! {
     pub(crate) mod alarm;

@@ -72,6 +72,9 @@ pub(super) fn lane(capacity: usize) -> (Lane, Moved) {
     (Lane { memory, start }, Moved(producer))
 }
 
+/// Fills no byte.
+pub(super) fn nothing(_: &mut [u8]) {}
+
 /// Writes one record of `len` bytes whose callsite is `id`; false when the lane is full.
 pub(super) fn write(producer: &Producer, id: u32, len: usize) -> bool {
     let fill = |out: &mut [u8]| {
@@ -260,8 +263,8 @@ fn r4_a_write_within_a_write_finds_no_room() {
         let (lane, producer) = lane(128);
         let producer = producer.0;
         assert!(write(&producer, 1, 16));
-        let wrote = producer.write(SERIAL, 16, |out| {
-            assert!(!producer.write(SERIAL, 16, |_| ()), "no room");
+        let wrote = producer.write(SERIAL, 16, |out: &mut [u8]| {
+            assert!(!producer.write(SERIAL, 16, nothing), "no room");
             assert!(producer.is_busy());
             out.fill(2);
             out[..8].copy_from_slice(&Head::word(2, 0, RECORD_EVENT, 0).to_le_bytes());
@@ -283,7 +286,7 @@ fn r4_the_cold_way_shuts_the_gate() {
         assert!(write(&producer, 3, 16) && write(&producer, 4, 64) && write(&producer, 5, 16));
         // There is room for 16 bytes up to the gate, and none for 64.
         assert_eq!(producer.refill(64), Room::Full);
-        assert!(!producer.write(SERIAL, 16, |_| ()), "a handler at this point finds no room");
+        assert!(!producer.write(SERIAL, 16, nothing), "a handler at this point finds no room");
         assert!(write(&producer, 6, 16));
         let mut ids = consumer.take();
         ids.extend(consumer.take());

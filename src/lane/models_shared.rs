@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 use loom::thread::spawn;
 
 use super::latch::Latch;
-use super::models::{LONG, Moved, SERIAL, check, lane, write};
+use super::models::{LONG, Moved, SERIAL, check, lane, nothing, write};
 use super::outlet::{Outlet, Taking};
 use super::park::{End, Park, fence_heads};
 use super::registry::Registry;
@@ -85,7 +85,7 @@ fn r7_nothing_is_committed_behind_a_stop() {
             let producer = Stopped(producer.clone());
             spawn(move || {
                 let producer = producer;
-                producer.0.0.write(SERIAL, 16, |out| out.fill(7))
+                producer.0.0.write(SERIAL, 16, |out: &mut [u8]| out.fill(7))
             })
         };
         producer.0.stop();
@@ -98,7 +98,7 @@ fn r7_nothing_is_committed_behind_a_stop() {
         let last = lane.memory.tail();
         let wrote = thread.join().unwrap();
         assert_eq!(lane.memory.tail(), last, "committed behind the stop");
-        assert!(!producer.0.write(SERIAL, 16, |_| ()), "or written later (it wrote: {wrote})");
+        assert!(!producer.0.write(SERIAL, 16, nothing), "or written later (it wrote: {wrote})");
         barrier::MODELLED.set(false);
     });
 }
@@ -118,8 +118,8 @@ fn r8_a_mark_does_not_undo_a_stop() {
                 let producer = producer;
                 let producer = &producer.0.0;
                 producer.set_marked(true);
-                assert!(!producer.write(SERIAL, 16, |_| ()), "a plain write passed the mark");
-                producer.write(producer.key(SERIAL), 16, |out| out.fill(7))
+                assert!(!producer.write(SERIAL, 16, nothing), "a plain write passed the mark");
+                producer.write(producer.key(SERIAL), 16, |out: &mut [u8]| out.fill(7))
             })
         };
         producer.0.stop();
@@ -131,7 +131,7 @@ fn r8_a_mark_does_not_undo_a_stop() {
         let wrote = thread.join().unwrap();
         assert_eq!(lane.memory.tail(), last, "committed behind the stop");
         let key = producer.0.key(SERIAL);
-        assert!(!producer.0.write(key, 16, |_| ()), "or written later (it wrote: {wrote})");
+        assert!(!producer.0.write(key, 16, nothing), "or written later (it wrote: {wrote})");
         barrier::MODELLED.set(false);
     });
 }

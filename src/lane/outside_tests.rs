@@ -72,7 +72,9 @@ impl Rig {
         for _ in 0..n_records {
             assert!(matches!(producer.refill(16), Room::Open { .. }));
             let head = Head::word(1, 0, RECORD_EVENT, 0).to_le_bytes();
-            assert!(producer.write(1, HEAD_BYTES, |out| out[..8].copy_from_slice(&head)));
+            assert!(
+                producer.write(1, HEAD_BYTES, |out: &mut [u8]| out[..8].copy_from_slice(&head))
+            );
         }
         lane
     }

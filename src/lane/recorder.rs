@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::capture;
 use super::entered;
-use super::fill::{InSpan, Record, Tells, fill, len_of};
+use super::fill::{InSpan, Record, Tells, Whole, len_of};
 use super::full::{OnFull, Step};
 use super::handle;
 use super::hand_out::Lane;
@@ -178,7 +178,7 @@ fn write_told<R: Record>(serial: u32, ticks: u64, record: R) {
     let payload = record.payload_len();
     let len = len_of(payload);
     RECORDER.with(|producer| {
-        if !producer.write(serial, len, |out| fill(&record, ticks, out, payload)) {
+        if !producer.write(serial, len, Whole { record: &record, ticks, payload }) {
             slowly(producer, serial, &record);
         }
     });

@@ -45,43 +45,9 @@
 use std::cell::Cell;
 
 use super::memory::Memory;
+pub(crate) use super::word;
 use crate::record::{HEAD_BYTES, Head, RECORD_PAD};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, barrier, compiler_fence, lines, mutant, weaken};
-
-/// Indices of the words in a lane's header.
-#[cfg(not(loom))]
-pub(crate) mod word {
-    pub(crate) const MAGIC: usize = 0;
-    pub(crate) const VERSION: usize = 1;
-    pub(crate) const LOGGER: usize = 2;
-    pub(crate) const LANE: usize = 3;
-    pub(crate) const CAPACITY: usize = 4;
-    pub(crate) const GENERATION: usize = 5;
-    pub(crate) const TID: usize = 6;
-    pub(crate) const NAME_LEN: usize = 7;
-    pub(crate) const NAME: usize = 8;
-    pub(crate) const TAIL: usize = 16;
-    pub(crate) const HEAD: usize = 32;
-    pub(crate) const SLOTS: [usize; 2] = [64, 96];
-    pub(crate) const LOSSES: usize = 128;
-    pub(crate) const LOSSES_VERSION: usize = LOSSES + super::LOSS_WORDS;
-    pub(crate) const TRUNCATED: usize = LOSSES_VERSION + 1;
-    pub(crate) const LOST_AT: usize = TRUNCATED + 1;
-    /// What runs have told of the losses: what is above it came at `LOST_AT`.
-    pub(crate) const TOLD: usize = LOST_AT + 1;
-    pub(crate) const END: usize = TOLD + super::LOSS_WORDS;
-    const _: () = assert!(END <= super::super::memory::HEADER_WORDS);
-}
-
-/// The same for a model, which has no room for unused words.
-#[cfg(loom)]
-pub(crate) mod word {
-    pub(crate) const TAIL: usize = 0;
-    pub(crate) const HEAD: usize = 1;
-    pub(crate) const SLOTS: [usize; 2] = [2, 5];
-    /// Words of a staging buffer stand here too, and one for its bytes.
-    pub(crate) const WORDS: usize = 9;
-}
 
 /// Words that hold losses by cause and level.
 pub(crate) const LOSS_WORDS: usize = crate::record::CAUSES * crate::record::LEVELS;
@@ -173,6 +139,20 @@ impl Drop for Reopen<'_> {
         compiler_fence(Ordering::SeqCst); // ord: orders this thread with its signal handlers
         // ord: Release, pairs with the Acquire in `is_writing`: the tail is there (R7).
         self.gate.store(self.to, weaken!("gate_store", Ordering::Release));
+    }
+}
+
+/// Fills the bytes of a record. A trait, so that what a log call writes can be inlined for certain,
+/// which a closure cannot ask for.
+pub(crate) trait Fill {
+    /// Writes every byte of `out`.
+    fn fill(self, out: &mut [u8]);
+}
+
+impl<F: FnOnce(&mut [u8])> Fill for F {
+    #[inline(always)]
+    fn fill(self, out: &mut [u8]) {
+        self(out);
     }
 }
 
@@ -340,7 +320,7 @@ impl Producer {
     ///
     /// Returns false when the cold way has to be taken; nothing is written then.
     #[inline(always)]
-    pub(crate) fn write(&self, serial: u32, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
+    pub(crate) fn write(&self, serial: u32, len: usize, record: impl Fill) -> bool {
         let gate = self.gate();
         if !mutant("gate_open") {
             self.set_gate(0); // (R4, R7)
@@ -356,8 +336,8 @@ impl Producer {
         debug_assert!(len.is_multiple_of(8) && len >= HEAD_BYTES);
         // SAFETY: (R2, R5) the gate says that these bytes are the producer's and do not wrap.
         let bytes = unsafe { self.bytes(tail, len) };
-        lines::ask_ahead(bytes, AHEAD_BYTES);
-        fill(bytes);
+        lines::ask_ahead::<AHEAD_BYTES>(self.data.get(), (tail & self.mask.get()) as usize, len);
+        record.fill(bytes);
         self.commit(tail + len as u64);
         true
     }

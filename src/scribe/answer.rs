@@ -110,7 +110,7 @@ mod tests {
         let with_disk = [(), ()].map(|()| staging.take(&lanes).unwrap());
         lanes.common.with(|producer| {
             assert!(matches!(producer.refill(HEAD_BYTES), Room::Open { .. }));
-            producer.write(lanes.serial, HEAD_BYTES, |out| {
+            producer.write(lanes.serial, HEAD_BYTES, |out: &mut [u8]| {
                 out.copy_from_slice(&Head::encode(1, 0, RECORD_EVENT, 0, 7));
             })
         });

@@ -25,7 +25,7 @@ fn lanes() -> Lanes {
 fn write(lanes: &Lanes, callsite: u32, says_words: u16) {
     let wrote = lanes.common.with(|producer| {
         assert!(matches!(producer.refill(HEAD_BYTES), Room::Open { .. }));
-        producer.write(lanes.serial, HEAD_BYTES, |out| {
+        producer.write(lanes.serial, HEAD_BYTES, |out: &mut [u8]| {
             out.copy_from_slice(&Head::encode(callsite, says_words, RECORD_EVENT, 0, 7));
         })
     });
