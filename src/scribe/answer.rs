@@ -81,7 +81,7 @@ impl Scribe {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::channel;
     use std::time::Duration;
@@ -100,28 +100,21 @@ mod tests {
     use crate::store::rotate::Rotate;
     use crate::store::segment::SegmentHeader;
 
-    #[test]
-    fn a_rest_ends_for_a_flush_that_waits_for_staging() {
+    /// A scribe without a file thread, with so many staging buffers, and its lanes, of which there is
+    /// the common one.
+    pub(in super::super) fn scribe(n_buffers: usize) -> (Scribe, Arc<Lanes>) {
         let (place, _) = Place::create(&LanesChoice::Private, 5, 64 << 20, 0).unwrap();
         let on_full = OnFull::default();
         let setup = LanesSetup { serial: 1, logger: 5, place, lane_bytes: FIRST_BYTES, on_full };
         let (lanes, parker) = Lanes::new(setup).unwrap();
-        let mut staging = Staging::new(&lanes, 2).unwrap();
-        let with_disk = [(), ()].map(|()| staging.take(&lanes).unwrap());
-        lanes.common.with(|producer| {
-            assert!(matches!(producer.refill(HEAD_BYTES), Room::Open { .. }));
-            producer.write(lanes.serial, HEAD_BYTES, |out: &mut [u8]| {
-                out.copy_from_slice(&Head::encode(1, 0, RECORD_EVENT, 0, 7));
-            })
-        });
-        let (progress, queue) = (Arc::new(Progress::default()), Arc::new(Queue::default()));
-        let mut scribe = Scribe::new(ScribeSetup {
-            lanes: Arc::new(lanes),
+        let lanes = Arc::new(lanes);
+        let setup = ScribeSetup {
+            lanes: lanes.clone(),
             catalog: Arc::default(),
-            progress: progress.clone(),
-            queue: queue.clone(),
+            progress: Arc::new(Progress::default()),
+            queue: Arc::new(Queue::default()),
             parker,
-            staging,
+            staging: Staging::new(&lanes, n_buffers).unwrap(),
             plan: SegmentPlan {
                 dir: "unused".into(),
                 header: SegmentHeader::default(),
@@ -136,7 +129,26 @@ mod tests {
             tap: None,
             spill: None,
             spans: Arc::default(),
+        };
+        (Scribe::new(setup), lanes)
+    }
+
+    /// Writes a record into the common lane, without a call for the scribe.
+    pub(in super::super) fn write(lanes: &Lanes) {
+        lanes.common.with(|producer| {
+            assert!(matches!(producer.refill(HEAD_BYTES), Room::Open { .. }));
+            producer.write(lanes.serial, HEAD_BYTES, |out: &mut [u8]| {
+                out.copy_from_slice(&Head::encode(1, 0, RECORD_EVENT, 0, 7));
+            })
         });
+    }
+
+    #[test]
+    fn a_rest_ends_for_a_flush_that_waits_for_staging() {
+        let (mut scribe, lanes) = scribe(2);
+        let with_disk = [(), ()].map(|()| scribe.setup.staging.take(&lanes).unwrap());
+        write(&lanes);
+        let (progress, queue) = (scribe.setup.progress.clone(), scribe.setup.queue.clone());
         let (rested, told) = channel();
         std::thread::spawn(move || {
             queue.rest(Duration::from_secs(3600));

@@ -120,8 +120,13 @@ impl Intake {
 
     /// True when the lane holds so much that its producer has called, or will not before it is full.
     pub(crate) fn is_past_mark(&self) -> bool {
+        self.holds_part(4)
+    }
+
+    /// True when the lane holds more than one `part`th of what it can.
+    pub(crate) fn holds_part(&self, part: u64) -> bool {
         let memory = self.lane.memory();
-        memory.tail().saturating_sub(self.head()) > memory.data_len() as u64 / 4
+        memory.tail().saturating_sub(self.head()) > memory.data_len() as u64 / part
     }
 
     /// Notes what was lost so far and where, then how far the lane is committed.

@@ -9,11 +9,12 @@
 //! Each turn it encodes what lanes have committed straight into the current block, seals the block
 //! when it is full or due, and hands it to the file thread. It never sorts, never formats and never
 //! waits for the disk while a staging buffer is free. A lane is looked at when its producer has
-//! passed its mark and called, and once a timer turn: a turn costs time for the lanes that log, not
-//! for those that exist, and a burst is not disturbed by a reader of its cache lines.
+//! passed its mark and called, or is about to, and once a timer turn: a turn costs time for the
+//! lanes that log, not for those that exist, and a burst is not disturbed by a reader of its lines.
 
 mod answer;
 mod batch;
+mod calls;
 pub(crate) mod console;
 mod end;
 mod flight;
@@ -45,6 +46,7 @@ use crossbeam_utils::sync::Parker;
 
 use self::answer::Pending;
 use self::batch::Batch;
+use self::calls::Watch;
 pub(crate) use self::end::End;
 use self::intake::{Intake, Taken};
 use self::loss_notice::LossNotice;
@@ -61,7 +63,6 @@ use crate::lane::catalog::{Catalog, CatalogView};
 use crate::lane::hand_out::Lane;
 use crate::lane::lanes::Lanes;
 use crate::lane::park;
-use crate::lane::ready::Ready;
 use crate::lane::staging::Staging;
 use crate::monitor::Mutex;
 use crate::record::{Anchor, OpenSpans};
@@ -110,6 +111,9 @@ pub(crate) struct Scribe {
     is_short: bool,
     /// Turns in a row in which nobody called.
     quiet_turns: u32,
+    /// A producer has called while the scribe slept.
+    was_called: bool,
+    watch: Watch,
     /// The bit with which its producer calls, and the index, of each intake, in order.
     by_bit: Vec<(usize, usize)>,
     loss_notice: LossNotice,
@@ -155,6 +159,8 @@ impl Scribe {
             is_behind: false,
             is_short: false,
             quiet_turns: 0,
+            was_called: false,
+            watch: Watch::new(setup.write_within / 2, now),
             by_bit: Vec::new(),
             loss_notice: LossNotice::default(),
             n_joined: 0,
@@ -225,7 +231,7 @@ impl Scribe {
             self.forget_abandoned();
         }
         self.hear_asked(asked);
-        self.hear_ready();
+        self.hear_ready(now, timer);
         if let Some(spill) = &self.setup.spill {
             spill.look();
         }
@@ -304,33 +310,6 @@ impl Scribe {
         let tap = &self.setup.tap;
         self.intakes.extend(new.into_iter().map(|lane| Intake::new(lane).tapped(tap.clone())));
         self.index_intakes();
-    }
-
-    /// Notes the lanes whose producers passed their mark.
-    fn hear_ready(&mut self) {
-        let mut bits = Vec::new();
-        self.setup.lanes.ready.take(|bit| bits.push(bit));
-        if bits.is_empty() {
-            self.quiet_turns += 1;
-            return;
-        }
-        self.quiet_turns = 0;
-        self.setup.lanes.prepare_spares(2);
-        self.meet_new_lanes();
-        for bit in bits {
-            let first = self.by_bit.partition_point(|&(other, _)| other < bit);
-            let from = &self.by_bit[first..];
-            self.called.extend(from.iter().take_while(|it| it.0 == bit).map(|it| it.1));
-        }
-        self.called.sort_unstable();
-        self.called.dedup();
-    }
-
-    /// Finds intakes by their bits again, after some came or went.
-    fn index_intakes(&mut self) {
-        let bits = self.intakes.iter().map(|intake| intake.lane.id as usize % Ready::SLOTS);
-        self.by_bit = bits.zip(0..).collect();
-        self.by_bit.sort_unstable();
     }
 
     /// Drains the lanes that called, or all; false when staging ran out, or a producer was in the

@@ -22,8 +22,10 @@ impl Scribe {
 
     /// Sleeps until a lane calls, somebody asks for something, or it is time for the next turn.
     pub(super) fn sleep(&mut self) {
-        let timeout = self.next_timer.saturating_duration_since(Instant::now());
-        let progress = &self.setup.progress;
-        self.setup.lanes.ready.sleep(&self.setup.parker, timeout, || progress.is_asked());
+        let until = self.watch.next().map_or(self.next_timer, |next| next.min(self.next_timer));
+        let timeout = until.saturating_duration_since(Instant::now());
+        let (ready, progress) = (&self.setup.lanes.ready, &self.setup.progress);
+        ready.sleep(&self.setup.parker, timeout, || progress.is_asked());
+        self.was_called = ready.is_set();
     }
 }
