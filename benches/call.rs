@@ -120,12 +120,12 @@ impl Pace {
     fn group<'a>(self, criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
         let (pace, time) = match self {
             // Only the calls are timed, and they are a hundredth of the time that passes.
-            Self::Unsaturated => ("unsaturated", Duration::from_millis(20)),
+            Self::Unsaturated => ("unsaturated", Duration::from_millis(60)),
             Self::Saturated => ("saturated", Duration::from_secs(1)),
         };
         let mut group = criterion.benchmark_group(format!("{pace}/{name}"));
         group.sampling_mode(SamplingMode::Flat).sample_size(20);
-        group.warm_up_time(time / 4).measurement_time(time);
+        group.warm_up_time(Duration::from_millis(250)).measurement_time(time);
         group
     }
 
