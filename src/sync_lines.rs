@@ -60,3 +60,15 @@ pub(crate) fn ask_to_read(line: *const u8) {
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = line;
 }
+
+/// Asks for as many lines as this record has, so far behind its beginning, to be read soon.
+#[inline(always)]
+pub(crate) fn ask_ahead_to_read(record: *const u8, len: usize, ahead: usize) {
+    let first = record.wrapping_add(ahead);
+    ask_to_read(first);
+    let mut more = LINE_BYTES;
+    while more < len {
+        ask_to_read(first.wrapping_add(more));
+        more += LINE_BYTES;
+    }
+}

@@ -16,7 +16,7 @@ const ARCHITECTURE_LINES_MAX: usize = 150;
 /// it stands on no right-hand side, and nobody but `test` names `view`.
 const LAYERS: &[(&str, &[&str])] = &[
     // What everybody speaks of, and what knows nobody.
-    ("record", &[]),
+    ("record", &["sync::lines"]),
     ("sync", &[]),
     ("error", &[]),
     ("notice", &[]),

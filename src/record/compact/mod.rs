@@ -67,6 +67,11 @@ pub const SITES_MAX: usize = 1024;
 pub const DEFINITIONS_BYTES_MAX: usize = 1 << 20;
 /// Arguments beyond which a callsite's records are stored as they lie.
 pub const ARGUMENTS_MAX: usize = 16;
+/// How far before it encodes a record the encoder asks for lines: they lie with the processor that
+/// wrote them, and 512 bytes are too few (RFC.md).
+const AHEAD_BYTES: usize = 1536;
+/// A longer record's lines come in a row, which processors foresee.
+const ASKED_MAX: usize = 256;
 
 /// Slots of the table of texts; the number behind the last one spells a text out.
 const SLOTS: usize = 255;

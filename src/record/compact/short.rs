@@ -12,8 +12,9 @@ use super::stencil::Written;
 use super::texts::{Texts, hash};
 use super::varint::{load8, store8, zigzag};
 use super::walk::Walk;
-use super::{ARGUMENTS_MAX, SPELLED};
+use super::{AHEAD_BYTES, ARGUMENTS_MAX, SPELLED};
 use crate::record::{HEAD_BYTES, Head, RECORD_EVENT};
+use crate::sync::lines::ask_ahead_to_read;
 
 /// Bytes of a window into the records, or into the output.
 pub(super) const WINDOW_BYTES: usize = 512;
@@ -83,6 +84,7 @@ impl Encoder {
         let mut site = self.sites.get_mut(index).unwrap_or(&mut none);
         while let Some(record) = rest.first_chunk::<WINDOW_BYTES>() {
             let (word, now) = (load(record, 0), load(record, 8));
+            ask_ahead_to_read(record.as_ptr(), len_of(word).min(WINDOW_BYTES), AHEAD_BYTES);
             let passed = now.wrapping_sub(ticks);
             if passed >> 63 != 0 {
                 break;

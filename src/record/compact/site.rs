@@ -7,8 +7,9 @@ use super::stencil::{self, Stencil};
 use super::texts::Texts;
 use super::varint::{BYTES_MAX, load1, load4, load8, put, store1, store4, store8, zigzag};
 use super::walk::Walk;
-use super::{KINDS_DEFINED, Schema};
+use super::{AHEAD_BYTES, ASKED_MAX, KINDS_DEFINED, Schema};
 use crate::record::{HEAD_BYTES, Head, RECORD_EVENT};
+use crate::sync::lines::ask_ahead_to_read;
 
 /// Room for one record of a few integers, so that it is checked once.
 const WINDOW_BYTES: usize = 64;
@@ -220,6 +221,7 @@ impl Site {
         let (mut at, mut before, mut n) = (walk.at, 0, 0);
         let n_max = (walk.raw_room - walk.raw_len) / len;
         for record in records[walk.consumed..].chunks_exact(len).take(n_max) {
+            ask_ahead_to_read(record.as_ptr(), len, AHEAD_BYTES);
             let ticks = load8(record, 8);
             let passed = ticks.wrapping_sub(before);
             let window = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<WINDOW_BYTES>());
@@ -259,6 +261,7 @@ impl Site {
         while let Some(head) = rest.first_chunk::<HEAD_BYTES>() {
             let head = Head::parse(load8(head, 0), load8(head, 8));
             let Some((record, behind)) = rest.split_at_checked(head.len()) else { break };
+            ask_ahead_to_read(record.as_ptr(), record.len().min(ASKED_MAX), AHEAD_BYTES);
             let payload = &record[HEAD_BYTES..];
             if n > 0 {
                 let may_be_short = self.plan.is_short || self.stencil.is_some();

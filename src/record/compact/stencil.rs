@@ -12,12 +12,13 @@
 //!   block.
 //! - **P2** All offsets are those of a record of at most [`SHORT_BYTES`].
 
-use super::ARGUMENTS_MAX;
 use super::plan::{Op, Plan};
 use super::short::{SHORT_BYTES, TEXTS_MAX, WINDOW_BYTES, Window, len_of, load, put, store};
 use super::texts::Texts;
 use super::varint::{load4, load8, zigzag};
+use super::{AHEAD_BYTES, ARGUMENTS_MAX};
 use crate::record::HEAD_BYTES;
+use crate::sync::lines::ask_ahead_to_read;
 
 /// Records that go the general way before a stencil is tried.
 pub(super) const FIRST_TRY: u8 = 20;
@@ -174,6 +175,7 @@ impl Stencil {
         while let Some(record) = rest.first_chunk::<WINDOW_BYTES>().filter(|_| is_certain) {
             let open = out.get_mut(at..).and_then(|open| open.first_chunk_mut::<WINDOW_BYTES>());
             let Some(open) = open else { break };
+            ask_ahead_to_read(record.as_ptr(), len, AHEAD_BYTES);
             let now = load(record, 8);
             let passed = now.wrapping_sub(ticks);
             let mut differ = (load(record, 0) ^ self.word) | passed >> 63;
