@@ -61,10 +61,14 @@ pub(crate) fn ask_to_read(line: *const u8) {
     let _ = line;
 }
 
-/// Asks for as many lines as this record has, so far behind its beginning, to be read soon.
+/// Asks for as many lines as this record has, so far behind its beginning and before `end`, to be
+/// read soon.
 #[inline(always)]
-pub(crate) fn ask_ahead_to_read(record: *const u8, len: usize, ahead: usize) {
+pub(crate) fn ask_ahead_to_read(record: *const u8, len: usize, ahead: usize, end: *const u8) {
     let first = record.wrapping_add(ahead);
+    if first >= end {
+        return;
+    }
     ask_to_read(first);
     let mut more = LINE_BYTES;
     while more < len {

@@ -15,7 +15,7 @@ const ARCHITECTURE_LINES_MAX: usize = 150;
 /// Who may name whom with `crate::`. A module may always name itself. Nobody names the command, so
 /// it stands on no right-hand side, and nobody but `test` names `view`.
 const LAYERS: &[(&str, &[&str])] = &[
-    // What everybody speaks of, and what knows nobody.
+    // What everybody speaks of, and what knows nobody but the processor's lines.
     ("record", &["sync::lines"]),
     ("sync", &[]),
     ("error", &[]),

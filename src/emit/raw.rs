@@ -370,8 +370,8 @@ impl Ready for ChainText {
     }
 }
 
-/// Length of a slice, with its bound: a sum of lengths does not wrap then, and the compiler drops the
-/// checks of each value against what was measured, a fifth of a call's instructions (RFC.md).
+/// Length of a slice, with its bound: one text and what is fixed about the others do not wrap when
+/// they are summed up, and the compiler drops the checks of each value against that sum (RFC.md).
 #[inline(always)]
 fn len_of(bytes: &[u8]) -> usize {
     let len = bytes.len();

@@ -271,7 +271,8 @@ pub(super) fn write_slowly(
             continue;
         }
         if let Room::Open { marked } = room {
-            let wrote = producer.write(producer.key(lanes.serial), len, |out: &mut [u8]| match &cut {
+            let key = producer.key(lanes.serial);
+            let wrote = producer.write(key, len, |out: &mut [u8]| match &cut {
                 Some(cut) => fill_cut(record, cut, out, None),
                 None => Whole { record, ticks: record.ticks(), payload }.fill(out),
             });

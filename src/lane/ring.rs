@@ -145,7 +145,7 @@ impl Drop for Reopen<'_> {
 /// Fills the bytes of a record. A trait, so that what a log call writes can be inlined for certain,
 /// which a closure cannot ask for.
 pub(crate) trait Fill {
-    /// Writes every byte of `out`.
+    /// Writes a record's bytes; `out` is as long as it.
     fn fill(self, out: &mut [u8]);
 }
 
@@ -316,7 +316,7 @@ impl Producer {
     }
 
     /// Writes one record of `len` bytes, head included, if the gate is open that far and the lane
-    /// is that of the logger `serial`. `fill` gets exactly its bytes.
+    /// is that of the logger `serial`. `record` gets exactly its bytes.
     ///
     /// Returns false when the cold way has to be taken; nothing is written then.
     #[inline(always)]

@@ -11,14 +11,17 @@ use crate::lane::ready::Ready;
 
 /// Looks come no closer than that: a lane that fills faster calls, and keeps the scribe awake.
 const LOOK_EVERY_MIN: Duration = Duration::from_micros(500);
-/// A lane where a look finds less than this part is looked at too often.
+/// A lane where a look finds less than this part hardly fills.
 const FILLING_PART: u64 = 16;
+/// So many looks in a row at a lane that hardly fills end its watch: a turn costs time for the lanes
+/// that log, and each look at one that holds a little makes a run of its own.
+const LIGHT_MAX: u8 = 3;
 
 /// The lanes that are looked at unasked, and how often.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// Their bits, each once.
-    bits: Vec<usize>,
+    /// Their bits, each once, and how many looks in a row found that it hardly fills.
+    lanes: Vec<(usize, u8)>,
     every: Duration,
     /// As often as that all lanes are looked at.
     longest: Duration,
@@ -27,14 +30,13 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(longest: Duration, now: Instant) -> Self {
-        Self { bits: Vec::new(), every: longest, longest, last: now }
+        Self { lanes: Vec::new(), every: longest, longest, last: now }
     }
 
     /// Adds lanes that called out of a sleep: half as long would have done.
     fn add(&mut self, bits: &[usize], now: Instant) {
-        self.bits.extend(bits);
-        self.bits.sort_unstable();
-        self.bits.dedup();
+        self.lanes.retain(|(bit, _)| !bits.contains(bit));
+        self.lanes.extend(bits.iter().map(|&bit| (bit, 0)));
         let half = now.saturating_duration_since(self.last) / 2;
         self.every = half.max(LOOK_EVERY_MIN).min(self.every);
         self.last = now;
@@ -42,16 +44,34 @@ impl Watch {
 
     /// When to look, if anything is watched.
     pub(super) fn next(&self) -> Option<Instant> {
-        (!self.bits.is_empty()).then(|| self.last + self.every)
+        (!self.lanes.is_empty()).then(|| self.last + self.every)
     }
 
-    /// Looks half as often, at last not at all, since the lanes hardly fill.
-    fn relax(&mut self) {
-        self.every *= 2;
-        if self.every >= self.longest {
-            self.every = self.longest;
-            self.bits.clear();
+    /// Says that all lanes were looked at.
+    pub(super) fn looked_at_all(&mut self, now: Instant) {
+        self.last = now;
+    }
+
+    /// The bits of the lanes to look at now. Where none of them fills, the next look comes in twice
+    /// the time, at last with the next one at all lanes.
+    fn look(&mut self, now: Instant, fills: impl Fn(usize) -> bool) -> Vec<usize> {
+        let bits = self.lanes.iter().map(|it| it.0).collect();
+        let mut one_fills = false;
+        self.lanes.retain_mut(|(bit, n_light)| {
+            let fills = fills(*bit);
+            one_fills |= fills;
+            *n_light = if fills { 0 } else { *n_light + 1 };
+            *n_light < LIGHT_MAX
+        });
+        if !one_fills {
+            self.every *= 2;
         }
+        if self.lanes.is_empty() || self.every >= self.longest {
+            self.every = self.longest;
+            self.lanes.clear();
+        }
+        self.last = now;
+        bits
     }
 }
 
@@ -73,29 +93,17 @@ impl Scribe {
         }
         self.was_called = false;
         if all {
-            self.watch.last = now;
+            self.watch.looked_at_all(now);
         } else if self.watch.next().is_some_and(|next| next <= now) {
-            bits.extend(&self.watch.bits);
-            let is_filling = |&bit: &usize| {
-                self.intakes_at(bit).any(|at| self.intakes[at].holds_part(FILLING_PART))
-            };
-            if !self.watch.bits.iter().any(is_filling) {
-                self.watch.relax();
-            }
-            self.watch.last = now;
+            let (by_bit, intakes) = (&self.by_bit, &self.intakes);
+            let fills = |bit| at_bit(by_bit, bit).any(|at| intakes[at].holds_part(FILLING_PART));
+            bits.extend(self.watch.look(now, fills));
         }
         for bit in bits {
-            let at: Vec<usize> = self.intakes_at(bit).collect();
-            self.called.extend(at);
+            self.called.extend(at_bit(&self.by_bit, bit));
         }
         self.called.sort_unstable();
         self.called.dedup();
-    }
-
-    /// Indices of the intakes whose producers call with this bit.
-    fn intakes_at(&self, bit: usize) -> impl Iterator<Item = usize> {
-        let first = self.by_bit.partition_point(|&(other, _)| other < bit);
-        self.by_bit[first..].iter().take_while(move |it| it.0 == bit).map(|it| it.1)
     }
 
     /// Finds intakes by their bits again, after some came or went.
@@ -106,6 +114,12 @@ impl Scribe {
     }
 }
 
+/// Indices of the intakes whose producers call with this bit.
+fn at_bit(by_bit: &[(usize, usize)], bit: usize) -> impl Iterator<Item = usize> {
+    let first = by_bit.partition_point(|&(other, _)| other < bit);
+    by_bit[first..].iter().take_while(move |it| it.0 == bit).map(|it| it.1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::answer::tests::{scribe, write};
@@ -114,23 +128,43 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn lanes_are_looked_at_in_half_the_time_they_took_to_call_and_less_often_while_they_hardly_fill()
-    {
+    fn lanes_are_looked_at_in_half_the_time_that_they_took_to_call() {
         let began = Instant::now();
         let mut watch = Watch::new(50 * MS, began);
         assert_eq!(watch.next(), None);
         watch.add(&[3, 1], began + 12 * MS);
         assert_eq!(watch.next(), Some(began + 18 * MS));
+        watch.looked_at_all(began + 15 * MS);
+        assert_eq!(watch.next(), Some(began + 21 * MS));
+        assert_eq!(watch.look(began + 21 * MS, |_| true), [3, 1]);
+        assert_eq!(watch.next(), Some(began + 27 * MS), "as long as they fill");
         watch.add(&[1], began + 40 * MS);
-        assert_eq!((watch.next(), &watch.bits[..]), (Some(began + 46 * MS), &[1, 3][..]));
+        assert_eq!(watch.next(), Some(began + 46 * MS), "not less often");
         watch.add(&[1], began + 40 * MS);
-        assert_eq!(watch.every, LOOK_EVERY_MIN);
-        for n in 1..7 {
-            watch.relax();
-            assert_eq!(watch.next(), Some(began + 40 * MS + LOOK_EVERY_MIN * (1 << n)));
-        }
-        watch.relax();
-        assert_eq!((watch.next(), watch.every), (None, 50 * MS), "nothing is watched");
+        assert_eq!((watch.every, watch.lanes.len()), (LOOK_EVERY_MIN, 2));
+    }
+
+    #[test]
+    fn lanes_that_hardly_fill_are_looked_at_less_often_and_then_no_more() {
+        let now = Instant::now();
+        let mut watch = Watch::new(50 * MS, now);
+        watch.add(&[1, 2], now + 4 * MS);
+        let mut look = |fills: &[usize]| {
+            let bits = watch.look(now, |bit| fills.contains(&bit));
+            (bits, watch.every)
+        };
+        assert_eq!(look(&[1]), (vec![1, 2], 2 * MS));
+        assert_eq!(look(&[2]), (vec![1, 2], 2 * MS), "light but once");
+        assert_eq!(look(&[1]), (vec![1, 2], 2 * MS));
+        assert_eq!(look(&[1]), (vec![1, 2], 2 * MS));
+        assert_eq!(look(&[1]), (vec![1, 2], 2 * MS), "the third time in a row");
+        assert_eq!(look(&[]), (vec![1], 4 * MS));
+        assert_eq!(look(&[]), (vec![1], 8 * MS));
+        assert_eq!(look(&[]), (vec![1], 50 * MS), "watched no more");
+        assert_eq!(watch.next(), None);
+        watch.add(&[1], now + 40 * MS);
+        let mut look = || (watch.look(now, |_| false).len(), watch.next().is_some());
+        assert_eq!([look(), look()], [(1, true), (1, false)], "as seldom as all lanes");
     }
 
     #[test]
@@ -153,10 +187,11 @@ mod tests {
             while scribe.watch.next().is_some_and(|next| Instant::now() < next) {
                 std::thread::sleep(MS);
             }
-            let quiet = scribe.quiet_turns;
+            let (quiet, n_blocks) = (scribe.quiet_turns, scribe.n_blocks);
             assert!(scribe.turn().is_none());
             assert_eq!(scribe.intakes[0].is_empty(), was_called, "looked at unasked");
             assert_eq!(scribe.quiet_turns, quiet + 1, "that keeps nobody awake");
+            assert_eq!(scribe.n_blocks, n_blocks, "nor seals a block");
         }
     }
 }

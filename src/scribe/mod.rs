@@ -10,7 +10,7 @@
 //! when it is full or due, and hands it to the file thread. It never sorts, never formats and never
 //! waits for the disk while a staging buffer is free. A lane is looked at when its producer has
 //! passed its mark and called, or is about to, and once a timer turn: a turn costs time for the
-//! lanes that log, not for those that exist, and a burst is not disturbed by a reader of its lines.
+//! lanes that log, not for those that exist, and a burst is seldom disturbed by a reader.
 
 mod answer;
 mod batch;
@@ -103,7 +103,7 @@ pub(crate) struct Scribe {
     encoder: Encoder,
     batch: Option<Batch>,
     intakes: Vec<Intake>,
-    /// Indices of the intakes whose producers have called.
+    /// Indices of the intakes to look at: their producers have called, or are watched.
     called: Vec<usize>,
     /// A lane was past its mark again when it had been drained: there is no time for a nap.
     is_behind: bool,
@@ -219,6 +219,7 @@ impl Scribe {
             self.next_timer = now + self.setup.write_within / 2;
             if asked.is_empty() && now < self.next_whole && self.is_quiet() {
                 self.quiet_turns += 1;
+                self.watch.looked_at_all(now);
                 self.sync_when_due(now);
                 return None;
             }
@@ -312,7 +313,7 @@ impl Scribe {
         self.index_intakes();
     }
 
-    /// Drains the lanes that called, or all; false when staging ran out, or a producer was in the
+    /// Drains the lanes that called or are watched, or all; false when staging ran out, or a producer was in the
     /// way for a moment.
     fn drain(&mut self, all: bool) -> bool {
         let called = std::mem::take(&mut self.called);

@@ -84,7 +84,8 @@ impl Encoder {
         let mut site = self.sites.get_mut(index).unwrap_or(&mut none);
         while let Some(record) = rest.first_chunk::<WINDOW_BYTES>() {
             let (word, now) = (load(record, 0), load(record, 8));
-            ask_ahead_to_read(record.as_ptr(), len_of(word).min(WINDOW_BYTES), AHEAD_BYTES);
+            let asked = len_of(word).min(WINDOW_BYTES);
+            ask_ahead_to_read(record.as_ptr(), asked, AHEAD_BYTES, rest.as_ptr_range().end);
             let passed = now.wrapping_sub(ticks);
             if passed >> 63 != 0 {
                 break;

@@ -220,8 +220,9 @@ impl Site {
         last.copy_from_slice(&self.last[..N]);
         let (mut at, mut before, mut n) = (walk.at, 0, 0);
         let n_max = (walk.raw_room - walk.raw_len) / len;
+        let behind = records.as_ptr_range().end;
         for record in records[walk.consumed..].chunks_exact(len).take(n_max) {
-            ask_ahead_to_read(record.as_ptr(), len, AHEAD_BYTES);
+            ask_ahead_to_read(record.as_ptr(), len, AHEAD_BYTES, behind);
             let ticks = load8(record, 8);
             let passed = ticks.wrapping_sub(before);
             let window = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<WINDOW_BYTES>());
@@ -261,7 +262,8 @@ impl Site {
         while let Some(head) = rest.first_chunk::<HEAD_BYTES>() {
             let head = Head::parse(load8(head, 0), load8(head, 8));
             let Some((record, behind)) = rest.split_at_checked(head.len()) else { break };
-            ask_ahead_to_read(record.as_ptr(), record.len().min(ASKED_MAX), AHEAD_BYTES);
+            let asked = record.len().min(ASKED_MAX);
+            ask_ahead_to_read(record.as_ptr(), asked, AHEAD_BYTES, rest.as_ptr_range().end);
             let payload = &record[HEAD_BYTES..];
             if n > 0 {
                 let may_be_short = self.plan.is_short || self.stencil.is_some();

@@ -167,7 +167,7 @@ impl Stencil {
     ) -> Written {
         let Written { n: n_before, mut at, mut ticks } = from;
         let (mut rest, mut n) = (records, 0);
-        let len = len_of(self.word);
+        let (len, behind) = (len_of(self.word), records.as_ptr_range().end);
         let checks = &self.checks[..self.n_checks.min(CHECKS_MAX)];
         let steps = &self.steps[..self.n_steps.min(STEPS_MAX)];
         let n_told = texts.n_told();
@@ -175,7 +175,7 @@ impl Stencil {
         while let Some(record) = rest.first_chunk::<WINDOW_BYTES>().filter(|_| is_certain) {
             let open = out.get_mut(at..).and_then(|open| open.first_chunk_mut::<WINDOW_BYTES>());
             let Some(open) = open else { break };
-            ask_ahead_to_read(record.as_ptr(), len, AHEAD_BYTES);
+            ask_ahead_to_read(record.as_ptr(), len, AHEAD_BYTES, behind);
             let now = load(record, 8);
             let passed = now.wrapping_sub(ticks);
             let mut differ = (load(record, 0) ^ self.word) | passed >> 63;
