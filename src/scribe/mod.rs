@@ -313,8 +313,8 @@ impl Scribe {
         self.index_intakes();
     }
 
-    /// Drains the lanes that called or are watched, or all; false when staging ran out, or a producer was in the
-    /// way for a moment.
+    /// Drains the lanes that called or are watched, or all; false when staging ran out, or a producer
+    /// was in the way for a moment.
     fn drain(&mut self, all: bool) -> bool {
         let called = std::mem::take(&mut self.called);
         if all {
