@@ -27,6 +27,7 @@ pub(crate) fn ask_to_write(line: *const u8) {
 /// written soon.
 #[inline(always)]
 pub(crate) fn ask_ahead<const AHEAD: usize>(data: *const u8, at: usize, len: usize) {
+    // The first as one instruction: for `ask_to_write` two more would make its address.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a hint; it reads and writes nothing, whatever the address.
     unsafe {
